@@ -1,0 +1,2 @@
+//! bins/payjoind
+fn main() {}

@@ -1,0 +1,41 @@
+//! Payjoin receiver machines without I/O: no runtime, no socket, no file, no clock.
+//!
+//! The caller owns the loop. It gives a machine an input together with the time, and drains its outputs until
+//! there is nothing left to do but wait:
+//!
+//! ```text
+//! loop {
+//!     match exchange.poll_output() {
+//!         Output::Ask(question) => exchange.handle_input(now, answer(question))?,
+//!         Output::Done(reply) => break reply,
+//!     }
+//! }
+//! ```
+//!
+//! [`Exchange`] takes one Original PSBT to one reply and decides on the way whether the payment opens Lightning
+//! channels. [`Settlement`] decides what happens to a released proposal until it is buried. [`Conservation`] is the
+//! check that stands before every signature.
+
+mod conservation;
+mod exchange;
+mod intent;
+mod invoice;
+mod plan;
+mod policy;
+mod question;
+mod reply;
+mod settlement;
+mod time;
+
+pub use conservation::{CheckedProposal, Conservation, ConservationError, StableProposal};
+pub use exchange::{Exchange, ExchangeError, Output, Request};
+pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState};
+pub use invoice::{Invoice, InvoiceId};
+pub use plan::{Coin, Plan, PlannedChannel, Reserve};
+pub use policy::Policy;
+pub use question::{
+    Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest, Resources,
+};
+pub use reply::{ErrorCode, Reply};
+pub use settlement::{Obligation, Settlement, SettlementInput, SettlementOutput, Settled};
+pub use time::Timestamp;
