@@ -1,2 +1,71 @@
-//! bins/payjoind
-fn main() {}
+//! `payjoind`: parse, wire, run. Everything it does lives in the library crates.
+
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod daemon;
+mod render;
+mod roles;
+mod start;
+mod steps;
+mod watch;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let datadir = config::expand_home(&cli.datadir);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(cli.json, &format!("cannot start the runtime: {e}")),
+    };
+    match cli.command {
+        Command::Run(args) => {
+            steps::start(cli.json);
+            match runtime.block_on(start::run(&datadir, &args)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => fail(cli.json, &e.to_string()),
+            }
+        }
+        command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
+            Ok(answer) => show(cli.json, &answer),
+            Err(e) => fail(cli.json, &unreachable_text(&datadir, &e)),
+        },
+    }
+}
+
+fn show(json: bool, answer: &Value) -> ExitCode {
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        return fail(json, error);
+    }
+    if json {
+        println!("{answer}");
+    } else {
+        print!("{}", render::text(answer));
+    }
+    ExitCode::SUCCESS
+}
+
+fn fail(json: bool, message: &str) -> ExitCode {
+    if json {
+        println!("{}", json!({ "error": message }));
+    } else {
+        eprintln!("payjoind: {message}");
+    }
+    ExitCode::FAILURE
+}
+
+fn unreachable_text(datadir: &Path, error: &std::io::Error) -> String {
+    format!(
+        "no daemon answers in {} ({error}). Start one with: payjoind --datadir {} run",
+        datadir.display(),
+        datadir.display()
+    )
+}

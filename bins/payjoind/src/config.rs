@@ -1,0 +1,241 @@
+//! Settings: defaults, then `DATADIR/payjoind.toml`, then environment and flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use bitcoin::{Amount, FeeRate, Network};
+use payjoin_core::Policy;
+use serde::Deserialize;
+
+use crate::cli::RunArgs;
+
+/// The whole configuration.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Which chain.
+    pub(crate) network: Network,
+    /// Where the chain comes from.
+    pub(crate) bitcoind: Bitcoind,
+    /// The Lightning node.
+    pub(crate) lightning: Lightning,
+    /// The endpoint for payers.
+    pub(crate) http: Http,
+    /// What the operator allows.
+    pub(crate) policy: Allowed,
+}
+
+/// `[bitcoind]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Bitcoind {
+    /// JSON-RPC address; default: loopback and the network's usual port.
+    pub(crate) url: Option<String>,
+    /// Cookie file; default: where bitcoind puts it.
+    pub(crate) cookie: Option<PathBuf>,
+    /// User and password instead of a cookie.
+    pub(crate) user: Option<String>,
+    /// See `user`.
+    pub(crate) password: Option<String>,
+}
+
+/// `[lightning]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Lightning {
+    /// Address for peers; unset: we only connect outwards.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Milliseconds between looks at the chain.
+    pub(crate) poll_ms: u64,
+    /// Confirmations before a channel is used.
+    pub(crate) min_depth: u32,
+}
+
+/// `[http]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http {
+    /// Address for payers, with TLS. Needs `certificate`, `key` and `public_endpoint`.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Certificate chain, PEM or DER.
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its private key, PEM or DER.
+    pub(crate) key: Option<PathBuf>,
+    /// Address without TLS, for a TLS proxy or onion service of the operator's in front of it.
+    pub(crate) plain_listen: Option<SocketAddr>,
+    /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
+    pub(crate) public_endpoint: Option<String>,
+    /// Requests a minute from one address; 0 for no limit (behind a proxy every payer has the proxy's address).
+    pub(crate) rate_per_minute: u32,
+}
+
+/// `[policy]`: [`Policy`] in the units that operators use.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Allowed {
+    /// Originals below this are refused, sat/vB.
+    pub(crate) min_fee_rate: u32,
+    /// Never more than this for what we add, sat/vB.
+    pub(crate) max_fee_rate: u32,
+    /// Never more fee than this in one exchange, sat.
+    pub(crate) max_fee: u64,
+    /// May wallet coins make up for a payment smaller than the channels?
+    pub(crate) top_up: bool,
+    /// Seconds for the Lightning work of one exchange.
+    pub(crate) channel_seconds: u64,
+    /// Seconds for a whole exchange.
+    pub(crate) exchange_seconds: u64,
+    /// Seconds until the Original is broadcast when no payjoin was seen.
+    pub(crate) fallback_seconds: u64,
+    /// Proposals with coins of ours for one invoice.
+    pub(crate) offers_per_invoice: u32,
+    /// Confirmations that bury a transaction.
+    pub(crate) burial: u32,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            min_fee_rate: 1,
+            max_fee_rate: 100,
+            max_fee: policy.max_fee.to_sat(),
+            top_up: policy.top_up,
+            channel_seconds: policy.channel_seconds,
+            exchange_seconds: policy.exchange_seconds,
+            fallback_seconds: policy.fallback_seconds,
+            offers_per_invoice: policy.offers_per_invoice,
+            burial: policy.burial,
+        }
+    }
+}
+
+impl Allowed {
+    /// As the machines take it.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            min_fee_rate: FeeRate::from_sat_per_vb_u32(self.min_fee_rate),
+            max_fee_rate: FeeRate::from_sat_per_vb_u32(self.max_fee_rate),
+            max_fee: Amount::from_sat(self.max_fee),
+            top_up: self.top_up,
+            channel_seconds: self.channel_seconds,
+            exchange_seconds: self.exchange_seconds,
+            fallback_seconds: self.fallback_seconds,
+            offers_per_invoice: self.offers_per_invoice,
+            burial: self.burial,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: Network::Bitcoin,
+            bitcoind: Bitcoind::default(),
+            lightning: Lightning::default(),
+            http: Http::default(),
+            policy: Allowed::default(),
+        }
+    }
+}
+
+impl Default for Lightning {
+    fn default() -> Self {
+        Self { listen: None, poll_ms: 1000, min_depth: 3 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: None, certificate: None, key: None, plain_listen: None, public_endpoint: None, rate_per_minute: 5 }
+    }
+}
+
+/// Why the configuration cannot be used. Each message says what to change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {message}")]
+    Parse { path: PathBuf, message: String },
+    #[error("[http] {0}")]
+    Http(&'static str),
+}
+
+impl Config {
+    /// Reads `datadir/payjoind.toml` if it exists and lays flags and environment over it.
+    pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Self, ConfigError> {
+        let path = datadir.join("payjoind.toml");
+        let mut config = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                toml::from_str(&text).map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        config.overlay(args);
+        config.resolve(datadir);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn overlay(&mut self, args: &RunArgs) {
+        self.network = args.network.unwrap_or(self.network);
+        self.bitcoind.url = args.bitcoind_url.clone().or(self.bitcoind.url.take());
+        self.bitcoind.cookie = args.bitcoind_cookie.clone().or(self.bitcoind.cookie.take());
+        self.lightning.listen = args.lightning_listen.or(self.lightning.listen);
+        self.http.listen = args.http_listen.or(self.http.listen);
+    }
+
+    /// Relative paths are relative to the datadir.
+    fn resolve(&mut self, datadir: &Path) {
+        for path in [&mut self.http.certificate, &mut self.http.key, &mut self.bitcoind.cookie].into_iter().flatten() {
+            *path = datadir.join(&*path);
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let http = &self.http;
+        if http.listen.is_some() && (http.certificate.is_none() || http.key.is_none()) {
+            return Err(ConfigError::Http("`listen` is for TLS: set `certificate` and `key`, or use `plain_listen` behind a TLS proxy"));
+        }
+        if (http.listen.is_some() || http.plain_listen.is_some()) && http.public_endpoint.is_none() {
+            return Err(ConfigError::Http("set `public_endpoint` to the URL that payers will see"));
+        }
+        Ok(())
+    }
+
+    /// JSON-RPC address of bitcoind.
+    pub(crate) fn bitcoind_url(&self) -> String {
+        let port = match self.network {
+            Network::Bitcoin => 8332,
+            Network::Testnet => 18332,
+            Network::Testnet4 => 48332,
+            Network::Signet => 38332,
+            Network::Regtest => 18443,
+        };
+        self.bitcoind.url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{port}"))
+    }
+
+    /// Cookie file of bitcoind.
+    pub(crate) fn bitcoind_cookie(&self) -> PathBuf {
+        let folder = match self.network {
+            Network::Bitcoin => ".bitcoin",
+            Network::Testnet => ".bitcoin/testnet3",
+            Network::Testnet4 => ".bitcoin/testnet4",
+            Network::Signet => ".bitcoin/signet",
+            Network::Regtest => ".bitcoin/regtest",
+        };
+        self.bitcoind.cookie.clone().unwrap_or_else(|| home().join(folder).join(".cookie"))
+    }
+}
+
+/// The user's home folder.
+pub(crate) fn home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+/// `~/x` as the shell would read it.
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home().join(rest))
+}

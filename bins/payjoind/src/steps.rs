@@ -1,0 +1,72 @@
+//! Shows the steps of each exchange on standard output; everything else is a log and goes to standard error.
+//!
+//! The libraries tell a step as a `tracing` event with the target `step`, its name in the field `step` and details in
+//! the others.
+
+use std::fmt::Debug;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// The target that marks a step.
+pub(crate) const STEP: &str = "step";
+
+/// Starts logging. `json` prints one JSON object a step instead of a line of text. `PAYJOIND_LOG` filters the log.
+pub(crate) fn start(json: bool) {
+    let filter = EnvFilter::try_from_env("PAYJOIND_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,lightning=warn"));
+    let log = fmt::layer().with_writer(std::io::stderr).with_filter(filter).with_filter(filter_fn(|m| m.target() != STEP));
+    let steps = Steps { json }.with_filter(filter_fn(|m| m.target() == STEP));
+    tracing_subscriber::registry().with(log).with(steps).init();
+}
+
+struct Steps {
+    json: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Steps {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        println!("{}", if self.json { Value::Object(fields.0).to_string() } else { line(&fields.0) });
+    }
+}
+
+fn line(fields: &Map<String, Value>) -> String {
+    let show = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let details: Vec<_> =
+        fields.iter().filter(|(name, _)| *name != "step").map(|(name, value)| format!("{name}={}", show(value))).collect();
+    format!("{:18} {}", fields.get("step").map(show).unwrap_or_default(), details.join(" "))
+}
+
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}
