@@ -25,3 +25,32 @@ pub struct Invoice {
     /// After this moment no new exchange is begun for it. A payment on chain is still ours.
     pub expires: Timestamp,
 }
+
+impl InvoiceId {
+    /// A name from 128 bits that nobody can guess.
+    #[must_use]
+    pub fn from_entropy(entropy: [u8; 16]) -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let bits = u128::from_be_bytes(entropy);
+        let digit = |i: u32| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize]);
+        Self((0..26).map(digit).collect())
+    }
+}
+
+impl std::fmt::Display for InvoiceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_entropy_gives_different_names_of_26_characters() {
+        let (low, high) = (InvoiceId::from_entropy([0; 16]), InvoiceId::from_entropy([255; 16]));
+        assert_eq!(low.0, "a".repeat(26));
+        assert_eq!((high.0.len(), high.0.ends_with('h')), (26, true));
+    }
+}

@@ -26,6 +26,7 @@ mod question;
 mod reply;
 mod settlement;
 mod time;
+mod uri;
 
 pub use conservation::{CheckedProposal, Conservation, ConservationError, StableProposal};
 pub use exchange::{Exchange, ExchangeError, Output, Request};
@@ -34,8 +35,10 @@ pub use invoice::{Invoice, InvoiceId};
 pub use plan::{Coin, Plan, PlannedChannel, Reserve};
 pub use policy::Policy;
 pub use question::{
-    Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest, Resources,
+    Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest,
+    Resources,
 };
 pub use reply::{ErrorCode, Reply};
-pub use settlement::{Obligation, Settlement, SettlementInput, SettlementOutput, Settled};
+pub use settlement::{Obligation, Settled, Settlement, SettlementInput, SettlementOutput};
 pub use time::Timestamp;
+pub use uri::{UriError, bip21_v1};

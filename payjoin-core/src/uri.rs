@@ -1,0 +1,52 @@
+//! The BIP 21 code of an invoice.
+
+use bitcoin::{Address, Amount};
+use payjoin::OutputSubstitution;
+use payjoin::receive::v1::build_v1_pj_uri;
+
+/// Why no code can be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UriError {
+    /// BIP 78 wants TLS or an onion service.
+    #[error("{0} is not an endpoint for payjoin: use an https URL, or http with an onion address")]
+    Endpoint(String),
+}
+
+/// `bitcoin:ADDRESS?amount=BTC&pj=ENDPOINT`, with output substitution allowed. BIP 21; BIP 78, "Protocol".
+///
+/// # Errors
+/// [`UriError::Endpoint`] when `endpoint` is neither an https URL nor an http URL of an onion service.
+pub fn bip21_v1(address: &Address, amount: Option<Amount>, endpoint: &str) -> Result<String, UriError> {
+    let mut uri = build_v1_pj_uri(address, endpoint, OutputSubstitution::Enabled)
+        .map_err(|_| UriError::Endpoint(endpoint.to_owned()))?;
+    if let Some(amount) = amount {
+        uri.set_amount(amount);
+    }
+    Ok(uri.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::{KnownHrp, Network, WPubkeyHash, hashes::Hash};
+
+    use super::*;
+
+    fn address() -> Address {
+        let program =
+            bitcoin::WitnessProgram::new(bitcoin::WitnessVersion::V0, &WPubkeyHash::all_zeros()[..]).unwrap();
+        Address::from_witness_program(program, KnownHrp::from(Network::Regtest))
+    }
+
+    #[test]
+    fn a_code_names_address_amount_and_endpoint() {
+        let uri =
+            bip21_v1(&address(), Some(Amount::from_sat(150_000)), "https://pay.example.com/abc").unwrap();
+        assert!(uri.to_lowercase().starts_with(&format!("bitcoin:{}?amount=0.0015", address())), "{uri}");
+        assert!(uri.to_lowercase().contains("pj=https://pay.example.com/abc"), "{uri}");
+    }
+
+    #[test]
+    fn a_clearnet_endpoint_without_tls_is_refused() {
+        assert!(bip21_v1(&address(), None, "http://pay.example.com/abc").is_err());
+    }
+}
