@@ -31,11 +31,12 @@ pub use conservation::{CheckedProposal, Conservation, ConservationError, StableP
 pub use exchange::{Exchange, ExchangeError, Output, Request};
 pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState};
 pub use invoice::{Invoice, InvoiceId};
-pub use plan::{Coin, Plan, PlannedChannel, Reserve};
+pub use plan::{Coin, Plan, PlanRequest, PlannedChannel, Reserve, plan};
 pub use policy::Policy;
 pub use question::{
-    Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest, Resources,
+    Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest,
+    Resources,
 };
 pub use reply::{ErrorCode, Reply};
-pub use settlement::{Obligation, Settlement, SettlementInput, SettlementOutput, Settled};
+pub use settlement::{Obligation, Settled, Settlement, SettlementInput, SettlementOutput};
 pub use time::Timestamp;

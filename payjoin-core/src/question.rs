@@ -6,7 +6,8 @@ use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChannelWish, CheckedProposal, Coin, IntentId, InvoiceId, PlannedChannel, Reserve, StableProposal, Timestamp,
+    ChannelWish, CheckedProposal, Coin, IntentId, InvoiceId, PlannedChannel, Reserve, StableProposal,
+    Timestamp,
 };
 
 /// Names an Original: SHA-256 over the invoice id, the query and the body, in hex.
