@@ -118,9 +118,13 @@ impl Rpc {
     }
 
     /// Calls several methods in ONE HTTP request. The answers are in the order of the calls.
-    pub async fn batch(&self, calls: &[(&'static str, Value)]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    pub async fn batch(
+        &self,
+        calls: &[(&'static str, Value)],
+    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
         let Some(&(name, _)) = calls.first() else { return Ok(Vec::new()) };
-        let body = calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
+        let body =
+            calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
         let Value::Array(replies) = self.post(name, &Value::Array(body)).await? else {
             return Err(RpcError::Unexpected(name));
         };

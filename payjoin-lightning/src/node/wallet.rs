@@ -10,7 +10,7 @@ mod ldk;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bdk_wallet::chain::{BlockId, CanonicalizationParams, FullTxOut, ConfirmationBlockTime, Merge};
+use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
 use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
 use bitcoin::{Address, Amount, Block, Network, OutPoint, Psbt, Script, ScriptBuf, Transaction};
 use lightning::chain::{BestBlock, Listen};
@@ -24,6 +24,7 @@ use coins::{Coins, Confirmed};
 use keys::WalletKeys;
 
 pub use keys::SignError;
+pub(super) use ldk::Signers;
 
 /// Blocks without a transaction of ours after which the wallet's tip is saved all the same. What is lost in a crash is
 /// read again from bitcoind.
@@ -128,7 +129,8 @@ impl NodeWallet {
             Some(bdk) => bdk,
             None => create(descriptors, network, birthday)?,
         };
-        let state = State { bdk, coins: Coins::default(), unconfirmed: Amount::ZERO, unsaved: 0, stale: false };
+        let state =
+            State { bdk, coins: Coins::default(), unconfirmed: Amount::ZERO, unsaved: 0, stale: false };
         let wallet = Self { state: Mutex::new(state), keys, store, network, reserve_per_channel };
         let mut state = lock(&wallet.state);
         wallet.save(&mut state)?;
@@ -173,7 +175,12 @@ impl NodeWallet {
     /// Confirmed coins for one exchange, best first, at most 16: those in `prefer` even if they are locked, then coins
     /// of the payer's script type, then others; larger ones first. Every coin returned is locked once and must be
     /// unlocked once. `channels` is how many channels the wallet must be able to close.
-    pub fn reserve(&self, payer_script: &Script, prefer: &[OutPoint], channels: usize) -> (Vec<Coin>, Reserve) {
+    pub fn reserve(
+        &self,
+        payer_script: &Script,
+        prefer: &[OutPoint],
+        channels: usize,
+    ) -> (Vec<Coin>, Reserve) {
         let mut state = lock(&self.state);
         let coins = state.coins.offer(payer_script, prefer);
         let offered: Amount = coins.iter().map(|coin| coin.txout.value).sum();
@@ -205,7 +212,8 @@ impl NodeWallet {
             if stated.is_some_and(|stated| stated != coin) {
                 return Err(SignError::NotOurs(at));
             }
-            let key = state.bdk.derivation_of_spk(coin.script_pubkey.clone()).ok_or(SignError::NotOurs(at))?;
+            let key =
+                state.bdk.derivation_of_spk(coin.script_pubkey.clone()).ok_or(SignError::NotOurs(at))?;
             self.keys.sign(&mut signed, at, coin, key)?;
         }
         Ok(signed)
@@ -368,6 +376,3 @@ impl Listen for NodeWallet {
         state.stale = true;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,9 @@
 
 use bitcoin::BlockHash;
 use lightning_block_sync::http::JsonResponse;
-use lightning_block_sync::{AsyncBlockSourceResult, BlockData, BlockHeaderData, BlockSource, BlockSourceError};
+use lightning_block_sync::{
+    AsyncBlockSourceResult, BlockData, BlockHeaderData, BlockSource, BlockSourceError,
+};
 use serde_json::json;
 
 use super::{Rpc, RpcError};

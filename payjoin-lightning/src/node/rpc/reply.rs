@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_with_its_code_and_words() {
-        let reply = Reply::parse(json!({ "id": 7, "result": null, "error": { "code": -5, "message": "no" } }));
+        let reply =
+            Reply::parse(json!({ "id": 7, "result": null, "error": { "code": -5, "message": "no" } }));
         let reply = reply.expect("well formed");
         assert_eq!(reply.id, 7);
         assert!(matches!(reply.result, Err(RpcError::Server { code: -5, message }) if message == "no"));
@@ -80,7 +81,8 @@ mod tests {
 
     #[test]
     fn malformed_answers_are_noticed() {
-        for value in [json!(null), json!({}), json!({ "id": 1 }), json!({ "id": 1, "error": {} }), json!([1])] {
+        for value in [json!(null), json!({}), json!({ "id": 1 }), json!({ "id": 1, "error": {} }), json!([1])]
+        {
             assert!(Reply::parse(value.clone()).is_none(), "{value}");
         }
         assert!(acceptance(&json!([])).is_none());

@@ -97,7 +97,9 @@ impl WalletKeys {
         keypair: Keypair,
     ) -> Result<Witness, SignError> {
         let keypair = keypair.tap_tweak(&self.secp, None).to_keypair();
-        if ScriptBuf::new_p2tr_tweaked(keypair.x_only_public_key().0.dangerous_assume_tweaked()) != coin.script_pubkey {
+        if ScriptBuf::new_p2tr_tweaked(keypair.x_only_public_key().0.dangerous_assume_tweaked())
+            != coin.script_pubkey
+        {
             return Err(SignError::NoKey(at));
         }
         let prevouts = (0..psbt.inputs.len())

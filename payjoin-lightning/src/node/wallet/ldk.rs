@@ -26,9 +26,12 @@ impl WalletSourceSync for NodeWallet {
         let tip = state.bdk.local_chain().tip().height();
         let utxos = state
             .outputs()
-            .filter(|output| output.is_confirmed_and_spendable(tip) && !state.coins.is_locked(&output.outpoint))
+            .filter(|output| {
+                output.is_confirmed_and_spendable(tip) && !state.coins.is_locked(&output.outpoint)
+            })
             .map(|output| {
-                let witness = if output.txout.script_pubkey.is_p2tr() { P2TR_WITNESS } else { P2WPKH_WITNESS };
+                let witness =
+                    if output.txout.script_pubkey.is_p2tr() { P2TR_WITNESS } else { P2WPKH_WITNESS };
                 let satisfaction_weight = EMPTY_SCRIPT_SIG + witness;
                 Utxo { outpoint: output.outpoint, output: output.txout, satisfaction_weight }
             });
@@ -91,6 +94,6 @@ impl SignerProvider for Signers {
 
     fn get_shutdown_scriptpubkey(&self) -> Result<ShutdownScript, ()> {
         let script = self.wallet.get_change_destination_script()?;
-        ShutdownScript::try_from(script).map_err(|error| tracing::error!(%error, "not a shutdown script"))
+        ShutdownScript::try_from(script).map_err(|_| ())
     }
 }
