@@ -138,6 +138,8 @@ impl<'a> Attempt<'a> {
         // From here the store says who holds them; what was not taken goes back.
         self.coins.retain(|coin| !admission.coins.contains(coin));
         self.give_back();
+        // The payer may broadcast at any moment: the settler watches from here on.
+        self.host.owes(id);
         Ok(Answer::Admitted(id))
     }
 

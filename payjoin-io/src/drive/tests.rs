@@ -41,8 +41,10 @@ async fn a_payment_without_queued_channels_becomes_a_plain_payjoin() {
     // The same Original again costs neither a look at the chain nor a signature.
     assert_eq!(proposal(outcome(&stage, "a", 1).await), first);
     assert_eq!(stage.world.acts(), ["inspect", "sign"]);
-    let owed = stage.obligations.take().unwrap().try_recv().unwrap();
-    assert_eq!((owed.coins, owed.payjoin.is_some()), (vec![outpoint(100)], true));
+    let mut obligations = stage.obligations.take().unwrap();
+    let (admitted, released) = (obligations.try_recv().unwrap(), obligations.try_recv().unwrap());
+    assert_eq!((admitted.coins, admitted.payjoin.is_some()), (vec![outpoint(100)], false));
+    assert_eq!((released.coins, released.payjoin.is_some()), (vec![outpoint(100)], true));
 }
 
 #[tokio::test]
