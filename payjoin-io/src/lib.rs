@@ -11,6 +11,8 @@ mod listener;
 mod server;
 mod settler;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use drive::drive;
 pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};
