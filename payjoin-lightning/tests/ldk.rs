@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction};
-use common::{Dialer, Fault, Manager, Manner, Node, Wire, channel, payjoin};
+use common::wire::{Fault, Wire};
+use common::{Dialer, Manager, Manner, Node, channel, payjoin};
 use lightning::events::{ClosureReason, Event};
 use payjoin_core::{ExchangeId, IntentId, PlannedChannel};
 use payjoin_lightning::{
@@ -35,10 +36,24 @@ struct Scene {
     carol: Arc<Node>,
 }
 
+/// Runs a node whose channels somebody else funds.
+fn run_with_funder(node: &Arc<Node>) -> Arc<LdkFunder<Arc<Manager>>> {
+    let dialer = Arc::new(Dialer(Arc::clone(&node.peers)));
+    let funder = Arc::new(LdkFunder::new(Arc::clone(&node.manager), dialer));
+    let events = Arc::clone(&funder);
+    tokio::spawn(Arc::clone(node).run(move |event| events.handle_event(event)));
+    funder
+}
+
 impl Scene {
     async fn new(bob: Manner) -> Self {
-        let (us, funder) = Node::start_with_funder(1).await;
-        Self { us, funder, bob: Node::start(2, bob).await, carol: Node::start(3, Manner::Accept).await }
+        let us = Node::new(1, Manner::Accept).await;
+        let funder = run_with_funder(&us);
+        let (bob, carol) = (Node::new(2, bob).await, Node::new(3, Manner::Accept).await);
+        for peer in [&bob, &carol] {
+            tokio::spawn(Arc::clone(peer).run(|_| false));
+        }
+        Self { us, funder, bob, carol }
     }
 
     fn channels(&self, seconds: u64) -> Channels {
@@ -211,8 +226,8 @@ async fn money_rule_9_an_exchange_never_opens_its_channels_twice_not_even_after_
     assert_eq!(again, Err(ChannelsError::NotOpen));
     assert_eq!(scene.us.manager.list_channels().len(), 2, "the first channels are left as they are");
 
-    let (reborn, funder) = scene.us.reborn().await.with_funder();
-    let channels = Channels::new(funder, LONG);
+    let reborn = scene.us.reborn().await;
+    let channels = Channels::new(run_with_funder(&reborn), LONG);
     assert_eq!(channels.live().await, BTreeSet::from([EXCHANGE]));
     assert_eq!(channels.open_all(EXCHANGE, &wanted).await, Err(ChannelsError::Live));
     assert_eq!(reborn.manager.list_channels().len(), 2);

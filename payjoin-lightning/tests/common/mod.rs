@@ -1,4 +1,9 @@
-//! A Lightning node in this process: real LDK, real TCP on loopback, no chain, state in memory.
+//! A Lightning node in this process: real LDK, real TCP on loopback, no chain, state in memory. Serves the tests and
+//! the example.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "each target uses its part")]
+
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +20,7 @@ use bitcoin::{
 use lightning::chain::chaininterface::{BroadcasterInterface, ConfirmationTarget, FeeEstimator};
 use lightning::chain::chainmonitor::{ChainMonitor, Persist};
 use lightning::chain::channelmonitor::{ChannelMonitor, ChannelMonitorUpdate};
-use lightning::chain::{BestBlock, ChannelMonitorUpdateStatus, Filter, Watch};
+use lightning::chain::{BestBlock, ChannelMonitorUpdateStatus, Filter};
 use lightning::events::{Event, EventsProvider};
 use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs, SimpleArcChannelManager};
 use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler, PeerManager};
@@ -32,9 +37,8 @@ use lightning::util::persist::MonitorName;
 use lightning::util::ser::{ReadableArgs, Writeable};
 use lightning_net_tokio::SocketDescriptor;
 use payjoin_core::{ChannelAmount, IntentId, PlannedChannel};
-use payjoin_lightning::{ChannelSpec, Connector, LdkFunder, PeerAddress};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use payjoin_lightning::{ChannelSpec, Connector, PeerAddress};
+use tokio::net::TcpListener;
 
 pub(crate) type Manager = SimpleArcChannelManager<Monitor, Broadcaster, Fees, Quiet>;
 type Monitor = ChainMonitor<
@@ -55,6 +59,16 @@ type Peers = PeerManager<
     IgnoringMessageHandler,
     Arc<KeysManager>,
     Arc<Monitor>,
+>;
+
+type Graph = NetworkGraph<Arc<Quiet>>;
+type Router = DefaultRouter<
+    Arc<Graph>,
+    Arc<Quiet>,
+    Arc<KeysManager>,
+    Arc<RwLock<ProbabilisticScorer<Arc<Graph>, Arc<Quiet>>>>,
+    ProbabilisticScoringFeeParameters,
+    ProbabilisticScorer<Arc<Graph>, Arc<Quiet>>,
 >;
 
 pub(crate) struct Quiet;
@@ -99,6 +113,14 @@ impl Disk {
         self.monitors.lock().unwrap().insert(name, monitor.encode());
         ChannelMonitorUpdateStatus::Completed
     }
+
+    fn read(&self, keys: &KeysManager) -> Vec<ChannelMonitor<InMemorySigner>> {
+        let read = |bytes: &Vec<u8>| {
+            let (_, monitor) = <(BlockHash, _)>::read(&mut &bytes[..], (keys, keys)).unwrap();
+            monitor
+        };
+        self.monitors.lock().unwrap().values().map(read).collect()
+    }
 }
 
 impl Persist<InMemorySigner> for Disk {
@@ -124,6 +146,89 @@ impl Persist<InMemorySigner> for Disk {
     }
 }
 
+/// What LDK's manager is made of.
+struct Parts {
+    quiet: Arc<Quiet>,
+    fees: Arc<Fees>,
+    broadcaster: Arc<Broadcaster>,
+    keys: Arc<KeysManager>,
+    router: Arc<Router>,
+    messages: Arc<DefaultMessageRouter<Arc<Graph>, Arc<Quiet>, Arc<KeysManager>>>,
+    disk: Arc<Disk>,
+    monitor: Arc<Monitor>,
+    config: UserConfig,
+}
+
+impl Parts {
+    fn new(seed: u8, disk: Arc<Disk>) -> Self {
+        let (quiet, fees, broadcaster) = (Arc::new(Quiet), Arc::new(Fees), Arc::<Broadcaster>::default());
+        let keys = Arc::new(KeysManager::new(&[seed; 32], 42, u32::from(seed), true));
+        let graph = Arc::new(NetworkGraph::new(Network::Regtest, Arc::clone(&quiet)));
+        let decay = ProbabilisticScoringDecayParameters::default();
+        let scorer = ProbabilisticScorer::new(decay, Arc::clone(&graph), Arc::clone(&quiet));
+        let router = DefaultRouter::new(
+            Arc::clone(&graph),
+            Arc::clone(&quiet),
+            Arc::clone(&keys),
+            Arc::new(RwLock::new(scorer)),
+            ProbabilisticScoringFeeParameters::default(),
+        );
+        let messages = Arc::new(DefaultMessageRouter::new(graph, Arc::clone(&keys)));
+        let monitor = Arc::new(Monitor::new(
+            None,
+            Arc::clone(&broadcaster),
+            Arc::clone(&quiet),
+            Arc::clone(&fees),
+            Arc::clone(&disk),
+            Arc::clone(&keys),
+            keys.get_peer_storage_key(),
+        ));
+        let mut config = UserConfig { manually_accept_inbound_channels: true, ..UserConfig::default() };
+        config.channel_handshake_limits.force_announced_channel_preference = false;
+        Self { quiet, fees, broadcaster, keys, router: Arc::new(router), messages, disk, monitor, config }
+    }
+
+    fn new_manager(&self) -> Manager {
+        let network = Network::Regtest;
+        Manager::new(
+            Arc::clone(&self.fees),
+            Arc::clone(&self.monitor),
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&self.router),
+            Arc::clone(&self.messages),
+            Arc::clone(&self.quiet),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            self.config.clone(),
+            ChainParameters { network, best_block: BestBlock::from_network(network) },
+            1,
+        )
+    }
+
+    fn read_manager(&self, bytes: &[u8]) -> Manager {
+        let monitors = self.disk.read(&self.keys);
+        let arguments = ChannelManagerReadArgs::new(
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.fees),
+            Arc::clone(&self.monitor),
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&self.router),
+            Arc::clone(&self.messages),
+            Arc::clone(&self.quiet),
+            self.config.clone(),
+            monitors.iter().collect(),
+        );
+        let (_, manager) = <(BlockHash, Manager)>::read(&mut &bytes[..], arguments).unwrap();
+        for one in monitors {
+            self.monitor.load_existing_monitor(one.channel_id(), one).unwrap();
+        }
+        manager
+    }
+}
+
 /// What a node does when a channel is proposed to it.
 #[derive(Clone, Copy)]
 pub(crate) enum Manner {
@@ -141,115 +246,24 @@ pub(crate) struct Node {
     pub(crate) events: Mutex<Vec<Event>>,
     manner: Manner,
     seed: u8,
-    listens: SocketAddr,
+    pub(crate) listens: SocketAddr,
 }
 
 impl Node {
-    /// A new node that listens on loopback and runs until the runtime ends.
-    pub(crate) async fn start(seed: u8, manner: Manner) -> Arc<Self> {
-        let node = Self::build(seed, manner, Arc::default(), None).await;
-        tokio::spawn(Arc::clone(&node).run(|_| false));
-        node
+    /// A new node that listens on loopback.
+    pub(crate) async fn new(seed: u8, manner: Manner) -> Arc<Self> {
+        Self::build(seed, manner, Arc::default(), None).await
     }
 
-    /// The same node after a restart with the manager and the monitors as they are now; not yet running.
+    /// The same node after a restart, with manager and monitors as they are kept now.
     pub(crate) async fn reborn(&self) -> Arc<Self> {
         Self::build(self.seed, self.manner, Arc::clone(&self.disk), Some(self.manager.encode())).await
     }
 
-    /// A node whose channels are funded by somebody else.
-    pub(crate) async fn start_with_funder(seed: u8) -> (Arc<Self>, Arc<LdkFunder<Arc<Manager>>>) {
-        Self::build(seed, Manner::Accept, Arc::default(), None).await.with_funder()
-    }
-
-    pub(crate) fn with_funder(self: Arc<Self>) -> (Arc<Self>, Arc<LdkFunder<Arc<Manager>>>) {
-        let funder =
-            Arc::new(LdkFunder::new(Arc::clone(&self.manager), Arc::new(Dialer(Arc::clone(&self.peers)))));
-        let events = Arc::clone(&funder);
-        tokio::spawn(Arc::clone(&self).run(move |event| events.handle_event(event)));
-        (self, funder)
-    }
-
     async fn build(seed: u8, manner: Manner, disk: Arc<Disk>, saved: Option<Vec<u8>>) -> Arc<Self> {
-        let (quiet, fees, broadcaster) = (Arc::new(Quiet), Arc::new(Fees), Arc::<Broadcaster>::default());
-        let keys = Arc::new(KeysManager::new(&[seed; 32], 42, u32::from(seed), true));
-        let graph = Arc::new(NetworkGraph::new(Network::Regtest, Arc::clone(&quiet)));
-        let scorer = Arc::new(RwLock::new(ProbabilisticScorer::new(
-            ProbabilisticScoringDecayParameters::default(),
-            Arc::clone(&graph),
-            Arc::clone(&quiet),
-        )));
-        let parameters = ProbabilisticScoringFeeParameters::default();
-        let router = Arc::new(DefaultRouter::new(
-            Arc::clone(&graph),
-            Arc::clone(&quiet),
-            Arc::clone(&keys),
-            scorer,
-            parameters,
-        ));
-        let message_router = Arc::new(DefaultMessageRouter::new(graph, Arc::clone(&keys)));
-        let monitor = Arc::new(Monitor::new(
-            None,
-            Arc::clone(&broadcaster),
-            Arc::clone(&quiet),
-            Arc::clone(&fees),
-            Arc::clone(&disk),
-            Arc::clone(&keys),
-            keys.get_peer_storage_key(),
-        ));
-        let mut config = UserConfig::default();
-        config.manually_accept_inbound_channels = true;
-        config.channel_handshake_limits.force_announced_channel_preference = false;
-        let manager = Arc::new(match saved {
-            None => Manager::new(
-                fees,
-                Arc::clone(&monitor),
-                Arc::clone(&broadcaster),
-                router,
-                message_router,
-                Arc::clone(&quiet),
-                Arc::clone(&keys),
-                Arc::clone(&keys),
-                Arc::clone(&keys),
-                config,
-                ChainParameters {
-                    network: Network::Regtest,
-                    best_block: BestBlock::from_network(Network::Regtest),
-                },
-                1,
-            ),
-            Some(bytes) => {
-                let monitors: Vec<_> = disk
-                    .monitors
-                    .lock()
-                    .unwrap()
-                    .values()
-                    .map(|bytes| {
-                        <(BlockHash, ChannelMonitor<InMemorySigner>)>::read(&mut &bytes[..], (&*keys, &*keys))
-                            .unwrap()
-                            .1
-                    })
-                    .collect();
-                let arguments = ChannelManagerReadArgs::new(
-                    Arc::clone(&keys),
-                    Arc::clone(&keys),
-                    Arc::clone(&keys),
-                    fees,
-                    Arc::clone(&monitor),
-                    Arc::clone(&broadcaster),
-                    router,
-                    message_router,
-                    Arc::clone(&quiet),
-                    config,
-                    monitors.iter().collect(),
-                );
-                let (_, manager) = <(BlockHash, Manager)>::read(&mut &bytes[..], arguments).unwrap();
-                for one in monitors {
-                    monitor.watch_channel(one.channel_id(), one).unwrap();
-                }
-                manager
-            }
-        });
+        let parts = Parts::new(seed, Arc::clone(&disk));
+        let manager = Arc::new(saved.map_or_else(|| parts.new_manager(), |bytes| parts.read_manager(&bytes)));
+        let Parts { quiet, broadcaster, monitor, keys, .. } = parts;
         let handlers = MessageHandler {
             chan_handler: Arc::clone(&manager),
             route_handler: IgnoringMessageHandler {},
@@ -263,18 +277,16 @@ impl Node {
         let inbound = Arc::clone(&peers);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(lightning_net_tokio::setup_inbound(
-                    Arc::clone(&inbound),
-                    stream.into_std().unwrap(),
-                ));
+                let stream = stream.into_std().unwrap();
+                tokio::spawn(lightning_net_tokio::setup_inbound(Arc::clone(&inbound), stream));
             }
         });
         let events = Mutex::default();
         Arc::new(Self { manager, monitor, peers, disk, broadcaster, events, manner, seed, listens })
     }
 
-    /// What a background processor does, as far as these tests need it.
-    async fn run(self: Arc<Self>, taken: impl Fn(&Event) -> bool + Send) {
+    /// What a background processor does, as far as it is needed here. `taken` sees every event first.
+    pub(crate) async fn run(self: Arc<Self>, taken: impl Fn(&Event) -> bool + Send) {
         loop {
             let handler = |event: Event| {
                 if !taken(&event) {
@@ -294,7 +306,8 @@ impl Node {
         if let Event::OpenChannelRequest { temporary_channel_id: id, counterparty_node_id: peer, .. } = event
         {
             match self.manner {
-                Manner::Accept => self.manager.accept_inbound_channel(id, peer, 0, None).unwrap(),
+                // An error says that the proposal was withdrawn.
+                Manner::Accept => drop(self.manager.accept_inbound_channel(id, peer, 0, None)),
                 Manner::Ignore => {}
                 Manner::Refuse => {
                     let reason = "no new\nchannels ".repeat(100);
@@ -315,68 +328,6 @@ impl Node {
                 self.monitor.channel_monitor_updated(channel, update).unwrap();
             }
         }
-    }
-}
-
-/// What a [`Wire`] does with the next bytes from the far end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    Silence,
-    Disconnect,
-    Garbage,
-}
-
-/// A TCP connection to a node with somebody in the middle.
-pub(crate) struct Wire {
-    address: PeerAddress,
-    fault: Arc<Mutex<Option<Fault>>>,
-}
-
-impl Wire {
-    pub(crate) async fn to(node: &Node) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listens = listener.local_addr().unwrap();
-        let address = format!("{}@{listens}", node.manager.get_our_node_id()).parse().unwrap();
-        let (far, fault) = (node.listens, Arc::<Mutex<Option<Fault>>>::default());
-        let faults = Arc::clone(&fault);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(far).await.unwrap();
-                tokio::spawn(forward(near, far, Arc::clone(&faults)));
-            }
-        });
-        Self { address, fault }
-    }
-
-    pub(crate) fn address(&self) -> PeerAddress {
-        self.address.clone()
-    }
-
-    pub(crate) fn fail(&self, fault: Fault) {
-        *self.fault.lock().unwrap() = Some(fault);
-    }
-}
-
-async fn forward(near: TcpStream, far: TcpStream, fault: Arc<Mutex<Option<Fault>>>) {
-    let (mut near_in, mut near_out) = near.into_split();
-    let (mut far_in, mut far_out) = far.into_split();
-    let back = async {
-        let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = far_in.read(&mut bytes).await {
-            let fault = *fault.lock().unwrap();
-            match fault {
-                None => {}
-                Some(Fault::Silence) => continue,
-                Some(Fault::Disconnect) => break,
-                Some(Fault::Garbage) => bytes[..count].fill(0x55),
-            }
-            near_out.write_all(&bytes[..count]).await.unwrap();
-        }
-    };
-    // The connection ends with either direction: the halves are dropped.
-    tokio::select! {
-        _ = tokio::io::copy(&mut near_in, &mut far_out) => {}
-        () = back => {}
     }
 }
 
