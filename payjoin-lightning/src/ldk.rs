@@ -76,7 +76,8 @@ where
         Self { manager, connector, turns: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// Takes the events of channels that are being opened; `true` when the event is dealt with. It never blocks.
+    /// Takes the events of channels that are being opened; `true` when the event is dealt with. It returns at
+    /// once.
     ///
     /// `false` for everything else, among it what happens to a channel once it is safe: `ChannelPending`,
     /// `ChannelReady`, `ChannelClosed`. `DiscardFunding` names no inputs for such a channel and needs no action: the
