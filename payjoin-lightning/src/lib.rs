@@ -4,7 +4,7 @@
 //! - [`Funding`] is the machine for N channels from one transaction, all or nothing, without I/O.
 //! - [`ChannelFunder`] is the seam to a node, and [`Channels`] drives the machine over it.
 //! - [`LdkFunder`] is that seam for any wallet built with LDK.
-//! - [`node`] (feature `node`) is the embedded default: LDK, a BDK wallet, bitcoind.
+//! - `node` (feature `node`) is the embedded default: LDK, a BDK wallet, bitcoind.
 
 mod channels;
 mod funder;
