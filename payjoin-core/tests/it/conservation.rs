@@ -179,9 +179,11 @@ fn a_contribution_pays_for_no_more_than_the_weight_of_our_inputs() {
     assert_eq!(case.rules.check(case.psbt).err(), Some(E::Contribution));
 }
 
+type Stability = (&'static str, fn(&mut Conservation), Result<(), E>);
+
 #[test]
 fn only_a_final_id_that_the_payer_cannot_replace_is_stable() {
-    let rows: &[(&str, fn(&mut Conservation), Result<(), E>)] = &[
+    let rows: &[Stability] = &[
         ("as it is", |_| {}, Ok(())),
         ("a nested input", |c| c.prevouts[0].script_pubkey = script(Kind::Nested, 1), Err(E::Malleable)),
         ("a legacy input", |c| c.prevouts[0].script_pubkey = script(Kind::P2pkh, 1), Err(E::Malleable)),
