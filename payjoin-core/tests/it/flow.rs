@@ -326,3 +326,74 @@ fn a_proposal_is_plain_text_with_status_200() {
         (200, "text/plain", "cHNidP8=")
     );
 }
+
+/// A payment with these outputs beside ours, and an offer of so much from the output of that index.
+fn with_outputs(others: &[(u64, ScriptBuf)], offer: (u64, usize)) -> (Vec<Spend>, Psbt, String) {
+    let paid: u64 = others.iter().map(|(value, _)| value).sum();
+    let spends = vec![Spend::new(Kind::P2wpkh, 100, paid + PAID + 1_000)];
+    let outputs = others.iter().map(|(value, script)| txout(*value, script.clone()));
+    let outputs = outputs.chain([txout(PAID, invoice().script)]).collect();
+    let query = format!("v=1&maxadditionalfeecontribution={}&additionalfeeoutputindex={}", offer.0, offer.1);
+    (spends.clone(), original(&spends, outputs, true), query)
+}
+
+#[test]
+fn an_offer_is_taken_as_far_as_it_goes() {
+    let change = script(Kind::P2wpkh, 500);
+    // The coin costs 447 sat at this rate. At most all of it, all of the offer, and never into dust.
+    for (value, offer, left) in
+        [(50_000, 900, 49_553), (50_000, 100, 49_900), (594, 900, 294), (294, 900, 294)]
+    {
+        let (spends, psbt, query) = with_outputs(&[(value, change.clone())], (offer, 0));
+        let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]);
+        let reply = host.exchange(request(&query, psbt.to_string().as_bytes()));
+        assert_eq!(self::value(&proposal(&reply), &change), sats(left), "{offer} of {value}");
+    }
+}
+
+#[test]
+fn an_offer_from_one_of_two_equal_outputs_is_taken_only_from_the_first() {
+    let change = script(Kind::P2wpkh, 500);
+    for (index, taken) in [(0, true), (1, false)] {
+        let (spends, psbt, query) =
+            with_outputs(&[(50_000, change.clone()), (50_000, change.clone())], (900, index));
+        let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]);
+        let reply = host.exchange(request(&query, psbt.to_string().as_bytes()));
+        let proposal = proposal(&reply);
+        let theirs = proposal.unsigned_tx.output.iter().filter(|output| output.script_pubkey == change);
+        let full: Vec<bool> = theirs.map(|output| output.value == sats(50_000)).collect();
+        assert_eq!(full, [!taken, true], "offered output {index}");
+    }
+}
+
+#[test]
+fn a_payer_who_pays_to_our_change_address_too_gets_no_channel() {
+    let (spends, psbt, _) = with_outputs(&[(50_000, invoice().change)], (0, 0));
+    let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]).with_wishes(&[exact(1, 400_000)]);
+    let reply = host.exchange(request("v=1", psbt.to_string().as_bytes()));
+    assert_eq!(reply.status(), 200);
+    assert_eq!((host.channels_offered, host.opened.len()), (Some(false), 0));
+}
+
+#[test]
+fn a_plain_payjoin_takes_no_coin_that_costs_more_than_it_brings_or_that_the_reserve_needs() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut small = Host::new(&payment.spends).with_coins(&[our_coin(0, 400)]);
+    let psbt = Payment { wishes: Wishes::default(), ..payment }.run(&mut small);
+    assert_eq!(psbt.unsigned_tx.input.len(), 1);
+
+    let payment = self::payment(&[Kind::P2wpkh]);
+    let mut reserved = host(&payment);
+    reserved.reserve.existing = sats(1);
+    assert_eq!(payment.run(&mut reserved).unsigned_tx.input.len(), 1);
+}
+
+#[test]
+fn a_plain_payjoin_prefers_the_coin_that_hides_which_output_is_whose() {
+    // Beside outputs of 399,000 and more, an input of 50,000 would look unnecessary; one of 500,000 does not.
+    let payment = payment(&[Kind::P2wpkh]);
+    let coins = [our_coin(0, 50_000), our_coin(1, 500_000)];
+    let mut host = Host::new(&payment.spends).with_coins(&coins);
+    payment.run(&mut host);
+    assert_eq!(host.admission.unwrap().coins, [coins[1].outpoint]);
+}

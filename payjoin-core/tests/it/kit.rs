@@ -1,10 +1,12 @@
 //! Keys that really sign, Originals, and a host that plays chain, wallet, store and Lightning node by script.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
-use bitcoin::key::{Keypair, Secp256k1, TapTweak, UntweakedKeypair};
+use bitcoin::key::{Keypair, Secp256k1, TapTweak};
 use bitcoin::opcodes::all::OP_CHECKSIG;
 use bitcoin::script::PushBytesBuf;
 use bitcoin::secp256k1::{All, Message, SecretKey};
@@ -25,7 +27,7 @@ pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new)
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     P2wpkh,
     P2tr,
@@ -40,16 +42,31 @@ pub(crate) const KINDS: [Kind; 5] = [Kind::P2wpkh, Kind::P2tr, Kind::P2wsh, Kind
 #[derive(Clone, Debug)]
 pub(crate) struct Spend {
     pub(crate) kind: Kind,
-    keypair: UntweakedKeypair,
+    keypair: Keypair,
     pub(crate) parent: Transaction,
     pub(crate) outpoint: OutPoint,
     pub(crate) txout: TxOut,
 }
 
+/// A signature over nothing in particular.
+static ANY_SIGNATURE: LazyLock<ecdsa::Signature> = LazyLock::new(|| {
+    let message = Message::from_digest([9; 32]);
+    ecdsa::Signature::sighash_all(SECP.sign_ecdsa_low_r(&message, &keypair(0).secret_key()))
+});
+
+thread_local! {
+    static KEYS: RefCell<HashMap<u32, Keypair>> = RefCell::default();
+    static SCRIPTS: RefCell<HashMap<(Kind, u32), ScriptBuf>> = RefCell::default();
+}
+
+/// A key by number, made once.
 pub(crate) fn keypair(seed: u32) -> Keypair {
-    let mut bytes = [7; 32];
-    bytes[..4].copy_from_slice(&seed.to_be_bytes());
-    Keypair::from_secret_key(&SECP, &SecretKey::from_slice(&bytes).unwrap())
+    let make = || {
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&seed.to_be_bytes());
+        Keypair::from_secret_key(&SECP, &SecretKey::from_slice(&bytes).unwrap())
+    };
+    KEYS.with_borrow_mut(|keys| *keys.entry(seed).or_insert_with(make))
 }
 
 fn witness_script(keypair: &Keypair) -> ScriptBuf {
@@ -59,7 +76,14 @@ fn witness_script(keypair: &Keypair) -> ScriptBuf {
         .into_script()
 }
 
+/// A script of that key, made once.
 pub(crate) fn script(kind: Kind, seed: u32) -> ScriptBuf {
+    SCRIPTS.with_borrow_mut(|scripts| {
+        scripts.entry((kind, seed)).or_insert_with(|| make_script(kind, seed)).clone()
+    })
+}
+
+fn make_script(kind: Kind, seed: u32) -> ScriptBuf {
     let keypair = keypair(seed);
     let public = CompressedPublicKey(keypair.public_key());
     match kind {
@@ -164,7 +188,7 @@ impl Spend {
 
     /// A witness of the usual size that signs nothing, for tests that only count.
     fn mark(&self) -> (ScriptBuf, Witness) {
-        let signature = [vec![0x30; 70], vec![1]].concat();
+        let signature = ANY_SIGNATURE.to_vec();
         match self.kind {
             Kind::P2tr => (ScriptBuf::new(), Witness::from_slice(&[[5; 64]])),
             Kind::P2wpkh => (ScriptBuf::new(), Witness::from_slice(&[signature, vec![2; 33]])),
