@@ -156,7 +156,7 @@ impl Node {
             true => self.manager.force_close_broadcasting_latest_txn(
                 id,
                 peer,
-                "closed by the operator".to_owned(),
+                "channel closed".to_owned(),
             ),
         };
         closing.map_err(|error| CloseError::Refused(format!("{error:?}")))
