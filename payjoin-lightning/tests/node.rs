@@ -9,10 +9,12 @@ use std::time::Duration;
 use bitcoin::{Amount, Block, BlockHash, Psbt, ScriptBuf, TxOut};
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use node_support::{
-    Bitcoind, FEE, KEY, MemStore, Setup, build, config, confirm, nowhere, open, open_as, run, run_with, sign, start, until,
+    Bitcoind, FEE, KEY, MemStore, Setup, build, config, confirm, nowhere, open, open_as, run, run_with, sign,
+    start, until,
 };
 use payjoin_lightning::node::{
-    BlockListener, Node, NodeConfig, NodeError, NodeStore, PayError, Rpc, RpcAuth, RpcError, SeedError, SignError,
+    BlockListener, Node, NodeConfig, NodeError, NodeStore, PayError, Rpc, RpcAuth, RpcError, SeedError,
+    SignError,
 };
 use payjoin_lightning::{ChannelKey, FunderError};
 use serde_json::json;
