@@ -3,7 +3,6 @@
 
 mod bitcoind;
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,7 +18,7 @@ struct OneKey {
     key: PrivateKey,
     script: ScriptBuf,
     coins: Vec<Coin>,
-    locked: Mutex<HashSet<OutPoint>>,
+    locked: Mutex<Vec<OutPoint>>,
 }
 
 #[async_trait]
@@ -38,7 +37,10 @@ impl Wallet for OneKey {
     }
 
     fn unlock(&self, coins: &[OutPoint]) {
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner).retain(|coin| !coins.contains(coin));
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        coins
+            .iter()
+            .for_each(|coin| drop(locked.iter().position(|c| c == coin).map(|c| locked.swap_remove(c))));
     }
 
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError> {
@@ -69,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (script, coins) = (address.script_pubkey(), node.coins(&address).await?);
     let store = Store::open("receive_v1.sqlite")?;
     store.recover().await?;
-    let locked = Mutex::new(store.locked_coins()?.into_iter().collect());
+    let locked = Mutex::new(store.locked_coins()?);
     let wallet = Arc::new(OneKey { key, script: script.clone(), coins, locked });
     let (host, owed) = Host::new(node.clone(), wallet, Arc::new(NoChannels), store, Policy::default(), now);
     let (id, change, expires) = (InvoiceId::from_entropy(rand::random()), script.clone(), now().plus(86_400));
