@@ -5,7 +5,7 @@ use payjoin::receive::v1::{MaybeInputsOwned, MaybeInputsSeen};
 
 use super::params::Params;
 use super::request::Original;
-use crate::conservation::keeps_txid;
+use crate::conservation::has_final_txid;
 use crate::{Inspection, Policy, Reply};
 
 /// An Original together with what its inputs really spend.
@@ -87,9 +87,7 @@ impl Facts {
 
     /// Money rules 4 and 10, as far as the Original decides them.
     pub(crate) fn allows_channels(&self, authenticated: bool, change: &ScriptBuf) -> bool {
-        let stable = self.transaction.input.iter().zip(&self.prevouts).all(|(input, prevout)| {
-            keeps_txid(&prevout.script_pubkey) && input.script_sig.is_empty() && !input.witness.is_empty()
-        });
+        let stable = has_final_txid(&self.transaction, &self.prevouts);
         // An earlier attempt showed our change address: a payer who pays to it would blur which output is ours.
         let clear = self.transaction.output.iter().all(|output| output.script_pubkey != *change);
         stable && clear && authenticated && self.params.substitution
