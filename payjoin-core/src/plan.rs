@@ -109,6 +109,32 @@ pub fn plan(request: &PlanRequest<'_>) -> Option<Plan> {
     best
 }
 
+/// The least payment that serves every intent: their sum, the reserve that the wallet lacks, our share of the fees.
+/// `None` when no payment would, for want of a coin of ours or of a free rest. The value in `request` is not used.
+#[must_use]
+pub fn payment_for_all(request: &PlanRequest<'_>) -> Option<Amount> {
+    let wishes: Vec<&ChannelWish> = request.resources.wishes.iter().collect();
+    let sum = wishes.iter().try_fold(Amount::ZERO, |sum, wish| match wish.amount {
+        ChannelAmount::Exact(amount) => sum.checked_add(amount),
+        ChannelAmount::Rest => sum.checked_add(wish.min.max(LEAST_CHANGE)),
+    })?;
+    let none: &[Coin] = &[];
+    let coins = std::iter::once(none).chain(request.resources.coins.chunks(1));
+    let dearer = coins.filter_map(|coins| {
+        let lacking =
+            request.least_change(wishes.len(), coins)?.checked_sub(total(coins)?).unwrap_or_default();
+        sum.checked_add(request.fee_with_change(wishes.len(), coins)?)?.checked_add(lacking)
+    });
+    std::iter::once(sum).chain(dearer).find(|value| {
+        let payment = TxOut { value: *value, script_pubkey: request.payment.script_pubkey.clone() };
+        let plan = plan(&PlanRequest { payment: &payment, ..*request });
+        // The sum alone will do only where no fee is due: our coins are not to pay for it.
+        plan.is_some_and(|plan| {
+            plan.channels.len() == wishes.len() && (*value > sum || plan.change.is_none())
+        })
+    })
+}
+
 impl PlanRequest<'_> {
     /// Tries every run of neighbouring coins, shortest first.
     fn fit(&self, chosen: &[&ChannelWish]) -> Option<Plan> {
@@ -143,9 +169,8 @@ impl PlanRequest<'_> {
     /// Channels and change from the payment and these very coins.
     fn fund(&self, chosen: &[&ChannelWish], coins: &[Coin]) -> Option<Plan> {
         let least_change = self.least_change(chosen.len(), coins)?;
-        let change_weight = TxOut { value: Amount::ZERO, script_pubkey: self.change.into() }.weight();
-        let fee = self.our_fee(coins, FUNDING_OUTPUT * chosen.len() as u64 + change_weight)?;
-        let funds = self.payment.value.checked_add(sum(coins)?)?.checked_sub(fee)?;
+        let fee = self.fee_with_change(chosen.len(), coins)?;
+        let funds = self.payment.value.checked_add(total(coins)?)?.checked_sub(fee)?;
         let exact = chosen.iter().try_fold(Amount::ZERO, |sum, wish| match wish.amount {
             ChannelAmount::Exact(amount) => sum.checked_add(amount),
             ChannelAmount::Rest => Some(sum),
@@ -178,7 +203,7 @@ impl PlanRequest<'_> {
     /// What must come back: the existing reserve stays in confirmed coins, the new one may wait for the change.
     fn least_change(&self, channels: usize, coins: &[Coin]) -> Option<Amount> {
         let reserve = &self.resources.reserve;
-        let kept = reserve.balance.checked_sub(sum(coins)?)?;
+        let kept = reserve.balance.checked_sub(total(coins)?)?;
         if !coins.is_empty() && kept < reserve.existing {
             return None;
         }
@@ -212,6 +237,12 @@ impl PlanRequest<'_> {
         (ours <= most).then_some(ours)
     }
 
+    /// The same for this many channels and change.
+    fn fee_with_change(&self, channels: usize, coins: &[Coin]) -> Option<Amount> {
+        let change = TxOut { value: Amount::ZERO, script_pubkey: self.change.into() }.weight();
+        self.our_fee(coins, FUNDING_OUTPUT * channels as u64 + change)
+    }
+
     fn added_outputs(&self, outputs: Weight) -> Weight {
         outputs.checked_sub(self.payment.weight()).unwrap_or(Weight::ZERO)
     }
@@ -231,6 +262,6 @@ fn within(wish: &ChannelWish, amount: Amount) -> bool {
     (wish.min.max(LEAST_CHANGE)..=wish.max).contains(&amount)
 }
 
-fn sum(coins: &[Coin]) -> Option<Amount> {
+fn total(coins: &[Coin]) -> Option<Amount> {
     coins.iter().try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value))
 }

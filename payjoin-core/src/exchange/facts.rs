@@ -1,6 +1,6 @@
 //! What the chain and the wallet say about an Original, and the checks that follow from it.
 
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxOut};
+use bitcoin::{Amount, FeeRate, Psbt, ScriptBuf, Sequence, Transaction, TxOut};
 use payjoin::receive::v1::{MaybeInputsOwned, MaybeInputsSeen};
 
 use super::params::Params;
@@ -102,17 +102,10 @@ impl Facts {
     }
 }
 
-/// `witness_utxo` is the payer's word: compare it, and `non_witness_utxo` too, with the chain's.
+/// What the PSBT says of the outputs it spends is the payer's word: compare it with the chain's.
 fn check_utxos(psbt: &Psbt, prevouts: &[TxOut]) -> Result<(), Reply> {
     let honest =
-        psbt.inputs.iter().zip(&psbt.unsigned_tx.input).zip(prevouts).all(|((data, input), prevout)| {
-            let OutPoint { txid, vout } = input.previous_output;
-            let witness = data.witness_utxo.as_ref().is_none_or(|utxo| utxo == prevout);
-            let whole = data.non_witness_utxo.as_ref().is_none_or(|transaction| {
-                transaction.compute_txid() == txid && transaction.output.get(vout as usize) == Some(prevout)
-            });
-            witness && whole
-        });
+        psbt.iter_funding_utxos().zip(prevouts).all(|(stated, real)| stated.is_ok_and(|utxo| utxo == real));
     if honest { Ok(()) } else { Err(Reply::rejected("The PSBT misstates an output it spends.")) }
 }
 

@@ -150,8 +150,8 @@ fn a_funding_script_that_the_payer_pays_too_is_not_used() {
 
 #[test]
 fn wrong_signatures_end_with_unavailable_and_abandoned_channels() {
-    use Signing::{Fails, Nothing, OtherTransaction, SighashNone, Theirs};
-    for signing in [Fails, Nothing, SighashNone, Theirs, OtherTransaction] {
+    use Signing::{Fails, Nothing, OtherTransaction, ScriptSig, SighashNone, Theirs};
+    for signing in [Fails, Nothing, SighashNone, Theirs, OtherTransaction, ScriptSig] {
         let payment = payment(&[Kind::P2wpkh]);
         let mut with = Host { signing, ..channel_host(&payment) };
         let reply = with.exchange(payment.request());
