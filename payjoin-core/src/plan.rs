@@ -118,8 +118,8 @@ pub fn payment_for_all(request: &PlanRequest<'_>) -> Option<Amount> {
         ChannelAmount::Exact(amount) => sum.checked_add(amount),
         ChannelAmount::Rest => sum.checked_add(wish.min.max(LEAST_CHANGE)),
     })?;
-    let none: &[Coin] = &[];
-    let coins = std::iter::once(none).chain(request.resources.coins.chunks(1));
+    let alone: Option<&[Coin]> = wishes.iter().all(|wish| wish.payer_is_me).then_some(&[]);
+    let coins = alone.into_iter().chain(request.resources.coins.chunks(1));
     let dearer = coins.filter_map(|coins| {
         let lacking =
             request.least_change(wishes.len(), coins)?.checked_sub(total(coins)?).unwrap_or_default();
