@@ -109,32 +109,6 @@ pub fn plan(request: &PlanRequest<'_>) -> Option<Plan> {
     best
 }
 
-/// The least payment that serves every intent: their sum, the reserve that the wallet lacks, our share of the fees.
-/// `None` when no payment would, for want of a coin of ours or of a free rest. The value in `request` is not used.
-#[must_use]
-pub fn payment_for_all(request: &PlanRequest<'_>) -> Option<Amount> {
-    let wishes: Vec<&ChannelWish> = request.resources.wishes.iter().collect();
-    let sum = wishes.iter().try_fold(Amount::ZERO, |sum, wish| match wish.amount {
-        ChannelAmount::Exact(amount) => sum.checked_add(amount),
-        ChannelAmount::Rest => sum.checked_add(wish.min.max(LEAST_CHANGE)),
-    })?;
-    let alone: Option<&[Coin]> = wishes.iter().all(|wish| wish.payer_is_me).then_some(&[]);
-    let coins = alone.into_iter().chain(request.resources.coins.chunks(1));
-    let dearer = coins.filter_map(|coins| {
-        let lacking =
-            request.least_change(wishes.len(), coins)?.checked_sub(total(coins)?).unwrap_or_default();
-        sum.checked_add(request.fee_with_change(wishes.len(), coins)?)?.checked_add(lacking)
-    });
-    std::iter::once(sum).chain(dearer).find(|value| {
-        let payment = TxOut { value: *value, script_pubkey: request.payment.script_pubkey.clone() };
-        let plan = plan(&PlanRequest { payment: &payment, ..*request });
-        // The sum alone will do only where no fee is due: our coins are not to pay for it.
-        plan.is_some_and(|plan| {
-            plan.channels.len() == wishes.len() && (*value > sum || plan.change.is_none())
-        })
-    })
-}
-
 impl PlanRequest<'_> {
     /// Tries every run of neighbouring coins, shortest first.
     fn fit(&self, chosen: &[&ChannelWish]) -> Option<Plan> {
@@ -169,7 +143,8 @@ impl PlanRequest<'_> {
     /// Channels and change from the payment and these very coins.
     fn fund(&self, chosen: &[&ChannelWish], coins: &[Coin]) -> Option<Plan> {
         let least_change = self.least_change(chosen.len(), coins)?;
-        let fee = self.fee_with_change(chosen.len(), coins)?;
+        let change_weight = TxOut { value: Amount::ZERO, script_pubkey: self.change.into() }.weight();
+        let fee = self.our_fee(coins, FUNDING_OUTPUT * chosen.len() as u64 + change_weight)?;
         let funds = self.payment.value.checked_add(total(coins)?)?.checked_sub(fee)?;
         let exact = chosen.iter().try_fold(Amount::ZERO, |sum, wish| match wish.amount {
             ChannelAmount::Exact(amount) => sum.checked_add(amount),
@@ -235,12 +210,6 @@ impl PlanRequest<'_> {
         let most =
             max_fee_rate(self.policy).checked_mul_by_weight(inputs + outputs)?.min(self.policy.max_fee);
         (ours <= most).then_some(ours)
-    }
-
-    /// The same for this many channels and change.
-    fn fee_with_change(&self, channels: usize, coins: &[Coin]) -> Option<Amount> {
-        let change = TxOut { value: Amount::ZERO, script_pubkey: self.change.into() }.weight();
-        self.our_fee(coins, FUNDING_OUTPUT * channels as u64 + change)
     }
 
     fn added_outputs(&self, outputs: Weight) -> Weight {

@@ -1,7 +1,7 @@
 //! Which channels a payment opens, with which coins, and what comes back.
 
 use bitcoin::{FeeRate, ScriptBuf, TxOut};
-use payjoin_core::{ChannelWish, Coin, Plan, PlanRequest, Policy, Reserve, Resources, payment_for_all, plan};
+use payjoin_core::{ChannelWish, Coin, Plan, PlanRequest, Policy, Reserve, Resources, plan};
 
 use crate::kit::*;
 
@@ -40,10 +40,6 @@ fn setting(payment: u64, wishes: &[ChannelWish], coins: &[u64]) -> Setting {
 
 impl Setting {
     fn plan(&self) -> Option<Plan> {
-        self.with_request(plan)
-    }
-
-    fn with_request<T>(&self, call: impl FnOnce(&PlanRequest<'_>) -> T) -> T {
         let coins: Vec<Coin> = self
             .coins
             .iter()
@@ -53,7 +49,7 @@ impl Setting {
         let balance = sats(self.coins.iter().sum::<u64>() + self.balance);
         let reserve = Reserve { balance, existing: sats(self.existing), per_channel: sats(self.per_channel) };
         let resources = Resources { wishes: self.wishes.clone(), coins, reserve };
-        call(&PlanRequest {
+        plan(&PlanRequest {
             payment: &TxOut { value: sats(self.payment), script_pubkey: self.script.clone() },
             change: &invoice().change,
             resources: &resources,
@@ -289,22 +285,4 @@ fn coins_that_we_cannot_weigh_are_not_used() {
         policy: &Policy::default(),
     };
     assert_eq!(plan(&request), None);
-}
-
-#[test]
-fn the_payment_to_ask_for_is_the_least_that_serves_all_intents() {
-    let ask = |setting: &Setting| setting.with_request(payment_for_all).map(bitcoin::Amount::to_sat);
-    let with_coin =
-        |wishes: &[ChannelWish], per_channel| Setting { per_channel, ..setting(0, wishes, &[50_000]) };
-    let one = COIN + CHANGE;
-    let two = one + CHANNEL;
-    assert_eq!(ask(&with_coin(&[exact(1, 400_000)], 0)), Some(400_000 + one));
-    assert_eq!(ask(&with_coin(&[exact(1, 400_000)], 50_000)), Some(400_000 + one));
-    assert_eq!(ask(&with_coin(&[exact(1, 400_000), exact(2, 1_000)], 30_000)), Some(411_000 + two));
-    assert_eq!(ask(&setting(0, &[exact(1, 400_000)], &[])), None, "no coin of ours");
-    assert_eq!(ask(&setting(0, &[mine(exact(1, 400_000))], &[])), Some(400_000));
-    let bootstrap = Setting { per_channel: 25_000, ..setting(0, &[mine(exact(1, 400_000))], &[]) };
-    assert_eq!(ask(&bootstrap), Some(425_000 + CHANGE));
-    assert_eq!(ask(&with_coin(&[rest(1), rest(2)], 0)), None, "one rest at most");
-    assert_eq!(ask(&with_coin(&[], 0)), None);
 }
