@@ -38,9 +38,9 @@ impl Wallet for OneKey {
 
     fn unlock(&self, coins: &[OutPoint]) {
         let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        coins
-            .iter()
-            .for_each(|coin| drop(locked.iter().position(|c| c == coin).map(|c| locked.swap_remove(c))));
+        for coin in coins {
+            let _ = locked.iter().position(|held| held == coin).map(|at| locked.swap_remove(at));
+        }
     }
 
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError> {
