@@ -38,7 +38,7 @@ impl Wallet for OneKey {
     fn unlock(&self, coins: &[OutPoint]) {
         let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
         for coin in coins {
-            locked.iter().position(|held| held == coin).map(|at| locked.swap_remove(at));
+            let _ = locked.iter().position(|held| held == coin).map(|at| locked.swap_remove(at));
         }
     }
 

@@ -50,6 +50,11 @@ impl Server {
         self.0.stdout.take()
     }
 
+    /// Sends a signal, named as `kill` names it. The shell's `kill` is on every machine.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)

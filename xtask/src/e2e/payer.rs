@@ -78,6 +78,17 @@ impl<'a> Payment<'a> {
         Ok(Self { wallet, original, sender })
     }
 
+    /// The whole request, for a socket.
+    pub(crate) fn request(&self) -> Result<Vec<u8>> {
+        let (request, _) = self.sender.create_v1_post_request();
+        let target = request.url.splitn(4, '/').nth(3).context("an endpoint without a path")?;
+        let (kind, length) = (request.content_type, request.body.len());
+        let head = format!(
+            "POST /{target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        Ok([head.into_bytes(), request.body].concat())
+    }
+
     /// The Original as it is posted.
     pub(crate) fn body(&self) -> Vec<u8> {
         self.sender.create_v1_post_request().0.body
