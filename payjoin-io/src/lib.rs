@@ -1,1 +1,5 @@
 //! payjoin-io
+
+mod http;
+
+pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
