@@ -1,6 +1,23 @@
 //! One Original PSBT in, one reply out.
 
-use crate::{Answer, Invoice, OriginalId, Policy, Question, Reply, Timestamp};
+mod facts;
+mod params;
+mod proposal;
+mod request;
+
+use bitcoin::{OutPoint, Psbt, ScriptBuf};
+
+use self::facts::{Inspected, Vetted};
+use self::proposal::{Draft, Drafter, dummy_scripts};
+use self::request::Original;
+use crate::{
+    Admission, Answer, Coin, ExchangeId, FundedChannel, Invoice, OriginalId, Plan, PlanRequest, Policy,
+    Question, Release, Reply, ResourceRequest, Resources, StableProposal, Timestamp, plan,
+};
+
+/// Kept back from the time of an exchange so that a plain payjoin can be signed and stored after channels failed.
+const MARGIN_SECONDS: u64 = 5;
+const BUSY: Reply = Reply::unavailable("The receiver cannot make a payjoin now.");
 
 /// A v1 request as it came over the wire, body already read and bounded.
 #[derive(Clone, Debug)]
@@ -35,17 +52,71 @@ pub enum ExchangeError {
 }
 
 /// The receiver's machine.
+///
+/// Every check that can refuse comes before [`Question::Admit`], and so does a dry run of the proposals: a refused
+/// request leaves nothing behind, and no peer is bothered for a proposal that cannot be built. What the host reserved
+/// for [`Question::Resources`] and the exchange did not admit is the host's to free, as is everything of an admitted
+/// exchange that ends without [`Question::Release`].
 #[derive(Debug)]
 pub struct Exchange {
     id: OriginalId,
+    invoice: Invoice,
+    policy: Policy,
+    authenticated: bool,
+    begun: Timestamp,
+    state: State,
+}
+
+/// The outstanding question, with what its answer is applied to.
+#[derive(Debug)]
+enum State {
+    Recall(Box<Original>),
+    Inspect(Box<Original>),
+    Owns(Box<Inspected>),
+    Resources(Box<Vetted>),
+    Admit(Box<Ready>),
+    Open(Box<Admitted>),
+    Fund(Box<Admitted>, Box<Draft>, StableProposal),
+    Sign(Box<Admitted>, Box<Draft>, Vec<FundedChannel>),
+    Release(Release),
+    /// Without an admitted exchange to go on with as a plain payjoin, the exchange ends.
+    Abandon(&'static str, Option<Box<Admitted>>),
+    Done(Reply),
+}
+
+/// A proposal is certain to be possible; only the store's word is missing.
+#[derive(Debug)]
+struct Ready {
+    vetted: Vetted,
+    /// Channels to open.
+    plan: Option<Plan>,
+    /// Coins of which a plain payjoin takes one.
+    coins: Vec<Coin>,
+    admission: Admission,
+}
+
+/// An exchange that is on record.
+#[derive(Debug)]
+struct Admitted {
+    exchange: ExchangeId,
+    vetted: Vetted,
+    plan: Option<Plan>,
+    coins: Vec<Coin>,
+    begun: Timestamp,
+    /// Why there are no channels although intents were taken.
+    reason: Option<String>,
 }
 
 impl Exchange {
     /// Begins with a request for `invoice`. A bad request shows as [`Output::Done`].
     #[must_use]
     pub fn new(now: Timestamp, invoice: Invoice, request: Request, policy: Policy) -> Self {
-        let _ = (now, invoice, request, policy);
-        Self { id: OriginalId(String::new()) }
+        let id = request::original_id(&invoice.id, &request);
+        let state = match Original::parse(&request, &invoice) {
+            Ok(original) => State::Recall(Box::new(original)),
+            Err(reply) => State::Done(reply),
+        };
+        Self { id, invoice, policy, authenticated: request.authenticated, begun: now, state }
     }
 
     /// Identity of the Original.
@@ -57,22 +128,260 @@ impl Exchange {
     /// Brings the answer to the outstanding question.
     ///
     /// # Errors
-    /// [`ExchangeError::UnexpectedAnswer`] when the answer is not one of those the question names.
+    /// [`ExchangeError::UnexpectedAnswer`] when the answer is not one of those the question names. The question stays
+    /// outstanding.
     pub fn handle_input(&mut self, now: Timestamp, answer: Answer) -> Result<(), ExchangeError> {
-        let _ = (now, answer);
-        Ok(())
+        let state = std::mem::replace(&mut self.state, State::Done(BUSY));
+        let (state, outcome) = match self.step(now, state, answer) {
+            Ok(next) => (next, Ok(())),
+            Err(same) => (same, Err(ExchangeError::UnexpectedAnswer)),
+        };
+        self.state = state;
+        outcome
     }
 
     /// The outstanding question, or the reply.
     #[must_use]
     pub fn poll_output(&mut self) -> Output {
-        Output::Done(Reply::Error { code: crate::ErrorCode::Unavailable, message: "", status: 503 })
+        Output::Ask(match &self.state {
+            State::Recall(_) => Question::Recall(self.id.clone()),
+            State::Inspect(original) => Question::Inspect(original.transaction.clone()),
+            State::Owns(inspected) => Question::Owns(inspected.facts.spent_scripts()),
+            State::Resources(vetted) => Question::Resources(self.resource_request(vetted)),
+            State::Admit(ready) => Question::Admit(ready.admission.clone()),
+            State::Open(admitted) => {
+                Question::OpenChannels(admitted.plan.clone().unwrap_or_default().channels)
+            }
+            State::Fund(_, _, stable) => Question::Fund(stable.clone()),
+            State::Sign(_, draft, _) => Question::Sign(draft.checked.clone()),
+            State::Release(release) => Question::Release(release.clone()),
+            State::Abandon(reason, _) => Question::Abandon(reason),
+            State::Done(reply) => return Output::Done(reply.clone()),
+        })
     }
 
     /// When the host must have answered the outstanding question. Past it the caller brings
-    /// [`Answer::ChannelsFailed`] for a channel question and [`Answer::Failed`] for any other.
+    /// [`Answer::ChannelsFailed`] (every channel abandoned) for a channel question and [`Answer::Failed`] for any
+    /// other. A durable write has no deadline (`u64::MAX`): its outcome must be known, never guessed.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        Timestamp(0)
+        match &self.state {
+            State::Open(admitted) | State::Fund(admitted, _, _) => self.channel_deadline(admitted.begun),
+            State::Admit(_) | State::Release(_) | State::Abandon(..) => Timestamp(u64::MAX),
+            _ => self.begun.plus(self.policy.exchange_seconds),
+        }
     }
+
+    fn channel_deadline(&self, begun: Timestamp) -> Timestamp {
+        let exchange = self.begun.plus(self.policy.exchange_seconds.saturating_sub(MARGIN_SECONDS));
+        begun.plus(self.policy.channel_seconds).min(exchange)
+    }
+
+    /// The next state, or the same one when the answer does not fit.
+    fn step(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, State> {
+        Ok(match (state, answer) {
+            (state @ State::Done(_), _) => return Err(state),
+            (state, Answer::Failed(_)) => self.failed(state),
+            (State::Recall(_), Answer::Recalled(Some(proposal))) => State::Done(Reply::Proposal(proposal)),
+            (State::Recall(original), Answer::Recalled(None)) => self.recalled(original),
+            (State::Inspect(original), Answer::Inspected(inspection))
+                if inspection.prevouts.len() == original.transaction.input.len() =>
+            {
+                match Inspected::new(*original, inspection, &self.policy) {
+                    Ok(inspected) => State::Owns(Box::new(inspected)),
+                    Err(reply) => State::Done(reply),
+                }
+            }
+            (State::Owns(inspected), Answer::Owned(owned))
+                if owned.len() == inspected.facts.prevouts.len() =>
+            {
+                match inspected.vet(&owned) {
+                    Ok(vetted) => State::Resources(Box::new(vetted)),
+                    Err(reply) => State::Done(reply),
+                }
+            }
+            (State::Resources(vetted), Answer::Resources(resources)) => self.ready(now, *vetted, resources),
+            (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
+            (State::Admit(_), Answer::Seen) => State::Done(Reply::rejected("An input was offered before.")),
+            (State::Open(admitted), Answer::Opened(scripts)) => self.opened(admitted, &scripts),
+            (State::Open(admitted) | State::Fund(admitted, _, _), Answer::ChannelsFailed(reason)) => {
+                self.plain(admitted, Some(reason))
+            }
+            (State::Fund(admitted, draft, stable), Answer::Funded) => {
+                State::Sign(admitted, draft, funded_channels(&stable))
+            }
+            (State::Sign(admitted, draft, channels), Answer::Signed(psbt)) => {
+                self.signed(now, &admitted, *draft, channels, &psbt)
+            }
+            (State::Release(release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
+            (State::Abandon(_, next), Answer::Abandoned) => self.abandoned(next),
+            (state, _) => return Err(state),
+        })
+    }
+
+    /// The host could not do it. What was opened is abandoned; the payer reads `unavailable`.
+    fn failed(&self, state: State) -> State {
+        match state {
+            State::Open(_) | State::Fund(..) => State::Abandon("the Lightning node failed", None),
+            State::Sign(_, _, channels) if !channels.is_empty() => {
+                State::Abandon("the wallet did not sign", None)
+            }
+            State::Release(release) if !release.channels.is_empty() => {
+                State::Abandon("the proposal could not be stored", None)
+            }
+            State::Abandon(_, next) => self.abandoned(next),
+            _ => State::Done(BUSY),
+        }
+    }
+
+    fn recalled(&self, original: Box<Original>) -> State {
+        if self.begun > self.invoice.expires {
+            return State::Done(Reply::unavailable("The invoice has expired."));
+        }
+        State::Inspect(original)
+    }
+
+    fn resource_request(&self, vetted: &Vetted) -> ResourceRequest {
+        let facts = &vetted.facts;
+        ResourceRequest {
+            invoice: self.invoice.id.clone(),
+            payment: facts.payment().map(|payment| payment.value).unwrap_or_default(),
+            payer_script: facts.spent_scripts().into_iter().next().unwrap_or_default(),
+            channels: facts.allows_channels(self.authenticated, &self.invoice.change),
+        }
+    }
+
+    /// Plans, and proves by a dry run that the plan and its plain substitute can be carried out.
+    fn ready(&self, now: Timestamp, vetted: Vetted, mut resources: Resources) -> State {
+        let facts = &vetted.facts;
+        if !facts.allows_coins() {
+            resources.coins.clear();
+        }
+        if !facts.allows_channels(self.authenticated, &self.invoice.change) {
+            resources.wishes.clear();
+        }
+        let (Some(payment), Ok(drafter)) = (facts.payment(), Drafter::new(&vetted, &self.policy)) else {
+            return State::Done(BUSY);
+        };
+        let request = PlanRequest {
+            payment,
+            change: &self.invoice.change,
+            resources: &resources,
+            fee_rate: facts.fee_rate,
+            contribution: facts.contribution(),
+            policy: &self.policy,
+        };
+        let plan = plan(&request).filter(|plan| {
+            let scripts = dummy_scripts(plan.channels.len());
+            drafter.channels(plan, &scripts, &self.invoice.change).is_ok_and(|draft| draft.stable().is_ok())
+        });
+        let mut coins = request.plain_coins();
+        if let Some(plan) = &plan {
+            coins.retain(|coin| plan.coins.contains(coin));
+        }
+        let draft = drafter.plain(&coins).or_else(|_| drafter.plain(&[]));
+        let Ok(draft) = draft else { return State::Done(BUSY) };
+        let coins = draft.coins().to_vec();
+        let admission = self.admission(now, &vetted, plan.as_ref(), &coins);
+        State::Admit(Box::new(Ready { vetted, plan, coins, admission }))
+    }
+
+    fn admission(&self, now: Timestamp, vetted: &Vetted, plan: Option<&Plan>, coins: &[Coin]) -> Admission {
+        Admission {
+            invoice: self.invoice.id.clone(),
+            original_id: self.id.clone(),
+            original: vetted.facts.transaction.clone(),
+            coins: outpoints(plan.map_or(coins, |plan| &plan.coins)),
+            intents: plan
+                .map_or_else(Vec::new, |plan| plan.channels.iter().map(|channel| channel.intent).collect()),
+            now,
+            fallback_at: now.plus(self.policy.fallback_seconds),
+        }
+    }
+
+    fn admitted(&self, now: Timestamp, ready: Ready, exchange: ExchangeId) -> State {
+        let Ready { vetted, plan, coins, .. } = ready;
+        let admitted = Box::new(Admitted { exchange, vetted, plan, coins, begun: now, reason: None });
+        match &admitted.plan {
+            None => self.plain(admitted, None),
+            Some(_) if now >= self.channel_deadline(now) => {
+                self.plain(admitted, Some("no time was left to open channels".into()))
+            }
+            Some(_) => State::Open(admitted),
+        }
+    }
+
+    /// The real proposal with the real funding scripts.
+    fn opened(&self, mut admitted: Box<Admitted>, scripts: &[ScriptBuf]) -> State {
+        let plan = admitted.plan.clone().unwrap_or_default();
+        let draft = Drafter::new(&admitted.vetted, &self.policy)
+            .and_then(|drafter| drafter.channels(&plan, scripts, &self.invoice.change))
+            .and_then(|draft| draft.stable().map(|stable| (draft, stable)));
+        match draft {
+            Ok((draft, stable)) => State::Fund(admitted, Box::new(draft), stable),
+            Err(error) => {
+                admitted.reason = Some(error.to_string());
+                State::Abandon("the funding scripts cannot be used", Some(admitted))
+            }
+        }
+    }
+
+    fn abandoned(&self, next: Option<Box<Admitted>>) -> State {
+        match next {
+            Some(mut admitted) => {
+                let reason = admitted.reason.take();
+                self.plain(admitted, reason)
+            }
+            None => State::Done(BUSY),
+        }
+    }
+
+    /// A plain payjoin: the same output, raised by a coin of ours if there is one.
+    fn plain(&self, mut admitted: Box<Admitted>, reason: Option<String>) -> State {
+        admitted.reason = reason;
+        let draft =
+            Drafter::new(&admitted.vetted, &self.policy).and_then(|drafter| drafter.plain(&admitted.coins));
+        match draft {
+            Ok(draft) => State::Sign(admitted, Box::new(draft), Vec::new()),
+            Err(_) => State::Done(BUSY),
+        }
+    }
+
+    fn signed(
+        &self,
+        now: Timestamp,
+        admitted: &Admitted,
+        draft: Draft,
+        channels: Vec<FundedChannel>,
+        psbt: &Psbt,
+    ) -> State {
+        let txid = draft.checked.psbt().unsigned_tx.compute_txid();
+        let coins = outpoints(draft.coins());
+        match draft.sign(psbt) {
+            Ok(proposal) => State::Release(Release {
+                exchange: admitted.exchange,
+                proposal,
+                txid,
+                channels,
+                reason: admitted.reason.clone(),
+                coins,
+                fallback_at: now.plus(self.policy.fallback_seconds),
+            }),
+            Err(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
+            Err(_) => State::Done(BUSY),
+        }
+    }
+}
+
+fn funded_channels(stable: &StableProposal) -> Vec<FundedChannel> {
+    let channel = |(channel, vout): &(crate::PlannedChannel, u32)| FundedChannel {
+        intent: channel.intent,
+        vout: *vout,
+        amount: channel.amount,
+    };
+    stable.funding().iter().map(channel).collect()
+}
+
+fn outpoints(coins: &[Coin]) -> Vec<OutPoint> {
+    coins.iter().map(|coin| coin.outpoint).collect()
 }

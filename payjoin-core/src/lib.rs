@@ -32,7 +32,7 @@ pub use conservation::{CheckedProposal, Conservation, ConservationError, StableP
 pub use exchange::{Exchange, ExchangeError, Output, Request};
 pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState};
 pub use invoice::{Invoice, InvoiceId};
-pub use plan::{Coin, Plan, PlannedChannel, Reserve};
+pub use plan::{Coin, Plan, PlanRequest, PlannedChannel, Reserve, plan};
 pub use policy::Policy;
 pub use question::{
     Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest,

@@ -1,5 +1,7 @@
 //! What happens after an Original was admitted, until one of its outcomes is buried. Serves v1 and v2 alike.
 
+use std::collections::VecDeque;
+
 use bitcoin::{OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +49,7 @@ pub enum Settled {
     Payjoin,
     /// The Original is buried: unlock, forget the channels, queue their intents again.
     Original,
-    /// Another spend of the payer's inputs or of our coin is buried: as for the Original.
+    /// Another spend of the payer's inputs is buried: as for the Original.
     Conflict,
 }
 
@@ -65,17 +67,57 @@ pub enum SettlementOutput {
 }
 
 /// The machine over one [`Obligation`].
+///
+/// It ends only when a spend of the payer's inputs is buried (money rule 6): never by the clock, and not by a foreign
+/// spend of our coin either. That one makes the payjoin impossible, so the Original is sent at once.
 #[derive(Debug)]
 pub struct Settlement {
     obligation: Obligation,
     policy: Policy,
+    now: Timestamp,
+    tip: u32,
+    /// What the mempool holds of this.
+    pending: Option<Spend>,
+    /// The payjoin with all signatures, once seen. It is worth more than the Original: it funds the channels.
+    payjoin: Option<Transaction>,
+    /// Height of a block with a spend of our coin that leaves the payer's inputs alone.
+    coin_spent: Option<u32>,
+    /// Something was sent since the last block.
+    sent: bool,
+    outputs: VecDeque<SettlementOutput>,
+    settled: Option<Settled>,
+}
+
+/// What a transaction means to an obligation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spend {
+    /// It spends the payer's inputs, with this outcome once buried.
+    Payer(Settled),
+    /// It spends a coin of ours and none of the payer's inputs.
+    Coin,
 }
 
 impl Settlement {
     /// Takes up an obligation, new or from the store.
     #[must_use]
     pub fn new(obligation: Obligation, policy: Policy) -> Self {
-        Self { obligation, policy }
+        let mined = obligation.mined.as_ref().map(|(transaction, _)| transaction.clone());
+        let mut settlement = Self {
+            obligation,
+            policy,
+            now: Timestamp(0),
+            tip: 0,
+            pending: None,
+            payjoin: None,
+            coin_spent: None,
+            sent: false,
+            outputs: VecDeque::new(),
+            settled: None,
+        };
+        if let Some(transaction) = mined {
+            settlement.classify(&transaction);
+        }
+        settlement
     }
 
     /// The obligation it serves.
@@ -86,11 +128,118 @@ impl Settlement {
 
     /// Takes news.
     pub fn handle_input(&mut self, now: Timestamp, input: SettlementInput) {
-        let _ = (now, input, &self.policy);
+        self.now = now;
+        if self.settled.is_some() {
+            return;
+        }
+        match input {
+            SettlementInput::Mempool(found) => {
+                self.pending = found.and_then(|transaction| self.classify(&transaction));
+            }
+            SettlementInput::Mined(transaction, height) => self.mined(transaction, height),
+            SettlementInput::Disconnected(height) => self.disconnected(height),
+            SettlementInput::Tip(height) => {
+                self.tip = height;
+                self.sent = false;
+            }
+            SettlementInput::Tick => {}
+        }
+        self.settle();
+        self.send();
     }
 
     /// The next thing to do; call until [`SettlementOutput::Wait`] or [`SettlementOutput::Done`].
     pub fn poll_output(&mut self) -> SettlementOutput {
-        SettlementOutput::Wait(None)
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        match self.settled {
+            Some(settled) => SettlementOutput::Done(settled),
+            None => {
+                let waits = self.is_quiet() && self.now < self.obligation.fallback_at;
+                SettlementOutput::Wait(waits.then_some(self.obligation.fallback_at))
+            }
+        }
+    }
+
+    /// What a transaction means; `None` when it spends nothing of this. Legacy and nested inputs change the id with
+    /// their signatures, so ids are compared without scriptSigs.
+    fn classify(&mut self, transaction: &Transaction) -> Option<Spend> {
+        let spends =
+            |outpoint: &OutPoint| transaction.input.iter().any(|input| input.previous_output == *outpoint);
+        if self.obligation.original.input.iter().any(|input| spends(&input.previous_output)) {
+            let ntxid = transaction.compute_ntxid();
+            let payjoin = self.obligation.payjoin.map(|txid| txid.to_raw_hash());
+            return Some(Spend::Payer(if payjoin == Some(ntxid) {
+                self.payjoin = Some(transaction.clone());
+                Settled::Payjoin
+            } else if self.obligation.original.compute_ntxid() == ntxid {
+                Settled::Original
+            } else {
+                Settled::Conflict
+            }));
+        }
+        self.obligation.coins.iter().any(spends).then_some(Spend::Coin)
+    }
+
+    fn mined(&mut self, transaction: Transaction, height: u32) {
+        self.tip = self.tip.max(height);
+        match self.classify(&transaction) {
+            Some(Spend::Payer(_)) => {
+                // What the mempool held is in the block or impossible now.
+                self.pending = None;
+                self.record(Some((transaction, height)));
+            }
+            Some(Spend::Coin) => self.coin_spent = Some(height),
+            None => {}
+        }
+    }
+
+    fn disconnected(&mut self, height: u32) {
+        self.tip = height.saturating_sub(1);
+        self.sent = false;
+        self.coin_spent = self.coin_spent.filter(|spent| *spent < height);
+        if self.obligation.mined.as_ref().is_some_and(|(_, mined)| *mined >= height) {
+            self.record(None);
+        }
+    }
+
+    fn record(&mut self, mined: Option<(Transaction, u32)>) {
+        if self.obligation.mined != mined {
+            self.obligation.mined.clone_from(&mined);
+            self.outputs.push_back(SettlementOutput::RecordMined(mined));
+        }
+    }
+
+    /// Ends when the spend in the chain is buried.
+    fn settle(&mut self) {
+        let Some((transaction, height)) = self.obligation.mined.clone() else { return };
+        let depth = self.tip.saturating_add(1).saturating_sub(height);
+        if depth >= self.policy.burial.max(1) {
+            if let Some(Spend::Payer(settled)) = self.classify(&transaction) {
+                self.settled = Some(settled);
+            }
+        }
+    }
+
+    /// Neither the chain nor the mempool holds a spend of the payer's inputs.
+    fn is_quiet(&self) -> bool {
+        self.obligation.mined.is_none() && !matches!(self.pending, Some(Spend::Payer(_)))
+    }
+
+    /// Sends, once per block: a payjoin that vanished, as long as it is possible; otherwise, in its time, the Original.
+    fn send(&mut self) {
+        if !self.is_quiet() || self.sent {
+            return;
+        }
+        let possible = self.coin_spent.is_none() && self.pending != Some(Spend::Coin);
+        let due = self.now >= self.obligation.fallback_at || self.coin_spent.is_some();
+        let transaction = match &self.payjoin {
+            Some(payjoin) if possible => payjoin.clone(),
+            _ if due => self.obligation.original.clone(),
+            _ => return,
+        };
+        self.sent = true;
+        self.outputs.push_back(SettlementOutput::Broadcast(transaction));
     }
 }

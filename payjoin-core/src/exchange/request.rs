@@ -1,0 +1,152 @@
+//! What can be said about a request before anything is asked: headers, query, the PSBT itself.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+
+use bitcoin::hashes::{Hash, HashEngine, sha256};
+use bitcoin::psbt::PsbtSighashType;
+use bitcoin::{Amount, Psbt, TapSighashType, Transaction};
+use payjoin::receive::v1::{Headers, UncheckedOriginalPayload};
+
+use super::Request;
+use super::params::Params;
+use crate::plan::least_spendable;
+use crate::{Invoice, InvoiceId, OriginalId, Reply};
+
+/// A request that is well formed and claims to pay the invoice.
+#[derive(Clone, Debug)]
+pub(crate) struct Original {
+    pub(crate) payload: UncheckedOriginalPayload,
+    pub(crate) psbt: Psbt,
+    pub(crate) transaction: Transaction,
+    pub(crate) params: Params,
+    /// Index of the output that pays us.
+    pub(crate) payment: usize,
+}
+
+impl Original {
+    /// Reads a request. BIP 78, "Protocol".
+    pub(crate) fn parse(request: &Request, invoice: &Invoice) -> Result<Self, Reply> {
+        check_headers(request)?;
+        let mut params = Params::parse(&request.query)?;
+        let body =
+            std::str::from_utf8(&request.body).map_err(|_| Reply::rejected("The body is not UTF-8."))?;
+        let psbt = Psbt::from_str(body).map_err(|_| Reply::rejected("The body is not a PSBT in base64."))?;
+        check_leaks(&psbt)?;
+        check_inputs(&psbt)?;
+        let payment = find_payment(&psbt, invoice)?;
+        params.contribution = usable_contribution(&psbt, params.contribution, payment);
+        let headers = Checked(request.body.len().to_string());
+        let payload = UncheckedOriginalPayload::from_request(&request.body, &params.to_query(), headers)
+            .map_err(|_| Reply::rejected("The PSBT lacks data on the outputs it spends."))?;
+        let transaction = payload.extract_tx_to_check_broadcast_suitability();
+        Ok(Self { payload, psbt, transaction, params, payment })
+    }
+}
+
+/// Headers for the `payjoin` crate, after our own, stricter check.
+struct Checked(String);
+
+impl Headers for Checked {
+    fn get_header(&self, key: &str) -> Option<&str> {
+        match key {
+            "content-type" => Some("text/plain"),
+            "content-length" => Some(&self.0),
+            _ => None,
+        }
+    }
+}
+
+/// Names a request so that its repetition is known (money rule 8). Lengths keep the three parts apart.
+pub(crate) fn original_id(invoice: &InvoiceId, request: &Request) -> OriginalId {
+    let mut engine = sha256::Hash::engine();
+    for part in [invoice.0.as_bytes(), request.query.as_bytes(), &request.body] {
+        engine.input(&(part.len() as u64).to_le_bytes());
+        engine.input(part);
+    }
+    OriginalId(sha256::Hash::from_engine(engine).to_string())
+}
+
+fn check_headers(request: &Request) -> Result<(), Reply> {
+    let media = request.content_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default();
+    if !media.trim().eq_ignore_ascii_case("text/plain") {
+        return Err(Reply::rejected("Content-Type must be text/plain."));
+    }
+    let length = request.content_length.as_deref().ok_or(Reply::rejected("Content-Length is missing."))?;
+    // `parse` alone would take a sign.
+    if !length.bytes().all(|byte| byte.is_ascii_digit()) || length.parse() != Ok(request.body.len()) {
+        return Err(Reply::rejected("Content-Length is wrong."));
+    }
+    Ok(())
+}
+
+/// The Original must not include "global xpubs or keypath information".
+fn check_leaks(psbt: &Psbt) -> Result<(), Reply> {
+    let inputs = psbt.inputs.iter().any(|i| !i.bip32_derivation.is_empty() || !i.tap_key_origins.is_empty());
+    let outputs =
+        psbt.outputs.iter().any(|o| !o.bip32_derivation.is_empty() || !o.tap_key_origins.is_empty());
+    if inputs || outputs || !psbt.xpub.is_empty() {
+        return Err(Reply::rejected("The PSBT leaks extended keys or key paths."));
+    }
+    Ok(())
+}
+
+/// The Original must be finalized, and its signatures must bind the whole transaction.
+fn check_inputs(psbt: &Psbt) -> Result<(), Reply> {
+    if psbt.inputs.is_empty() {
+        return Err(Reply::rejected("The PSBT has no inputs."));
+    }
+    let mut spent = HashSet::new();
+    if !psbt.unsigned_tx.input.iter().all(|input| spent.insert(input.previous_output)) {
+        return Err(Reply::rejected("The PSBT spends an output twice."));
+    }
+    if psbt.inputs.iter().any(|i| i.final_script_sig.is_none() && i.final_script_witness.is_none()) {
+        return Err(Reply::rejected("The PSBT is not finalized."));
+    }
+    if !psbt.inputs.iter().filter_map(|input| input.sighash_type).all(binds_everything) {
+        return Err(Reply::rejected("The PSBT declares a sighash type other than ALL."));
+    }
+    Ok(())
+}
+
+fn binds_everything(sighash: PsbtSighashType) -> bool {
+    matches!(sighash.taproot_hash_ty(), Ok(TapSighashType::Default | TapSighashType::All))
+}
+
+/// Finds the one output that pays the invoice. A second one is refused: an in-place replacement would be ambiguous.
+fn find_payment(psbt: &Psbt, invoice: &Invoice) -> Result<usize, Reply> {
+    let outputs = &psbt.unsigned_tx.output;
+    let sum = outputs.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
+    if sum.is_none_or(|sum| sum > Amount::MAX_MONEY) {
+        return Err(Reply::rejected("The outputs exceed all money there is."));
+    }
+    let mut ours = outputs.iter().enumerate().filter(|(_, output)| output.script_pubkey == invoice.script);
+    match (ours.next(), ours.next()) {
+        (None, _) => Err(Reply::rejected("The PSBT does not pay the invoice.")),
+        (Some(_), Some(_)) => Err(Reply::rejected("The PSBT pays the invoice more than once.")),
+        (Some((_, output)), None) if Some(output.value) < invoice.amount => {
+            Err(Reply::rejected("The PSBT pays less than the invoice asks for."))
+        }
+        (Some((_, output)), None) if output.value < least_spendable(&output.script_pubkey) => {
+            Err(Reply::rejected("The payment is dust."))
+        }
+        (Some((index, _)), None) => Ok(index),
+    }
+}
+
+/// Narrows the payer's offer to what can be taken. Ignored is an offer that points out of range or at our output
+/// (BIP 78), and one that points at the second of two equal outputs, since the `payjoin` crate would reduce the first.
+/// What is taken never leaves dust.
+fn usable_contribution(
+    psbt: &Psbt,
+    offer: Option<(Amount, usize)>,
+    payment: usize,
+) -> Option<(Amount, usize)> {
+    let (most, index) = offer?;
+    let outputs = &psbt.unsigned_tx.output;
+    let output = outputs.get(index)?;
+    let first = outputs.iter().position(|other| other == output)?;
+    let spare = output.value.checked_sub(least_spendable(&output.script_pubkey))?;
+    let most = most.min(spare);
+    (index != payment && index == first && most > Amount::ZERO).then_some((most, index))
+}
