@@ -1,18 +1,90 @@
 //! The roles that answer an [`Exchange`](payjoin_core::Exchange): chain, wallet, Lightning funder. The fourth role,
-//! the store, is [`Store`](crate::Store) itself.
+//! the store, is [`Store`] itself.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
 use payjoin_core::{
-    CheckedProposal, Coin, ExchangeId, Inspection, PlannedChannel, Reserve, ResourceRequest, StableProposal,
+    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, Obligation, PlannedChannel,
+    Policy, Reserve, ResourceRequest, StableProposal, Timestamp,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::KvWrite;
+use crate::{KvWrite, Store, StoreError};
 
 /// A role could not do its work. The text is for the operator's log; a payer never reads it (money rule 11).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HostError(pub String);
+
+impl From<StoreError> for HostError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The four roles, the operator's policy and a clock. Clones share everything.
+#[derive(Clone)]
+pub struct Host {
+    /// The Bitcoin node.
+    pub chain: Arc<dyn Chain>,
+    /// The wallet.
+    pub wallet: Arc<dyn Wallet>,
+    /// The Lightning node, or [`NoChannels`].
+    pub funder: Arc<dyn Funder>,
+    /// The durable store.
+    pub store: Store,
+    /// What the operator allows.
+    pub policy: Policy,
+    clock: fn() -> Timestamp,
+    /// Intents that running exchanges have in hand and have not taken in the store.
+    reserved: Arc<Mutex<HashSet<IntentId>>>,
+    obligations: UnboundedSender<Obligation>,
+}
+
+impl Host {
+    /// Joins the roles. What exchanges come to owe arrives in the receiver, which is for [`Settler`](crate::Settler).
+    #[must_use]
+    pub fn new(
+        chain: Arc<dyn Chain>,
+        wallet: Arc<dyn Wallet>,
+        funder: Arc<dyn Funder>,
+        store: Store,
+        policy: Policy,
+        clock: fn() -> Timestamp,
+    ) -> (Self, UnboundedReceiver<Obligation>) {
+        let (obligations, receiver) = unbounded_channel();
+        let reserved = Arc::default();
+        (Self { chain, wallet, funder, store, policy, clock, reserved, obligations }, receiver)
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(crate) fn reserved(&self) -> MutexGuard<'_, HashSet<IntentId>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the settler what this exchange owes now. Should that fail, the next start finds it in the store.
+    pub(crate) fn owes(&self, exchange: ExchangeId) {
+        match self.store.obligation(exchange) {
+            Ok(Some(obligation)) => drop(self.obligations.send(obligation)),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, exchange = exchange.0, "cannot read what an exchange owes"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
 
 /// A Bitcoin node.
 #[async_trait]
@@ -31,7 +103,11 @@ pub trait Wallet: Send + Sync {
     /// Confirmed, unlocked coins, best first, at most a bounded number; locks them in memory until
     /// [`Wallet::unlock`]. `prefer` names coins shown to an earlier unfinished attempt at the same invoice: they come
     /// first even though they are locked (money rule 8). Costs nothing that grows with the wallet.
-    fn reserve(&self, request: &ResourceRequest, prefer: &[OutPoint]) -> Result<(Vec<Coin>, Reserve), HostError>;
+    fn reserve(
+        &self,
+        request: &ResourceRequest,
+        prefer: &[OutPoint],
+    ) -> Result<(Vec<Coin>, Reserve), HostError>;
     /// Gives coins back.
     fn unlock(&self, coins: &[OutPoint]);
     /// Signs and finalizes our inputs, and no others.
@@ -42,12 +118,41 @@ pub trait Wallet: Send + Sync {
 #[async_trait]
 pub trait Funder: Send + Sync {
     /// Opens all channels side by side and returns their funding scripts in order. On error every one is abandoned.
-    async fn open(&self, exchange: ExchangeId, channels: &[PlannedChannel]) -> Result<Vec<ScriptBuf>, HostError>;
+    async fn open(
+        &self,
+        exchange: ExchangeId,
+        channels: &[PlannedChannel],
+    ) -> Result<Vec<ScriptBuf>, HostError>;
     /// Hands over the funding transaction and waits until the peer of every channel has signed and every monitor is
     /// durable. On error every channel of the exchange is abandoned.
     async fn fund(&self, exchange: ExchangeId, proposal: &StableProposal) -> Result<(), HostError>;
-    /// Forgets every channel of the exchange.
+    /// Forgets every channel of the exchange, of which nothing was released. Does not wait for peers.
     async fn abandon(&self, exchange: ExchangeId, reason: &str);
+    /// Closes the channels of a released payjoin that can never be mined any more. Called again after a crash.
+    async fn forget(&self, exchange: ExchangeId, channels: &[FundedChannel]);
     /// The node's state, to be written in the same transaction as the release (money rule 1).
     fn state(&self) -> Result<Vec<KvWrite>, HostError>;
+}
+
+/// The [`Funder`] of a wallet without Lightning: every payment is a plain payjoin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoChannels;
+
+#[async_trait]
+impl Funder for NoChannels {
+    async fn open(&self, _: ExchangeId, _: &[PlannedChannel]) -> Result<Vec<ScriptBuf>, HostError> {
+        Err(HostError("no Lightning node".into()))
+    }
+
+    async fn fund(&self, _: ExchangeId, _: &StableProposal) -> Result<(), HostError> {
+        Err(HostError("no Lightning node".into()))
+    }
+
+    async fn abandon(&self, _: ExchangeId, _: &str) {}
+
+    async fn forget(&self, _: ExchangeId, _: &[FundedChannel]) {}
+
+    fn state(&self) -> Result<Vec<KvWrite>, HostError> {
+        Ok(Vec::new())
+    }
 }

@@ -1,2 +1,92 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: demo, tests, end-to-end cases and gates.
+//!
+//! Nothing here uses a crate of ours. Programs are started and spoken to as a user would.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+mod bitcoind;
+mod e2e;
+mod process;
+mod test;
+mod tools;
+mod workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build tasks of this workspace")]
+#[command(after_help = "First time here? Run `cargo xtask demo`, then `cargo xtask test`.")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// All tests: those of the crates, then every end-to-end case
+    #[command(after_help = TEST_HELP)]
+    Test,
+    /// End-to-end cases: real bitcoind, real peers, a real sender
+    #[command(after_help = E2E_HELP)]
+    E2e {
+        /// Cases to run; all when none is named
+        names: Vec<String>,
+        /// Print the names of all cases with what each shows
+        #[arg(long, conflicts_with = "names")]
+        list: bool,
+    },
+    /// Find or provision a real bitcoind and print its path
+    #[command(after_help = BITCOIND_HELP)]
+    Bitcoind,
+}
+
+const TEST_HELP: &str = "\
+Builds what is missing, runs `cargo test` over the workspace, then every end-to-end case. The last line counts the
+end-to-end cases.
+
+Example:
+  cargo xtask test";
+
+const E2E_HELP: &str = "\
+Each case runs in a world of its own: a fresh chain, fresh nodes, a fresh payer, all on loopback, two worlds at a
+time. After each case the ledger is checked: every satoshi, lock, intent and channel must be accounted for. When a
+case fails, the end of every log is shown and its folder is kept.
+
+Examples:
+  cargo xtask e2e --list
+  cargo xtask e2e v1-channel v1-batch
+  cargo xtask e2e";
+
+const BITCOIND_HELP: &str = "\
+Looks, in this order, at $BITCOIND_EXE, at PATH, and at target/bitcoind. If all fail on a Debian-like machine, it
+takes bitcoind and the libraries it needs from the archive that this machine's apt already uses, signatures checked,
+into target/bitcoind. Needs no root and changes nothing on the system.
+
+Examples:
+  cargo xtask bitcoind
+  BITCOIND_EXE=/opt/bitcoin/bin/bitcoind cargo xtask bitcoind";
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Test => test::run()?,
+        Verb::E2e { list: true, .. } => e2e::list(),
+        Verb::E2e { names, .. } => {
+            let outcome = e2e::run(&names)?;
+            println!("{} passed, {} failed", outcome.passed, outcome.failed);
+            ensure!(outcome.failed == 0, "end-to-end cases failed");
+        }
+        Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
+    }
+    Ok(())
+}

@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod keep;
 mod render;
 mod roles;
 mod start;

@@ -7,7 +7,7 @@ use payjoin::persist::InMemoryPersister;
 use payjoin::receive::v2::{Initialized, Receiver, ReceiverBuilder};
 
 use super::*;
-use crate::testing::{Mailroom, free_port};
+use crate::mailroom::{Mailroom, free_port};
 use crate::{DirectClient, DirectSettings};
 
 /// Passes requests on and keeps them; those to a dead relay it loses.

@@ -1,0 +1,245 @@
+//! What the commands do, each with the JSON object that scripts rely on.
+
+use std::time::Duration;
+
+use bitcoin::secp256k1::rand::random;
+use bitcoin::{Address, Amount, FeeRate, Weight};
+use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, bip21_v1};
+use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
+use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress, shortfall};
+use serde_json::{Value, json};
+
+use crate::cli::{ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, WalletCommand};
+use crate::daemon::{Daemon, now};
+
+/// Why a command failed, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CommandError(String);
+
+type Answer = Result<Value, CommandError>;
+
+/// Records shown by `exchange list`.
+const LISTED: u32 = 100;
+/// Seconds a BOLT 11 invoice is good for.
+const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
+
+fn failed(error: impl std::fmt::Display) -> CommandError {
+    CommandError(error.to_string())
+}
+
+impl Daemon {
+    /// Answers one command.
+    pub(crate) async fn command(&self, command: Command) -> Answer {
+        match command {
+            Command::Run(_) => Err(failed("`run` starts a daemon; this one runs already")),
+            Command::Receive(args) => self.receive(args).await,
+            Command::Channel(command) => self.channel(command).await,
+            Command::Wallet(command) => self.wallet(&command),
+            Command::Peer(command) => self.peer(command).await,
+            Command::Invoice(args) => self.invoice(&args),
+            Command::Pay { bolt11 } => self.pay(&bolt11).await,
+            Command::Exchange(command) => self.exchange(&command),
+            Command::Status => self.status(),
+            Command::Stop => {
+                self.stop.send_replace(true);
+                Ok(json!({ "stopping": true }))
+            }
+        }
+    }
+
+    async fn receive(&self, args: ReceiveArgs) -> Answer {
+        let endpoint = self.config.http.public_endpoint.as_deref().ok_or_else(|| {
+            failed("payers have no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart")
+        })?;
+        let amount = match args.amount {
+            Some(sat) => Some(Amount::from_sat(sat)),
+            None => self.needed().await?,
+        };
+        let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
+        let created = now();
+        let expires = created.plus(args.expires.saturating_mul(3600));
+        let invoice = Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
+        let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
+        let endpoint = format!("{}/{}", endpoint.trim_end_matches('/'), invoice.id);
+        let uri = bip21_v1(&address, amount, &endpoint).map_err(failed)?;
+        self.store.insert_invoice(&invoice).await.map_err(failed)?;
+        let amount_sat = amount.map(Amount::to_sat);
+        tracing::info!(target: "step", step = "BIP 21", invoice = %invoice.id, amount_sat, uri);
+        Ok(json!({
+            "uri": uri, "address": address.to_string(), "invoice": invoice.id.0, "amount_sat": amount_sat,
+            "endpoint": endpoint, "expires": expires.0,
+        }))
+    }
+
+    /// What the queued channels need: their sum, the reserve the wallet lacks, our share of the fees. `None` when no
+    /// channel is queued: then any amount is welcome.
+    async fn needed(&self) -> Result<Option<Amount>, CommandError> {
+        let wishes = self.store.queued_wishes(LISTED).map_err(failed)?;
+        if wishes.is_empty() {
+            return Ok(None);
+        }
+        let fees = self.fee_share(wishes.len()).await?;
+        Ok(Some(shortfall(&wishes, &self.node.reserve_now(), fees)))
+    }
+
+    /// Our inputs' and outputs' part of a payjoin with this many channels, at twice the rate that confirms within six
+    /// blocks: the payer chooses the rate, and what is too much comes back as change.
+    async fn fee_share(&self, channels: usize) -> Result<Amount, CommandError> {
+        const INPUT: Weight = Weight::from_wu(272);
+        const CHANGE: Weight = Weight::from_wu(31 * 4);
+        const FUNDING: Weight = Weight::from_wu(43 * 4);
+        let rate = self.node.rpc().fee_rate(6).await.map_err(failed)?.unwrap_or(FeeRate::BROADCAST_MIN);
+        let rate = FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_mul(2));
+        let weight = INPUT + CHANGE + FUNDING * channels as u64;
+        rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
+    }
+
+    async fn channel(&self, command: ChannelCommand) -> Answer {
+        match command {
+            ChannelCommand::Queue(args) => self.queue(args).await,
+            ChannelCommand::List => {
+                let intents = self.store.intents().map_err(failed)?;
+                let intents: Vec<Value> = intents.iter().map(intent).collect();
+                Ok(json!({ "intents": intents, "channels": self.node.channels() }))
+            }
+            ChannelCommand::Cancel { intent } => {
+                self.store.cancel_intent(IntentId(intent)).await.map_err(failed)?;
+                Ok(json!({ "intent": intent, "state": "cancelled" }))
+            }
+            ChannelCommand::Close { channel, force } => {
+                self.node.close(&channel, force).map_err(failed)?;
+                Ok(json!({ "channel_id": channel, "closing": true }))
+            }
+        }
+    }
+
+    async fn queue(&self, args: QueueArgs) -> Answer {
+        let amount = match args.amount.as_str() {
+            "rest" => ChannelAmount::Rest,
+            sat => ChannelAmount::Exact(Amount::from_sat(
+                sat.parse().map_err(|_| failed(format!("{sat} is neither an amount in satoshis nor `rest`")))?,
+            )),
+        };
+        let spec = ChannelSpec {
+            peer: args.peer.parse::<PeerAddress>().map_err(failed)?,
+            amount,
+            push: Amount::from_sat(args.push),
+            announced: !args.private,
+            payer_is_me: args.payer_is_me,
+        };
+        let limits = ChannelLimits::default();
+        spec.validate(&limits).map_err(failed)?;
+        let wish = spec.wish(IntentId(0), &limits);
+        let spec = serde_json::to_value(&spec).map_err(failed)?;
+        let new = NewIntent { amount, min: wish.min, max: wish.max, payer_is_me: args.payer_is_me, spec };
+        let id = self.store.queue_intent(new).await.map_err(failed)?;
+        Ok(json!({ "intent": id.0, "state": "queued" }))
+    }
+
+    fn wallet(&self, command: &WalletCommand) -> Answer {
+        let wallet = self.node.wallet();
+        match command {
+            WalletCommand::Address => {
+                Ok(json!({ "address": wallet.new_address().map_err(failed)?.to_string() }))
+            }
+            WalletCommand::Balance => {
+                let balance = self.node.balance();
+                Ok(json!({
+                    "confirmed_sat": balance.confirmed.to_sat(), "unconfirmed_sat": balance.unconfirmed.to_sat(),
+                    "locked_sat": balance.locked.to_sat(), "reserve_sat": balance.reserve.to_sat(),
+                    "spendable_sat": balance.spendable.to_sat(),
+                }))
+            }
+            WalletCommand::Coins => {
+                let height = self.node.height();
+                let coins = wallet.coins();
+                let coins: Vec<Value> = coins
+                    .iter()
+                    .map(|coin| {
+                        json!({
+                            "outpoint": coin.outpoint.to_string(), "amount_sat": coin.amount.to_sat(),
+                            "address": coin.address, "confirmations": (height + 1).saturating_sub(coin.height),
+                            "locked": coin.locked,
+                        })
+                    })
+                    .collect();
+                Ok(json!({ "coins": coins }))
+            }
+        }
+    }
+
+    async fn peer(&self, command: PeerCommand) -> Answer {
+        match command {
+            PeerCommand::Connect { peer } => {
+                let peer: PeerAddress = peer.parse().map_err(failed)?;
+                self.node.connect(&peer).await.map_err(failed)?;
+                Ok(json!({ "node_id": peer.node_id().to_string(), "connected": true }))
+            }
+            PeerCommand::List => Ok(json!({ "peers": self.node.peers() })),
+        }
+    }
+
+    fn invoice(&self, args: &InvoiceArgs) -> Answer {
+        let amount = Some(Amount::from_sat(args.amount));
+        let invoice = self.node.invoice(amount, &args.description, INVOICE_EXPIRY).map_err(failed)?;
+        Ok(json!({ "bolt11": invoice.to_string(), "payment_hash": invoice.payment_hash().to_string() }))
+    }
+
+    async fn pay(&self, bolt11: &str) -> Answer {
+        let outcome = self.node.pay(bolt11).await.map_err(failed)?;
+        let mut answer = serde_json::to_value(outcome).map_err(failed)?;
+        answer["status"] = "succeeded".into();
+        Ok(answer)
+    }
+
+    fn exchange(&self, command: &ExchangeCommand) -> Answer {
+        match command {
+            ExchangeCommand::List => {
+                let records = self.store.exchanges(LISTED).map_err(failed)?;
+                Ok(json!({ "exchanges": records }))
+            }
+            ExchangeCommand::Show { exchange } => {
+                let record: Option<ExchangeRecord> = self.store.exchange(ExchangeId(*exchange)).map_err(failed)?;
+                let record = record.ok_or_else(|| failed(format!("no exchange {exchange}")))?;
+                serde_json::to_value(record).map_err(failed)
+            }
+        }
+    }
+
+    fn status(&self) -> Answer {
+        let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "node_id": self.node.node_id().to_string(),
+            "network": self.config.network.to_string(),
+            "height": self.node.height(),
+            "http": text(self.config.http.listen.or(self.config.http.plain_listen)),
+            "endpoint": self.config.http.public_endpoint,
+            "lightning": text(self.node.listening()),
+            "peers": self.node.peers().len(),
+            "channels": self.node.channels().len(),
+            "obligations": self.store.obligations().map_err(failed)?.len(),
+        }))
+    }
+}
+
+/// An intent as `channel list` shows it.
+fn intent(record: &IntentRecord) -> Value {
+    let amount = match record.wish.amount {
+        ChannelAmount::Exact(amount) => json!(amount.to_sat()),
+        ChannelAmount::Rest => json!("rest"),
+    };
+    let (reason, funding) = match &record.state {
+        IntentState::Queued { reason } => (reason.clone(), None),
+        IntentState::Released { txid, vout } | IntentState::Confirming { txid, vout } | IntentState::Open { txid, vout } => {
+            (None, Some((txid.to_string(), *vout)))
+        }
+        IntentState::Negotiating | IntentState::Cancelled => (None, None),
+    };
+    let state = serde_json::to_value(&record.state).ok().and_then(|state| state.get("state").cloned());
+    json!({
+        "id": record.id.0, "peer": record.spec.get("peer"), "amount": amount, "state": state, "reason": reason,
+        "txid": funding.as_ref().map(|(txid, _)| txid), "vout": funding.as_ref().map(|(_, vout)| vout),
+    })
+}

@@ -1,0 +1,192 @@
+//! Starting and stopping the daemon, in the order that safety wants.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use payjoin_io::{Host, HostError, Limits, Listener, Rate, Server, Settler, Store, StoreError, Tcp, Tls};
+use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError};
+use payjoin_lightning::{ChannelKey, Channels};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cli::RunArgs;
+use crate::config::{Config, ConfigError};
+use crate::daemon::{Daemon, clock, now};
+use crate::keep::Keep;
+use crate::roles::Roles;
+use crate::watch::{BlockNews, Blocks};
+use crate::{control, watch as chain_watch};
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("the system clock is wrong: set it, deadlines depend on it")]
+    Clock,
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("the database: {0}")]
+    Store(#[from] StoreError),
+    #[error("bitcoind: {0}")]
+    Rpc(#[from] RpcError),
+    #[error("the Lightning node: {0}")]
+    Node(#[from] NodeError),
+    #[error("the Lightning node: {0}")]
+    Role(#[from] HostError),
+}
+
+/// Where commands reach the daemon.
+pub(crate) fn socket_path(datadir: &Path) -> PathBuf {
+    datadir.join("payjoind.sock")
+}
+
+/// Runs the daemon until a signal or `stop`.
+pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError> {
+    clock().ok_or(StartError::Clock)?;
+    make_datadir(datadir)?;
+    let config = Config::load(datadir, args)?;
+    let store = Store::open(datadir.join("payjoind.sqlite"))?;
+    let listeners = listeners(&config).await?;
+    let (daemon, settler, blocks) = assemble(datadir, config, store).await?;
+    let mut tasks = serve(&daemon, listeners);
+    let stopped = daemon.stop.subscribe();
+    tasks.push(tokio::spawn(chain_watch::run(
+        settler,
+        blocks,
+        daemon.node.clone(),
+        daemon.store.clone(),
+        Duration::from_millis(daemon.config.lightning.poll_ms),
+        stopped,
+    )));
+    let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
+    let control = tokio::spawn(control::serve(socket, daemon.clone()));
+    tracing::info!(target: "step", step = "ready", node_id = %daemon.node.node_id(), height = daemon.node.height());
+    wait_for_end(&daemon).await?;
+    for task in tasks {
+        let _ = task.await;
+    }
+    control.abort();
+    daemon.node.stop().await;
+    let _ = std::fs::remove_file(socket_path(datadir));
+    Ok(())
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+fn make_datadir(datadir: &Path) -> Result<(), StartError> {
+    let what = || format!("the folder {}", datadir.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(datadir).map_err(io(what()))?;
+    let mode = std::fs::metadata(datadir).map_err(io(what()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let source = std::io::Error::other("others can look into it: chmod 700 it");
+        return Err(StartError::Io { what: what(), source });
+    }
+    Ok(())
+}
+
+/// Opens the ports before the node starts, so that a port that is taken stops us early.
+async fn listeners(config: &Config) -> Result<Vec<Arc<dyn Listener>>, StartError> {
+    let http = &config.http;
+    let mut listeners: Vec<Arc<dyn Listener>> = Vec::new();
+    if let (Some(address), Some(certificate), Some(key)) = (http.listen, &http.certificate, &http.key) {
+        let tls = Tls::bind(address, certificate, key).await;
+        listeners.push(Arc::new(tls.map_err(io(listening(address)))?));
+    }
+    if let Some(address) = http.plain_listen {
+        let tcp = Tcp::behind_tls_proxy(address).await;
+        listeners.push(Arc::new(tcp.map_err(io(listening(address)))?));
+    }
+    Ok(listeners)
+}
+
+fn listening(address: SocketAddr) -> String {
+    format!("cannot serve payers on {address}")
+}
+
+/// Database, node and roles, with everything undone that a crash left half done.
+async fn assemble(
+    datadir: &Path,
+    config: Config,
+    store: Store,
+) -> Result<(Arc<Daemon>, Settler, BlockNews), StartError> {
+    let interrupted = store.recover().await?;
+    let rpc = Arc::new(Rpc::new(config.bitcoind_url(), auth(&config))?);
+    let (blocks, news) = Blocks::new(&store)?;
+    let node = Node::start(node_config(datadir, &config), rpc, Arc::new(Keep(store.clone())), Some(Arc::new(blocks))).await?;
+    node.wallet().lock(&store.locked_coins()?);
+    let policy = config.policy.policy();
+    let channels = Channels::new(node.funder(), policy.channel_seconds);
+    let roles = Arc::new(Roles { node: node.clone(), channels, store: store.clone() });
+    forget_unreleased(&roles, &store).await?;
+    let (host, owed) = Host::new(roles.clone(), roles.clone(), roles, store.clone(), policy, now);
+    if !interrupted.is_empty() {
+        tracing::warn!(exchanges = interrupted.len(), "exchanges were interrupted; their Originals are kept");
+    }
+    let settler = Settler::new(host.clone(), owed)?;
+    let (stop, _) = watch::channel(false);
+    Ok((Arc::new(Daemon { config, store, node, host, stop }), settler, news))
+}
+
+/// A channel whose proposal was never released has a funding that nobody will ever sign (W7 of the crash table).
+async fn forget_unreleased(roles: &Roles, store: &Store) -> Result<(), StartError> {
+    for channel in roles.node.channels() {
+        let key = channel.user_channel_id.parse().ok().and_then(ChannelKey::from_user_channel_id);
+        let Some(key) = key.filter(|_| channel.ours) else { continue };
+        let released = store.exchange(key.exchange)?.is_some_and(|exchange| exchange.payjoin_txid.is_some());
+        if !released {
+            payjoin_io::Funder::abandon(roles, key.exchange, "interrupted before its proposal was released").await;
+        }
+    }
+    Ok(())
+}
+
+fn auth(config: &Config) -> RpcAuth {
+    match (&config.bitcoind.user, &config.bitcoind.password) {
+        (Some(user), Some(password)) => RpcAuth::User { user: user.clone(), password: password.clone() },
+        _ => RpcAuth::Cookie(config.bitcoind_cookie()),
+    }
+}
+
+fn node_config(datadir: &Path, config: &Config) -> NodeConfig {
+    NodeConfig {
+        listen: config.lightning.listen,
+        min_depth: config.lightning.min_depth,
+        poll: Duration::from_millis(config.lightning.poll_ms),
+        ..NodeConfig::new(config.network, datadir.join("seed"))
+    }
+}
+
+/// One server on all listeners: they share its limits.
+fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> Vec<JoinHandle<()>> {
+    let per_minute = daemon.config.http.rate_per_minute;
+    let per_address = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
+    let server = Server::new(daemon.host.clone(), Limits { per_address, ..Limits::default() });
+    let run = |listener: Arc<dyn Listener>| {
+        let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
+        tokio::spawn(async move {
+            server.run(listener.as_ref(), async move { drop(stop.wait_for(|stop| *stop).await) }).await;
+        })
+    };
+    listeners.into_iter().map(run).collect()
+}
+
+async fn wait_for_end(daemon: &Daemon) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("signals"))?;
+    let mut asked = daemon.stop.subscribe();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = asked.wait_for(|stop| *stop) => {}
+    }
+    daemon.stop.send_replace(true);
+    Ok(())
+}

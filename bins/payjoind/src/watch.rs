@@ -1,0 +1,119 @@
+//! Brings the news of the chain to the settler: blocks as the node sees them, the mempool in one look for everything.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::{Block, BlockHash};
+use payjoin_io::{KvWrite, Settler, Store};
+use payjoin_lightning::node::{BlockListener, Node};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+/// News from the chain, in its order.
+enum News {
+    Connected(u32, Arc<Block>),
+    /// The last block that is still in the best chain.
+    Disconnected(u32),
+}
+
+/// The node's view of the chain, queued for the settler.
+pub(crate) struct Blocks {
+    news: UnboundedSender<News>,
+    best: Option<BlockHash>,
+}
+
+/// The other end of [`Blocks`].
+pub(crate) struct BlockNews(UnboundedReceiver<News>);
+
+const NAMESPACE: &str = "payjoind";
+const TIP: &str = "settled-tip";
+
+impl Blocks {
+    /// Continues after the last block whose news were dealt with.
+    pub(crate) fn new(store: &Store) -> Result<(Self, BlockNews), payjoin_io::StoreError> {
+        let stored = store.kv_read(NAMESPACE, "", TIP)?;
+        let best = stored.and_then(|bytes| BlockHash::from_str(std::str::from_utf8(&bytes).ok()?).ok());
+        let (news, receiver) = unbounded_channel();
+        Ok((Self { news, best }, BlockNews(receiver)))
+    }
+}
+
+impl BlockListener for Blocks {
+    fn best_block(&self) -> Option<BlockHash> {
+        self.best
+    }
+
+    fn block_connected(&self, height: u32, block: &Block) {
+        // Nobody listens any more only while the process ends.
+        let _ = self.news.send(News::Connected(height, Arc::new(block.clone())));
+    }
+
+    fn blocks_disconnected(&self, height: u32) {
+        let _ = self.news.send(News::Disconnected(height));
+    }
+}
+
+/// Runs until the daemon stops.
+pub(crate) async fn run(
+    mut settler: Settler,
+    mut blocks: BlockNews,
+    node: Arc<Node>,
+    store: Store,
+    every: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut look = tokio::time::interval(every);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(news) = blocks.0.recv() => take(&mut settler, &mut blocks, news, &store).await,
+            _ = look.tick() => {
+                mempool(&mut settler, &node).await;
+                settler.tick().await;
+            }
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// Deals with one piece of news; after the last one that waits it records where the chain stands.
+async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: &Store) {
+    let mut next = Some(news);
+    let mut tip = None;
+    while let Some(news) = next {
+        match news {
+            News::Connected(height, block) => {
+                settler.on_block(height, &block).await;
+                tip = Some((height, block.block_hash()));
+            }
+            News::Disconnected(height) => settler.on_disconnect(height + 1).await,
+        }
+        next = blocks.0.try_recv().ok();
+    }
+    if let Some((height, hash)) = tip {
+        settler.on_tip(height).await;
+        let (primary, secondary, key) = (NAMESPACE.to_owned(), String::new(), TIP.to_owned());
+        let value = hash.to_string().into_bytes();
+        if let Err(error) = store.kv_write(KvWrite { primary, secondary, key, value, generation: 0 }) {
+            tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
+        }
+    }
+}
+
+/// One RPC for all coins that are watched; a second one only for transactions that spend some.
+async fn mempool(settler: &mut Settler, node: &Node) {
+    let watched = settler.watched_outpoints();
+    if watched.is_empty() {
+        return;
+    }
+    match node.rpc().spenders(&watched).await {
+        Ok(spenders) => {
+            let spends: HashMap<_, _> =
+                watched.into_iter().zip(spenders).filter_map(|(coin, spend)| Some((coin, spend?))).collect();
+            settler.on_mempool(&spends).await;
+        }
+        Err(error) => tracing::warn!(%error, "cannot look into the mempool"),
+    }
+}

@@ -1,0 +1,220 @@
+//! The loop around an [`Exchange`]: each question goes to the role that can answer it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bitcoin::OutPoint;
+use payjoin_core::{
+    Admission, Answer, ErrorCode, Exchange, ExchangeId, IntentId, Output, Question, Release, Reply,
+    ResourceRequest, Resources, Timestamp,
+};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::{AdmitOutcome, Host, HostError};
+
+/// Queued intents shown to one exchange at most.
+const WISHES: u32 = 16;
+
+/// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
+///
+/// Run it in a task of its own and let it end: when the future is dropped in the middle of a durable write, what that
+/// write locked stays locked until [`Store::recover`](crate::Store::recover) at the next start.
+pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
+    let mut attempt = Attempt::new(host);
+    let reply = loop {
+        let question = match exchange.poll_output() {
+            Output::Done(reply) => break reply,
+            Output::Ask(question) => question,
+        };
+        let answer = attempt.answer(question, exchange.deadline()).await;
+        if let Err(bug) = exchange.handle_input(host.now(), answer) {
+            tracing::error!(%bug, "an exchange ended early");
+            break Reply::Error { code: ErrorCode::Unavailable, message: "try again later", status: 503 };
+        }
+    };
+    attempt.end().await;
+    reply
+}
+
+/// What one exchange holds.
+struct Attempt<'a> {
+    host: &'a Host,
+    /// Intents in hand, not taken in the store.
+    intents: Vec<IntentId>,
+    /// Coins reserved in the wallet, not locked in the store.
+    coins: Vec<OutPoint>,
+    /// Admitted and not released.
+    admitted: Option<ExchangeId>,
+    /// The Lightning node may have channels of it.
+    channels: bool,
+    /// Why the last question could not be answered.
+    trouble: Option<String>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(host: &'a Host) -> Self {
+        let (intents, coins) = (Vec::new(), Vec::new());
+        Self { host, intents, coins, admitted: None, channels: false, trouble: None }
+    }
+
+    async fn answer(&mut self, question: Question, deadline: Timestamp) -> Answer {
+        let lightning = matches!(question, Question::OpenChannels(_) | Question::Fund(_));
+        let error = match self.ask(question, deadline).await {
+            Ok(answer) => return answer,
+            Err(HostError(error)) => error,
+        };
+        tracing::warn!(%error, exchange = self.admitted.map(|id| id.0), "a question was not answered");
+        self.trouble = Some(error.clone());
+        if !lightning {
+            return Answer::Failed(error);
+        }
+        self.abandon(&error).await;
+        Answer::ChannelsFailed(error)
+    }
+
+    /// Only what waits for others is cut at the deadline. A durable write is not: its outcome must be known.
+    async fn ask(&mut self, question: Question, deadline: Timestamp) -> Result<Answer, HostError> {
+        let host = self.host;
+        let left = Duration::from_secs(deadline.0.saturating_sub(host.now().0));
+        Ok(match question {
+            Question::Recall(original) => Answer::Recalled(host.store.recall(&original)?),
+            Question::Inspect(transaction) => {
+                Answer::Inspected(in_time(left, host.chain.inspect(&transaction)).await?)
+            }
+            Question::Owns(scripts) => Answer::Owned(host.wallet.owns(&scripts)),
+            Question::Resources(request) => Answer::Resources(self.reserve(&request)?),
+            Question::Admit(admission) => self.admit(&admission).await?,
+            Question::OpenChannels(channels) => {
+                let id = self.id()?;
+                self.channels = true;
+                Answer::Opened(in_time(left, host.funder.open(id, &channels)).await?)
+            }
+            Question::Fund(proposal) => {
+                in_time(left, host.funder.fund(self.id()?, &proposal)).await?;
+                Answer::Funded
+            }
+            Question::Abandon(reason) => {
+                self.abandon(reason).await;
+                Answer::Abandoned
+            }
+            Question::Sign(proposal) => {
+                Answer::Signed(Box::new(in_time(left, host.wallet.sign(&proposal)).await?))
+            }
+            Question::Release(release) => self.release(&release).await?,
+        })
+    }
+
+    fn id(&self) -> Result<ExchangeId, HostError> {
+        self.admitted.ok_or_else(|| HostError("the exchange is not admitted".into()))
+    }
+
+    /// Past its share of offers an invoice gets neither coins nor channels (money rule 8).
+    fn reserve(&mut self, request: &ResourceRequest) -> Result<Resources, HostError> {
+        let host = self.host;
+        let (invoice, amount_sat) = (&request.invoice.0, request.payment.to_sat());
+        tracing::info!(target: "step", step = "Original PSBT", %invoice, amount_sat);
+        if host.store.offers(&request.invoice)? >= host.policy.offers_per_invoice {
+            return Ok(Resources::default());
+        }
+        let shown = host.store.offered_coins(&request.invoice)?;
+        let (coins, reserve) = host.wallet.reserve(request, &shown)?;
+        self.coins = coins.iter().map(|coin| coin.outpoint).filter(|coin| !shown.contains(coin)).collect();
+        let mut wishes = Vec::new();
+        if request.channels {
+            let mut reserved = host.reserved();
+            wishes = host.store.queued_wishes(WISHES)?;
+            wishes.retain(|wish| reserved.insert(wish.id));
+            self.intents = wishes.iter().map(|wish| wish.id).collect();
+        }
+        Ok(Resources { wishes, coins, reserve })
+    }
+
+    async fn admit(&mut self, admission: &Admission) -> Result<Answer, HostError> {
+        let AdmitOutcome::Admitted(id) = self.host.store.admit(admission).await? else {
+            return Ok(Answer::Seen);
+        };
+        self.admitted = Some(id);
+        // From here the store says who holds them; what was not taken goes back.
+        self.coins.retain(|coin| !admission.coins.contains(coin));
+        self.give_back();
+        Ok(Answer::Admitted(id))
+    }
+
+    async fn abandon(&mut self, reason: &str) {
+        if let (true, Some(id)) = (self.channels, self.admitted) {
+            self.host.funder.abandon(id, reason).await;
+        }
+        self.channels = false;
+    }
+
+    async fn release(&mut self, release: &Release) -> Result<Answer, HostError> {
+        let host = self.host;
+        let node = if release.channels.is_empty() { Vec::new() } else { host.funder.state()? };
+        // Nothing may be undone while it is not known whether the proposal is out.
+        let id = self.admitted.take();
+        match host.store.release(release, node).await {
+            Ok(freed) => host.wallet.unlock(&freed),
+            Err(error) => {
+                self.admitted = id;
+                return Err(error.into());
+            }
+        }
+        host.owes(release.exchange);
+        let (txid, channels) = (release.txid, release.channels.len());
+        tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels);
+        Ok(Answer::Released)
+    }
+
+    /// Gives back what was reserved in memory.
+    fn give_back(&mut self) {
+        let mut reserved = self.host.reserved();
+        for intent in self.intents.drain(..) {
+            reserved.remove(&intent);
+        }
+        drop(reserved);
+        self.host.wallet.unlock(&std::mem::take(&mut self.coins));
+    }
+
+    async fn end(&mut self) {
+        if let Some(id) = self.admitted {
+            undo(self.host.clone(), id, self.channels, self.trouble.take()).await;
+            self.admitted = None;
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+        // Here after a panic or a cancellation only.
+        if let (Some(id), Ok(runtime)) = (self.admitted, Handle::try_current()) {
+            runtime.spawn(undo(self.host.clone(), id, self.channels, self.trouble.take()));
+        }
+    }
+}
+
+/// Ends an exchange that was admitted and not released. Its channels go first: until then its intents are taken.
+async fn undo(host: Host, id: ExchangeId, channels: bool, trouble: Option<String>) {
+    let reason = trouble.as_deref().unwrap_or("the exchange ended without a proposal");
+    if channels {
+        host.funder.abandon(id, reason).await;
+    }
+    match host.store.fail(id, reason).await {
+        Ok(freed) => host.wallet.unlock(&freed),
+        Err(error) => {
+            tracing::error!(%error, exchange = id.0, "an exchange stays locked until the next start")
+        }
+    }
+    host.owes(id);
+}
+
+async fn in_time<T>(
+    left: Duration,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    timeout(left, work).await.unwrap_or_else(|_| Err(HostError("out of time".into())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Where payers connect: TCP, TLS with the operator's own certificate, memory. The onion listener is in `payjoin-tor`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::{Mutex, mpsc};
+
+mod tls;
+
+pub use tls::Tls;
+
+/// A connection's bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Who is on the other side, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// An address of the clear net.
+    Address(IpAddr),
+    /// A number of an onion circuit, which means nothing outside the listener.
+    Circuit(u64),
+    /// Nothing is known: memory, or a proxy stands in between.
+    Unknown,
+}
+
+/// One payer's connection.
+pub struct Connection {
+    /// Its bytes, after any handshake.
+    pub stream: Box<dyn Stream>,
+    /// Who connected.
+    pub peer: Peer,
+    /// Nobody between payer and us can change what is sent (money rule 10).
+    pub authenticated: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("authenticated", &self.authenticated).finish_non_exhaustive()
+    }
+}
+
+/// Accepts byte streams.
+#[async_trait]
+pub trait Listener: Send + Sync {
+    /// The next connection. Safe to cancel: none is lost. A slow peer does not hold others up.
+    ///
+    /// # Errors
+    /// When this time none could be accepted; the next call may succeed. [`io::ErrorKind::BrokenPipe`]: there will
+    /// never be one again.
+    async fn accept(&self) -> io::Result<Connection>;
+}
+
+/// Plain TCP.
+#[derive(Debug)]
+pub struct Tcp {
+    socket: TcpListener,
+    proxied: bool,
+}
+
+impl Tcp {
+    /// Listens for payers. Nothing is authenticated: no output will be substituted.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, proxied: false })
+    }
+
+    /// Listens for a TLS proxy of the operator's, whose word is that payers reach it by TLS only. Every connection
+    /// counts as authenticated and comes from nobody in particular.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn behind_tls_proxy(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, proxied: true })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+#[async_trait]
+impl Listener for Tcp {
+    async fn accept(&self) -> io::Result<Connection> {
+        let (stream, peer) = accept_tcp(&self.socket).await?;
+        let peer = if self.proxied { Peer::Unknown } else { peer };
+        Ok(Connection { stream: Box::new(stream), peer, authenticated: self.proxied })
+    }
+}
+
+async fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, Peer)> {
+    match socket.accept().await {
+        Ok((stream, address)) => {
+            stream.set_nodelay(true)?;
+            Ok((stream, Peer::Address(address.ip().to_canonical())))
+        }
+        Err(error) => {
+            // Out of descriptors, most likely: asking again at once would only spin.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(error)
+        }
+    }
+}
+
+/// Connections made in memory by a [`MemoryConnector`].
+#[derive(Debug)]
+pub struct Memory {
+    incoming: Mutex<mpsc::Receiver<DuplexStream>>,
+    authenticated: bool,
+}
+
+/// Connects to a [`Memory`] listener.
+#[derive(Clone, Debug)]
+pub struct MemoryConnector(mpsc::Sender<DuplexStream>);
+
+impl Memory {
+    /// A listener and the way to it. `authenticated` is what its connections count as.
+    #[must_use]
+    pub fn new(authenticated: bool) -> (Self, MemoryConnector) {
+        let (sender, receiver) = mpsc::channel(16);
+        (Self { incoming: Mutex::new(receiver), authenticated }, MemoryConnector(sender))
+    }
+}
+
+impl MemoryConnector {
+    /// The payer's end of a new connection.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ConnectionRefused`] when the listener is gone.
+    pub async fn connect(&self) -> io::Result<DuplexStream> {
+        let (ours, theirs) = duplex(64 * 1024);
+        self.0.send(theirs).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        Ok(ours)
+    }
+}
+
+#[async_trait]
+impl Listener for Memory {
+    async fn accept(&self) -> io::Result<Connection> {
+        let stream = self.incoming.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Connection { stream: Box::new(stream), peer: Peer::Unknown, authenticated: self.authenticated })
+    }
+}

@@ -1,0 +1,117 @@
+//! TLS with the operator's own certificate.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::{Connection, Listener, accept_tcp};
+
+/// How long a payer's handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes at once; more payers wait in the system's queue.
+const HANDSHAKES: usize = 256;
+
+/// TLS 1.2 and 1.3 over TCP.
+pub struct Tls {
+    socket: TcpListener,
+    acceptor: TlsAcceptor,
+    /// Running handshakes, beside the accept loop so that a slow one holds nobody up.
+    handshakes: Mutex<JoinSet<Option<Connection>>>,
+}
+
+impl Tls {
+    /// Listens with a certificate chain and its private key, each a PEM or DER file.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not fit the other, or the address cannot be bound.
+    pub async fn bind(address: impl ToSocketAddrs, certificate: &Path, key: &Path) -> io::Result<Self> {
+        let chain = read_chain(certificate)?;
+        let key = read_key(key)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let socket = TcpListener::bind(address).await?;
+        Ok(Self { socket, acceptor: Arc::new(config).into(), handshakes: Mutex::default() })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+#[async_trait]
+impl Listener for Tls {
+    async fn accept(&self) -> io::Result<Connection> {
+        let mut handshakes = self.handshakes.lock().await;
+        loop {
+            tokio::select! {
+                Some(done) = handshakes.join_next() => {
+                    if let Ok(Some(connection)) = done {
+                        return Ok(connection);
+                    }
+                }
+                accepted = accept_tcp(&self.socket), if handshakes.len() < HANDSHAKES => {
+                    let (stream, peer) = accepted?;
+                    let handshake = self.acceptor.accept(stream);
+                    handshakes.spawn(async move {
+                        let stream: tokio_rustls::server::TlsStream<TcpStream> =
+                            timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
+                        Some(Connection { stream: Box::new(stream), peer, authenticated: true })
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+fn read_chain(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let bytes = std::fs::read(path)?;
+    if !is_pem(&bytes) {
+        return Ok(vec![bytes.into()]);
+    }
+    let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    chain.map_err(|error| unusable(path, &error))
+}
+
+fn read_key(path: &Path) -> io::Result<PrivateKeyDer<'static>> {
+    let bytes = std::fs::read(path)?;
+    if is_pem(&bytes) {
+        return PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(path, &error));
+    }
+    PrivateKeyDer::try_from(bytes).map_err(|error| unusable(path, &error))
+}
+
+/// PEM is text and may begin with a comment; DER begins with a SEQUENCE.
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.first() != Some(&0x30)
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,125 @@
+//! How much a payer may ask for.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::Peer;
+
+/// What the server allows. The defaults are for a node on a small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in a body. A longer one is refused before it is read. Default 1,000,000.
+    pub body_bytes: usize,
+    /// Bytes in the request line and headers. Default and least: 16 KiB and 8 KiB.
+    pub header_bytes: usize,
+    /// Number of headers. Default 64.
+    pub headers: usize,
+    /// From accept to the end of the headers. Default 10 s.
+    pub header_time: Duration,
+    /// From the end of the headers to the end of the body. Default 30 s.
+    pub body_time: Duration,
+    /// From accept to the reply. What runs goes on; the payer gets the same proposal when it asks again. Default 60 s.
+    pub exchange_time: Duration,
+    /// Connections at once. Default 256.
+    pub connections: usize,
+    /// Exchanges at once. Default 16. For one invoice it is always 1.
+    pub exchanges: u32,
+    /// Requests from one address of the clear net; `None` for no limit. Default 5 a minute, 3 at once.
+    pub per_address: Option<Rate>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1_000_000,
+            header_bytes: 16 * 1024,
+            headers: 64,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            exchange_time: Duration::from_secs(60),
+            connections: 256,
+            exchanges: 16,
+            per_address: Some(Rate { per_minute: 5, burst: 3 }),
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come back in a minute.
+    pub per_minute: u32,
+    /// Tokens it holds.
+    pub burst: u32,
+}
+
+/// A bucket for each address that asked lately.
+#[derive(Debug, Default)]
+pub(super) struct Buckets(HashMap<IpAddr, (f64, Instant)>);
+
+/// Full buckets are swept out beyond this many.
+const SWEEP: usize = 4096;
+
+impl Buckets {
+    /// Takes a token from the peer's bucket, if there is one left.
+    pub(super) fn take(&mut self, rate: Rate, peer: Peer, now: Instant) -> bool {
+        let Peer::Address(address) = peer else { return true };
+        let burst = f64::from(rate.burst);
+        let filled = |tokens: f64, since: Instant| {
+            let back = now.duration_since(since).as_secs_f64() * f64::from(rate.per_minute) / 60.0;
+            burst.min(tokens + back)
+        };
+        if self.0.len() >= SWEEP {
+            self.0.retain(|_, (tokens, since)| filled(*tokens, *since) < burst);
+        }
+        let (tokens, since) = self.0.entry(subscriber(address)).or_insert((burst, now));
+        *tokens = filled(*tokens, *since);
+        *since = now;
+        let allowed = *tokens >= 1.0;
+        if allowed {
+            *tokens -= 1.0;
+        }
+        allowed
+    }
+}
+
+/// One subscriber commands a whole /64 of IPv6.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { per_minute: 5, burst: 3 };
+
+    fn peer(text: &str) -> Peer {
+        Peer::Address(text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_gets_its_burst_and_then_its_rate() {
+        let (mut buckets, start) = (Buckets::default(), Instant::now());
+        let payer = peer("192.0.2.1");
+        let mut at = |seconds| buckets.take(RATE, payer, start + Duration::from_secs(seconds));
+        assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
+        assert_eq!([at(11), at(12), at(13)], [false, true, false]);
+    }
+
+    #[test]
+    fn neighbours_in_one_ipv6_network_share_a_bucket_and_circuits_have_none() {
+        let (mut buckets, now) = (Buckets::default(), Instant::now());
+        for _ in 0..3 {
+            assert!(buckets.take(RATE, peer("2001:db8::1"), now));
+            assert!(buckets.take(RATE, Peer::Circuit(1), now));
+        }
+        assert!(!buckets.take(RATE, peer("2001:db8::2"), now));
+        assert!(buckets.take(RATE, peer("2001:db8:0:1::1"), now));
+        assert!(buckets.take(RATE, Peer::Circuit(1), now));
+    }
+}

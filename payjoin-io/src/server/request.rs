@@ -1,0 +1,170 @@
+//! From the headers of one request to its reply.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use payjoin_core::{ErrorCode, Exchange, Invoice, InvoiceId, Reply};
+use tokio::time::{timeout, timeout_at};
+
+use super::Inner;
+use crate::{Peer, drive};
+
+/// A connection, as far as its request needs to know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    pub(super) peer: Peer,
+    pub(super) authenticated: bool,
+    pub(super) accepted: Instant,
+}
+
+impl Inner {
+    pub(super) async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        from: From,
+    ) -> Response<Full<Bytes>> {
+        if request.method() == Method::OPTIONS {
+            return preflight();
+        }
+        let invoice = match self.find(request.uri().path()) {
+            Ok(invoice) => invoice,
+            Err(refusal) => return response(&refusal),
+        };
+        if request.method() != Method::POST {
+            let mut response = response(&refusal(405, "use POST"));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+            return response;
+        }
+        match self.receive(request, from).await {
+            Ok(request) => response(&self.exchange(invoice, request, from).await),
+            Err(refusal) => response(&refusal),
+        }
+    }
+
+    fn find(&self, path: &str) -> Result<Invoice, Reply> {
+        let id = InvoiceId(path.strip_prefix('/').unwrap_or(path).to_owned());
+        match self.host.store.invoice(&id) {
+            Ok(found) => found.ok_or_else(|| refusal(404, "no such invoice")),
+            Err(error) => {
+                tracing::error!(%error, "cannot look up an invoice");
+                Err(busy())
+            }
+        }
+    }
+
+    /// Reads a body that is within the limits, or says why not.
+    async fn receive(&self, request: Request<Incoming>, from: From) -> Result<payjoin_core::Request, Reply> {
+        if let Some(rate) = self.limits.per_address {
+            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            if !rates.take(rate, from.peer, Instant::now()) {
+                return Err(refusal(429, "too many requests"));
+            }
+        }
+        let headers = request.headers();
+        let length = content_length(headers)?;
+        if length > self.limits.body_bytes {
+            return Err(refusal(413, "the body is too long"));
+        }
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let content_type = text(headers, header::CONTENT_TYPE);
+        let content_length = text(headers, header::CONTENT_LENGTH);
+        let body = timeout(self.limits.body_time, request.into_body().collect())
+            .await
+            .map_err(|_| refusal(408, "the body took too long"))?
+            .map_err(|_| malformed())?
+            .to_bytes()
+            .into();
+        let authenticated = from.authenticated;
+        Ok(payjoin_core::Request { query, content_type, content_length, body, authenticated })
+    }
+
+    /// Runs the exchange in a task of its own: it goes on when the payer leaves, and its panic stays in it.
+    async fn exchange(
+        self: Arc<Self>,
+        invoice: Invoice,
+        request: payjoin_core::Request,
+        from: From,
+    ) -> Reply {
+        let Ok(slot) = self.exchanges.clone().try_acquire_owned() else { return busy() };
+        let Some(claim) = self.claim(&invoice.id) else { return busy() };
+        let ends = from.accepted + self.limits.exchange_time;
+        let host = self.host.clone();
+        let running = tokio::spawn(async move {
+            let _held = (slot, claim);
+            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
+            drive(&host, &mut exchange).await
+        });
+        match timeout_at(ends.into(), running).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => {
+                tracing::error!("an exchange panicked");
+                busy()
+            }
+            Err(_) => busy(),
+        }
+    }
+}
+
+/// The one length of a body that says how long it is. Of several that differ hyper makes an error, of equal ones one.
+fn content_length(headers: &HeaderMap) -> Result<usize, Reply> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return Err(refusal(411, "a Content-Length is needed, and no Transfer-Encoding"));
+    };
+    length.to_str().ok().and_then(|length| length.parse().ok()).ok_or_else(malformed)
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// A refusal by a limit or by HTTP itself.
+pub(super) fn refusal(status: u16, message: &'static str) -> Reply {
+    Reply::Error { code: ErrorCode::Unavailable, message, status }
+}
+
+pub(super) fn malformed() -> Reply {
+    Reply::Error { code: ErrorCode::OriginalPsbtRejected, message: "not a request of BIP 78", status: 400 }
+}
+
+pub(super) fn busy() -> Reply {
+    refusal(503, "try again later")
+}
+
+/// Every reply of the endpoint may be read by a payer's web page: BIP 78, "Receiver's well known errors".
+pub(super) fn response(reply: &Reply) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match reply {
+        Reply::Proposal(psbt) => (StatusCode::OK, "text/plain", psbt.clone()),
+        Reply::Error { code, message, status } => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            (status, "application/json", error_body(*code, message))
+        }
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn error_body(code: ErrorCode, message: &str) -> String {
+    let mut body = serde_json::json!({ "errorCode": code, "message": message });
+    if code == ErrorCode::VersionUnsupported {
+        body["supported"] = serde_json::json!([1]);
+    }
+    body.to_string()
+}
+
+fn preflight() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    response
+}

@@ -1,0 +1,219 @@
+//! Sees to what admitted exchanges owe until an outcome is buried.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bitcoin::{Block, OutPoint, Transaction};
+use payjoin_core::{
+    ExchangeId, Obligation, Settled, Settlement, SettlementInput, SettlementOutput, Timestamp,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::{Host, StoreError};
+
+/// Every unfinished [`Settlement`]. One task owns it and brings it the news of the chain.
+///
+/// What the store refuses is logged and tried again at the next [`Settler::tick`].
+pub struct Settler {
+    host: Host,
+    incoming: UnboundedReceiver<Obligation>,
+    running: BTreeMap<ExchangeId, Running>,
+    /// Who waits for a spend of this coin. Exchanges at one invoice may share coins of ours.
+    watched: HashMap<OutPoint, Vec<ExchangeId>>,
+}
+
+struct Running {
+    machine: Settlement,
+    coins: Vec<OutPoint>,
+    wake: Option<Timestamp>,
+    /// The payjoin was in the mempool.
+    seen: bool,
+    ended: Option<Settled>,
+}
+
+impl Settler {
+    /// Takes up every obligation of the store, and later those that `incoming` brings; both come from
+    /// [`Host::new`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(host: Host, incoming: UnboundedReceiver<Obligation>) -> Result<Self, StoreError> {
+        let obligations = host.store.obligations()?;
+        let mut settler = Self { host, incoming, running: BTreeMap::new(), watched: HashMap::new() };
+        obligations.into_iter().for_each(|obligation| settler.add(obligation));
+        Ok(settler)
+    }
+
+    /// The payers' inputs and coins of ours: whatever spends one of them is news.
+    #[must_use]
+    pub fn watched_outpoints(&mut self) -> Vec<OutPoint> {
+        self.take_incoming();
+        self.watched.keys().copied().collect()
+    }
+
+    /// The mempool's spends of [`Settler::watched_outpoints`]; a watched coin that is not in `spends` is unspent there.
+    pub async fn on_mempool(&mut self, spends: &HashMap<OutPoint, Transaction>) {
+        // What came in since the list was asked for is not in it: of that, `spends` says nothing.
+        let asked: Vec<_> = self.running.keys().copied().collect();
+        for id in asked {
+            let Some(running) = self.running.get_mut(&id) else { continue };
+            let spend = running.coins.iter().find_map(|coin| spends.get(coin));
+            running.note(spend);
+            self.give(id, SettlementInput::Mempool(spend.cloned())).await;
+        }
+    }
+
+    /// A block of the best chain. Costs one look-up for each input in it. Call [`Settler::on_tip`] after the last of a
+    /// run of blocks.
+    pub async fn on_block(&mut self, height: u32, block: &Block) {
+        self.take_incoming();
+        for transaction in &block.txdata {
+            let mut ids: Vec<_> = transaction
+                .input
+                .iter()
+                .filter_map(|input| self.watched.get(&input.previous_output))
+                .flatten()
+                .copied()
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            for id in ids {
+                self.give(id, SettlementInput::Mined(transaction.clone(), height)).await;
+            }
+        }
+    }
+
+    /// The block at this height and those above it are reorganised out.
+    pub async fn on_disconnect(&mut self, height: u32) {
+        self.give_all(&SettlementInput::Disconnected(height)).await;
+    }
+
+    /// The best chain has this height.
+    pub async fn on_tip(&mut self, height: u32) {
+        self.give_all(&SettlementInput::Tip(height)).await;
+    }
+
+    /// Time passed. Returns when the next call is due at the latest, if nothing else happens.
+    pub async fn tick(&mut self) -> Option<Timestamp> {
+        self.give_all(&SettlementInput::Tick).await;
+        self.running.values().filter_map(|running| running.wake).min()
+    }
+
+    async fn give_all(&mut self, input: &SettlementInput) {
+        for id in self.ids() {
+            self.give(id, input.clone()).await;
+        }
+    }
+
+    fn ids(&mut self) -> Vec<ExchangeId> {
+        self.take_incoming();
+        self.running.keys().copied().collect()
+    }
+
+    fn take_incoming(&mut self) {
+        while let Ok(obligation) = self.incoming.try_recv() {
+            self.add(obligation);
+        }
+    }
+
+    fn add(&mut self, obligation: Obligation) {
+        let id = obligation.exchange;
+        self.remove(id);
+        let inputs = obligation.original.input.iter().map(|input| input.previous_output);
+        let coins: Vec<_> = inputs.chain(obligation.coins.iter().copied()).collect();
+        for coin in &coins {
+            self.watched.entry(*coin).or_default().push(id);
+        }
+        let machine = Settlement::new(obligation, self.host.policy.clone());
+        self.running.insert(id, Running { machine, coins, wake: None, seen: false, ended: None });
+    }
+
+    fn remove(&mut self, id: ExchangeId) {
+        for coin in self.running.remove(&id).map(|running| running.coins).unwrap_or_default() {
+            if let Some(ids) = self.watched.get_mut(&coin) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.watched.remove(&coin);
+                }
+            }
+        }
+    }
+
+    async fn give(&mut self, id: ExchangeId, input: SettlementInput) {
+        let now = self.host.now();
+        let Some(running) = self.running.get_mut(&id) else { return };
+        if running.ended.is_none() {
+            running.machine.handle_input(now, input);
+            running.drain(&self.host).await;
+        }
+        if let Some(outcome) = running.ended {
+            match settle(&self.host, running.machine.obligation(), outcome).await {
+                Ok(()) => self.remove(id),
+                Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Shows the operator that the payer broadcast.
+    fn note(&mut self, spend: Option<&Transaction>) {
+        let Some(transaction) = spend.filter(|_| !self.seen) else { return };
+        if self.machine.obligation().payjoin == Some(transaction.compute_ntxid().into()) {
+            self.seen = true;
+            tracing::info!(target: "step", step = "broadcast", txid = %transaction.compute_txid());
+        }
+    }
+
+    async fn drain(&mut self, host: &Host) {
+        let id = self.machine.obligation().exchange;
+        loop {
+            match self.machine.poll_output() {
+                SettlementOutput::Broadcast(transaction) => {
+                    let txid = transaction.compute_txid();
+                    match host.chain.broadcast(&transaction).await {
+                        Ok(()) => tracing::info!(%txid, exchange = id.0, "broadcast"),
+                        Err(error) => tracing::warn!(%txid, exchange = id.0, %error, "not broadcast"),
+                    }
+                }
+                SettlementOutput::RecordMined(mined) => {
+                    if let Some((transaction, height)) = &mined {
+                        let txid = transaction.compute_txid();
+                        tracing::info!(target: "step", step = "confirmed", %txid, height);
+                    }
+                    if let Err(error) = host.store.record_mined(id, mined).await {
+                        tracing::error!(%error, exchange = id.0, "a confirmation is not recorded");
+                    }
+                }
+                SettlementOutput::Done(outcome) => {
+                    self.ended = Some(outcome);
+                    return;
+                }
+                SettlementOutput::Wait(wake) => {
+                    self.wake = wake;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Channels that can never be are closed before their intents may be taken again (money rule 9).
+async fn settle(host: &Host, obligation: &Obligation, outcome: Settled) -> Result<(), StoreError> {
+    let id = obligation.exchange;
+    if outcome != Settled::Payjoin && !obligation.channels.is_empty() {
+        host.funder.forget(id, &obligation.channels).await;
+    }
+    let freed = host.store.settle(id, outcome).await?;
+    host.wallet.unlock(&freed);
+    tracing::info!(exchange = id.0, ?outcome, "settled");
+    Ok(())
+}
+
+impl std::fmt::Debug for Settler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settler").field("running", &self.running.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use std::fs;
+use std::io::Write as _;
+use std::process::Command;
+
+use super::*;
+
+#[tokio::test]
+async fn an_invoice_is_found_by_its_name() {
+    let fixture = Fixture::new().await.reopened();
+    let store = &fixture.store;
+    assert_eq!(store.invoice(&InvoiceId("a".into())).unwrap(), Some(invoice("a")));
+    assert_eq!(store.invoice(&InvoiceId("'; --".into())).unwrap(), None);
+    assert_eq!(store.invoices(10).unwrap(), [invoice("b"), invoice("a")]);
+    assert_eq!(store.invoices(1).unwrap(), [invoice("b")]);
+    assert!(matches!(store.insert_invoice(&invoice("a")).await, Err(StoreError::Sqlite(_))));
+}
+
+#[tokio::test]
+async fn an_exchange_needs_an_invoice_that_exists() {
+    let fixture = Fixture::new().await;
+    let nowhere = Admission { invoice: InvoiceId("c".into()), ..admission("first", &[1]) };
+    assert!(matches!(fixture.store.admit(&nowhere).await, Err(StoreError::Sqlite(_))));
+    assert_eq!(fixture.store.exchanges(10).unwrap(), []);
+}
+
+#[tokio::test]
+async fn values_of_the_node_are_read_listed_and_removed() {
+    let fixture = Fixture::new().await;
+    let write = |secondary: &str, key: &str| KvWrite {
+        primary: "monitors".into(),
+        secondary: secondary.into(),
+        key: key.into(),
+        value: key.as_bytes().to_vec(),
+        generation: 0,
+    };
+    for (secondary, key) in [("", "x"), ("", "y"), ("x", "1")] {
+        fixture.store.kv_write(write(secondary, key)).unwrap();
+    }
+    let fixture = fixture.reopened();
+    let store = &fixture.store;
+    assert_eq!(store.kv_read("monitors", "x", "1").unwrap(), Some(b"1".to_vec()));
+    let mut keys = store.kv_list("monitors", "").unwrap();
+    keys.sort();
+    assert_eq!(keys, ["x", "y"]);
+    store.kv_remove("monitors", "", "x").unwrap();
+    store.kv_remove("monitors", "", "x").unwrap();
+    assert_eq!(store.kv_list("monitors", "").unwrap(), ["y"]);
+    assert_eq!(store.kv_read("monitors", "", "x").unwrap(), None);
+    assert_eq!(store.kv_generation("monitors", "", "x").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn changes_of_the_wallet_keep_their_order_and_can_be_summed_up() {
+    let fixture = Fixture::new().await;
+    for change in [b"1", b"2", b"3"] {
+        fixture.store.append_wallet_change(change.to_vec()).unwrap();
+    }
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.store.wallet_changes().unwrap(), [b"1", b"2", b"3"]);
+    fixture.store.replace_wallet_changes(b"123".to_vec()).unwrap();
+    fixture.store.append_wallet_change(b"4".to_vec()).unwrap();
+    assert_eq!(fixture.store.wallet_changes().unwrap(), [&b"123"[..], b"4"]);
+}
+
+#[tokio::test]
+async fn exchanges_that_wait_together_share_a_commit() {
+    let fixture = Fixture::new().await;
+    let before = fixture.store.commits();
+    let exchanges = 200;
+    // Holds the writer until all of them wait.
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let blocker = fixture.store.clone();
+    let blocked = tokio::spawn(async move { blocker.write(move |_| Ok(held.recv().is_ok())).await });
+    let mut running = tokio::task::JoinSet::new();
+    for n in 0..exchanges {
+        let store = fixture.store.clone();
+        running.spawn(async move { store.admit(&admission(&n.to_string(), &[n])).await });
+    }
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    assert!(blocked.await.unwrap().unwrap());
+    while let Some(admitted) = running.join_next().await {
+        assert!(matches!(admitted.unwrap().unwrap(), AdmitOutcome::Admitted(_)));
+    }
+    assert_eq!(fixture.store.obligations().unwrap().len(), exchanges as usize);
+    let commits = fixture.store.commits() - before;
+    assert!(commits <= 3, "{commits} commits for {exchanges} exchanges");
+}
+
+#[tokio::test]
+async fn one_that_fails_does_not_disturb_the_others_of_its_commit() {
+    let fixture = Fixture::new().await;
+    let good = admission("good", &[1]);
+    let bad = Admission { intents: vec![IntentId(99)], ..admission("bad", &[2]) };
+    let last = admission("last", &[3]);
+    let (good, bad, last) =
+        tokio::join!(fixture.store.admit(&good), fixture.store.admit(&bad), fixture.store.admit(&last));
+    assert!(matches!(good, Ok(AdmitOutcome::Admitted(_))));
+    assert!(matches!(bad, Err(StoreError::NotQueued(IntentId(99)))));
+    assert!(matches!(last, Ok(AdmitOutcome::Admitted(_))));
+}
+
+/// The other process of the next test, which kills it. Does nothing in a run of its own.
+#[tokio::test]
+async fn child_that_admits_and_is_killed() {
+    let Ok(path) = std::env::var("PAYJOIN_IO_KILLED_STORE") else { return };
+    let store = Store::open(path).unwrap();
+    store.insert_invoice(&invoice("a")).await.unwrap();
+    let mut first = admission("first", &[1]);
+    first.coins = vec![coin(101)];
+    store.admit(&first).await.unwrap();
+    println!("admitted");
+    std::io::stdout().flush().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_kill_9_and_a_second_process_is_refused() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::tests::file::child_that_admits_and_is_killed", "--nocapture"])
+        .env("PAYJOIN_IO_KILLED_STORE", &path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("admitted")));
+    assert!(matches!(Store::open(&path), Err(StoreError::InUse(_))));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.locked_coins().unwrap(), [coin(101)]);
+    assert_eq!(store.obligations().unwrap()[0].original, spend(&[1]));
+}
+
+#[tokio::test]
+async fn a_store_is_opened_once() {
+    let fixture = Fixture::new().await;
+    let path = fixture.folder.path().join("store.sqlite");
+    let error = Store::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::InUse(_)));
+    assert!(error.to_string().ends_with("is in use by another process"));
+    drop(fixture.store);
+    Store::open(&path).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_any_of_its_files() {
+    let fixture = Fixture::new().await;
+    let files: Vec<_> = fs::read_dir(fixture.folder.path()).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(files.len(), 4, "file, lock, log, shared memory: {files:?}");
+    for file in files {
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused() {
+    let fixture = Fixture::new().await;
+    for n in 0..20 {
+        fixture.store.append_wallet_change(vec![n; 500]).unwrap();
+    }
+    let path = fixture.folder.path().join("store.sqlite");
+    let Fixture { store, folder: _folder, .. } = fixture;
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(Store::open(&path), Err(StoreError::Corrupt(_))));
+    fs::write(&path, "not a database, and longer than a header of one hundred bytes. ".repeat(100)).unwrap();
+    assert!(matches!(Store::open(&path), Err(StoreError::Corrupt(_))));
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_named() {
+    let error = Store::open("/nonexistent/store.sqlite").unwrap_err();
+    assert!(matches!(&error, StoreError::Open { .. }));
+    assert!(error.to_string().contains("/nonexistent/store.sqlite"));
+}
+
+#[test]
+fn a_file_of_a_later_version_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.sqlite");
+    drop(Store::open(&path).unwrap());
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, known: 1 })));
+}
+
+#[test]
+fn every_older_version_becomes_the_newest() {
+    let newer = "ALTER TABLE invoices ADD COLUMN label TEXT;";
+    let newest = "CREATE TABLE sessions (id INTEGER PRIMARY KEY); DROP TABLE wallet_changes;";
+    let migrations = [schema::MIGRATIONS, &[newer, newest]].concat();
+    let shape = |version: usize| {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store.sqlite");
+        drop(schema::open_with(&path, &migrations[..version]).unwrap());
+        let db = schema::open_with(&path, &migrations).unwrap();
+        let found: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, migrations.len());
+        let mut query = db.prepare("SELECT name || ': ' || coalesce(sql, '') FROM sqlite_schema").unwrap();
+        let mut shape: Vec<String> =
+            query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        shape.sort();
+        shape
+    };
+    let fresh = shape(0);
+    assert!(fresh.iter().any(|line| line.contains("label TEXT")));
+    for version in 1..=migrations.len() {
+        assert_eq!(shape(version), fresh, "from version {version}");
+    }
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_version_before_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let migrations = [schema::MIGRATIONS, &["CREATE TABLE half (id INTEGER); SELECT nonsense;"]].concat();
+    assert!(matches!(schema::open_with(&path, &migrations), Err(StoreError::Sqlite(_))));
+    let db = schema::open_with(&path, schema::MIGRATIONS).unwrap();
+    assert!(!db.table_exists(None, "half").unwrap());
+}

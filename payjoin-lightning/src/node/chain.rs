@@ -1,0 +1,147 @@
+//! Blocks from bitcoind, each fetched once and shown to everyone who watches the chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::block::Header;
+use bitcoin::{Block, BlockHash, Network};
+use lightning::chain::transaction::TransactionData;
+use lightning::chain::{BestBlock, Listen};
+use lightning_block_sync::init::synchronize_listeners;
+use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
+use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
+
+use super::NodeError;
+use super::parts::{ChainMonitor, ChannelManager, Monitor, StoredAt, Sweeper};
+use super::rpc::Rpc;
+use super::stop::Stop;
+use super::wallet::NodeWallet;
+
+/// Somebody outside the node who watches the chain too. Calls come in chain order and must be short.
+pub trait BlockListener: Send + Sync {
+    /// The last block this listener has dealt with, so that a start shows it what it missed; `None` to begin with the
+    /// next block.
+    fn best_block(&self) -> Option<BlockHash>;
+    /// A block was added to the best chain.
+    fn block_connected(&self, height: u32, block: &Block);
+    /// The best chain was cut back: `height` is the last block that is still in it.
+    fn blocks_disconnected(&self, height: u32);
+}
+
+/// A [`BlockListener`] as LDK sees it.
+struct Outside(Arc<dyn BlockListener>);
+
+impl Listen for Outside {
+    fn filtered_block_connected(&self, header: &Header, txdata: &TransactionData, height: u32) {
+        let txdata = txdata.iter().map(|(_, transaction)| (*transaction).clone()).collect();
+        self.block_connected(&Block { header: *header, txdata }, height);
+    }
+
+    fn block_connected(&self, block: &Block, height: u32) {
+        self.0.block_connected(height, block);
+    }
+
+    fn blocks_disconnected(&self, fork_point: BestBlock) {
+        self.0.blocks_disconnected(fork_point.height);
+    }
+}
+
+/// Everyone who watches the chain once the node runs. The outside listener comes last: it finds wallet and channels up
+/// to date.
+pub(super) struct Listeners {
+    pub(super) manager: Arc<ChannelManager>,
+    pub(super) monitors: Arc<ChainMonitor>,
+    pub(super) sweeper: Arc<Sweeper>,
+    pub(super) wallet: Arc<NodeWallet>,
+    pub(super) outside: Option<Arc<dyn BlockListener>>,
+}
+
+impl Listeners {
+    fn each(&self, tell: impl Fn(&dyn Listen)) {
+        tell(&*self.wallet);
+        tell(&*self.manager);
+        tell(&*self.monitors);
+        tell(&*self.sweeper);
+        if let Some(outside) = &self.outside {
+            tell(&Outside(Arc::clone(outside)));
+        }
+    }
+
+    /// Brings everyone to bitcoind's tip, each from where it was stored. Monitors are given apart because they are not
+    /// watched yet.
+    pub(super) async fn catch_up(
+        &self,
+        rpc: &Rpc,
+        network: Network,
+        at: StoredAt,
+        monitors: &[(BlockHash, Monitor)],
+    ) -> Result<(UnboundedCache, ValidatedBlockHeader), NodeError> {
+        type Watcher<'a> = &'a (dyn Listen + Send + Sync);
+        let outside = self.outside.clone().map(Outside);
+        let mut watchers: Vec<(BlockHash, Watcher)> = vec![
+            (self.wallet.tip().block_hash, &*self.wallet),
+            (at.manager, &*self.manager),
+            (at.sweeper, &*self.sweeper),
+        ];
+        watchers.extend(monitors.iter().map(|(at, monitor)| (*at, monitor as Watcher)));
+        if let Some((outside, at)) =
+            outside.as_ref().and_then(|outside| Some((outside, outside.0.best_block()?)))
+        {
+            watchers.push((at, outside));
+        }
+        let mut cache = UnboundedCache::new();
+        let tip = synchronize_listeners(rpc, network, &mut cache, watchers).await;
+        let tip = tip.map_err(|error| NodeError::Chain(error.into_inner()))?;
+        Ok((cache, tip))
+    }
+
+    /// Follows bitcoind until `stop`.
+    pub(super) async fn follow(
+        self,
+        rpc: Arc<Rpc>,
+        network: Network,
+        (mut cache, tip): (UnboundedCache, ValidatedBlockHeader),
+        every: Duration,
+        mut stop: Stop,
+    ) {
+        let poller = ChainPoller::new(Arc::clone(&rpc), network);
+        let mut client = SpvClient::new(tip, poller, &mut cache, &self);
+        let mut reachable = true;
+        loop {
+            if tokio::time::timeout(every, stop.wait()).await.is_ok() {
+                return;
+            }
+            reachable = report(client.poll_best_tip().await.map(|_| ()), reachable);
+        }
+    }
+}
+
+/// Says once that bitcoind is gone, and once that it is back.
+fn report(result: BlockSourceResult<()>, was_reachable: bool) -> bool {
+    match (result, was_reachable) {
+        (Ok(()), true) => true,
+        (Ok(()), false) => {
+            tracing::info!("bitcoind answers again");
+            true
+        }
+        (Err(error), true) => {
+            tracing::warn!(error = %error.into_inner(), "bitcoind does not answer");
+            false
+        }
+        (Err(_), false) => false,
+    }
+}
+
+impl Listen for Listeners {
+    fn filtered_block_connected(&self, header: &Header, txdata: &TransactionData, height: u32) {
+        self.each(|listener| listener.filtered_block_connected(header, txdata, height));
+    }
+
+    fn block_connected(&self, block: &Block, height: u32) {
+        self.each(|listener| listener.block_connected(block, height));
+    }
+
+    fn blocks_disconnected(&self, fork_point: BestBlock) {
+        self.each(|listener| listener.blocks_disconnected(fork_point));
+    }
+}

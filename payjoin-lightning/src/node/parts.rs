@@ -1,0 +1,317 @@
+//! The parts of an LDK node and how they are read back from the store.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bitcoin::BlockHash;
+use lightning::chain::channelmonitor::ChannelMonitor;
+use lightning::chain::{BestBlock, Filter, chainmonitor};
+use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
+use lightning::io;
+use lightning::ln::channelmanager::{self, ChainParameters, ChannelManagerReadArgs};
+use lightning::ln::peer_handler::{self, IgnoringMessageHandler, MessageHandler};
+use lightning::onion_message::messenger::DefaultMessageRouter;
+use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
+use lightning::routing::router::DefaultRouter;
+use lightning::routing::scoring::{
+    ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
+};
+use lightning::routing::utxo::UtxoLookup;
+use lightning::sign::{EntropySource, InMemorySigner, KeysManager, NodeSigner};
+use lightning::util::persist::{
+    CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+    CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, OUTPUT_SWEEPER_PERSISTENCE_KEY,
+    OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE, OUTPUT_SWEEPER_PERSISTENCE_SECONDARY_NAMESPACE,
+    SCORER_PERSISTENCE_KEY, SCORER_PERSISTENCE_PRIMARY_NAMESPACE, SCORER_PERSISTENCE_SECONDARY_NAMESPACE,
+    read_channel_monitors,
+};
+use lightning::util::ser::ReadableArgs;
+use lightning::util::sweep::OutputSweeperSync;
+use lightning_net_tokio::SocketDescriptor;
+
+use super::broadcast::Broadcaster;
+use super::fees::Fees;
+use super::log::Log;
+use super::store::{ManagerStore, NodeStore};
+use super::wallet::{NodeWallet, Signers};
+use super::{NodeConfig, NodeError};
+
+pub(super) type Graph = NetworkGraph<Arc<Log>>;
+pub(super) type Scorer = RwLock<ProbabilisticScorer<Arc<Graph>, Arc<Log>>>;
+pub(super) type Gossip = P2PGossipSync<Arc<Graph>, Arc<dyn UtxoLookup + Send + Sync>, Arc<Log>>;
+type Router = DefaultRouter<
+    Arc<Graph>,
+    Arc<Log>,
+    Arc<KeysManager>,
+    Arc<Scorer>,
+    ProbabilisticScoringFeeParameters,
+    ProbabilisticScorer<Arc<Graph>, Arc<Log>>,
+>;
+type MessageRouter = DefaultMessageRouter<Arc<Graph>, Arc<Log>, Arc<KeysManager>>;
+type NoFilter = Arc<dyn Filter + Send + Sync>;
+pub(super) type ChainMonitor = chainmonitor::ChainMonitor<
+    InMemorySigner,
+    NoFilter,
+    Arc<Broadcaster>,
+    Arc<Fees>,
+    Arc<Log>,
+    Arc<dyn NodeStore>,
+    Arc<KeysManager>,
+>;
+/// LDK's ChannelManager with the parts of this node.
+pub(super) type ChannelManager = channelmanager::ChannelManager<
+    Arc<ChainMonitor>,
+    Arc<Broadcaster>,
+    Arc<KeysManager>,
+    Arc<KeysManager>,
+    Arc<Signers>,
+    Arc<Fees>,
+    Arc<Router>,
+    Arc<MessageRouter>,
+    Arc<Log>,
+>;
+pub(super) type PeerManager = peer_handler::PeerManager<
+    SocketDescriptor,
+    Arc<ChannelManager>,
+    Arc<Gossip>,
+    IgnoringMessageHandler,
+    Arc<Log>,
+    IgnoringMessageHandler,
+    Arc<KeysManager>,
+    Arc<ChainMonitor>,
+>;
+pub(super) type Sweeper = OutputSweeperSync<
+    Arc<Broadcaster>,
+    Arc<NodeWallet>,
+    Arc<Fees>,
+    NoFilter,
+    Arc<ManagerStore>,
+    Arc<Log>,
+    Arc<KeysManager>,
+>;
+pub(super) type Bumper = BumpTransactionEventHandlerSync<
+    Arc<Broadcaster>,
+    Arc<WalletSync<Arc<NodeWallet>, Arc<Log>>>,
+    Arc<Signers>,
+    Arc<Log>,
+>;
+/// A monitor that is not watched yet, with what it needs to follow the chain.
+pub(super) type Monitor = (ChannelMonitor<InMemorySigner>, Arc<Broadcaster>, Arc<Fees>, Arc<Log>);
+
+/// What everything else is built on.
+pub(super) struct Ground {
+    pub(super) keys: Arc<KeysManager>,
+    pub(super) wallet: Arc<NodeWallet>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) fees: Arc<Fees>,
+    pub(super) store: Arc<dyn NodeStore>,
+    pub(super) log: Arc<Log>,
+}
+
+/// The parts of a running node.
+pub(super) struct Parts {
+    pub(super) manager: Arc<ChannelManager>,
+    pub(super) chain_monitor: Arc<ChainMonitor>,
+    pub(super) manager_store: Arc<ManagerStore>,
+    pub(super) sweeper: Arc<Sweeper>,
+    pub(super) bumper: Bumper,
+    pub(super) gossip: Arc<Gossip>,
+    pub(super) scorer: Arc<Scorer>,
+    pub(super) peers: Arc<PeerManager>,
+    /// Monitors as they were stored, each with its block; to be watched once they know the tip.
+    pub(super) monitors: Vec<(BlockHash, Monitor)>,
+    pub(super) stored_at: StoredAt,
+}
+
+/// The blocks up to which stored parts know the chain.
+#[derive(Clone, Copy)]
+pub(super) struct StoredAt {
+    pub(super) manager: BlockHash,
+    pub(super) sweeper: BlockHash,
+}
+
+impl Ground {
+    /// Reads the parts from the store, or makes them when there are none. `tip` is the block new ones start from.
+    pub(super) fn build(&self, config: &NodeConfig, tip: BestBlock) -> Result<Parts, NodeError> {
+        let chain_monitor = Arc::new(ChainMonitor::new(
+            None,
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&self.log),
+            Arc::clone(&self.fees),
+            Arc::clone(&self.store),
+            Arc::clone(&self.keys),
+            self.keys.get_peer_storage_key(),
+        ));
+        let graph = Arc::new(Graph::new(config.network, Arc::clone(&self.log)));
+        let scorer = self.scorer(&graph)?;
+        let signers = Arc::new(Signers::new(Arc::clone(&self.keys), Arc::clone(&self.wallet)));
+        let monitors =
+            read_channel_monitors(Arc::clone(&self.store), Arc::clone(&self.keys), Arc::clone(&signers))?;
+        let refs = monitors.iter().map(|(_, monitor)| monitor).collect();
+        let (manager_at, manager) =
+            self.manager(config, tip, refs, &chain_monitor, &signers, &graph, &scorer)?;
+        let manager = Arc::new(manager);
+        let manager_store = Arc::new(ManagerStore::new(Arc::clone(&self.store), Arc::clone(&manager)));
+        let (sweeper_at, sweeper) = self.sweeper(tip, &manager_store)?;
+        let gossip = Arc::new(Gossip::new(graph, None, Arc::clone(&self.log)));
+        let peers = Arc::new(self.peers(&manager, &gossip, &chain_monitor));
+        let coins = Arc::new(WalletSync::new(Arc::clone(&self.wallet), Arc::clone(&self.log)));
+        let bumper = Bumper::new(Arc::clone(&self.broadcaster), coins, signers, Arc::clone(&self.log));
+        let with_ground = |(at, monitor)| {
+            let (broadcaster, fees) = (Arc::clone(&self.broadcaster), Arc::clone(&self.fees));
+            (at, (monitor, broadcaster, fees, Arc::clone(&self.log)))
+        };
+        let monitors = monitors.into_iter().map(with_ground).collect();
+        let sweeper = Arc::new(sweeper);
+        Ok(Parts {
+            manager,
+            chain_monitor,
+            manager_store,
+            sweeper,
+            bumper,
+            gossip,
+            scorer,
+            peers,
+            monitors,
+            stored_at: StoredAt { manager: manager_at, sweeper: sweeper_at },
+        })
+    }
+
+    fn scorer(&self, graph: &Arc<Graph>) -> Result<Arc<Scorer>, NodeError> {
+        let stored = self.read(
+            SCORER_PERSISTENCE_PRIMARY_NAMESPACE,
+            SCORER_PERSISTENCE_SECONDARY_NAMESPACE,
+            SCORER_PERSISTENCE_KEY,
+        )?;
+        let decay = ProbabilisticScoringDecayParameters::default();
+        let log = Arc::clone(&self.log);
+        let scorer = match stored {
+            Some(bytes) => ReadableArgs::read(&mut &bytes[..], (decay, Arc::clone(graph), log))
+                .map_err(|error| NodeError::damaged("the scorer", error))?,
+            None => ProbabilisticScorer::new(decay, Arc::clone(graph), log),
+        };
+        Ok(Arc::new(RwLock::new(scorer)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "LDK's own list, taken apart")]
+    fn manager(
+        &self,
+        config: &NodeConfig,
+        tip: BestBlock,
+        monitors: Vec<&ChannelMonitor<InMemorySigner>>,
+        chain_monitor: &Arc<ChainMonitor>,
+        signers: &Arc<Signers>,
+        graph: &Arc<Graph>,
+        scorer: &Arc<Scorer>,
+    ) -> Result<(BlockHash, ChannelManager), NodeError> {
+        let (keys, log) = (|| Arc::clone(&self.keys), || Arc::clone(&self.log));
+        let scoring = ProbabilisticScoringFeeParameters::default();
+        let router =
+            Arc::new(DefaultRouter::new(Arc::clone(graph), log(), keys(), Arc::clone(scorer), scoring));
+        let message_router = Arc::new(DefaultMessageRouter::new(Arc::clone(graph), keys()));
+        let (fees, broadcaster) = (Arc::clone(&self.fees), Arc::clone(&self.broadcaster));
+        let (chain_monitor, signers) = (Arc::clone(chain_monitor), Arc::clone(signers));
+        let Some(bytes) = stored_manager(&*self.store)? else {
+            let chain = ChainParameters { network: config.network, best_block: tip };
+            let manager = ChannelManager::new(
+                fees,
+                chain_monitor,
+                broadcaster,
+                router,
+                message_router,
+                log(),
+                keys(),
+                keys(),
+                signers,
+                config.ldk(),
+                chain,
+                now().as_secs() as u32,
+            );
+            return Ok((tip.block_hash, manager));
+        };
+        let args = ChannelManagerReadArgs::new(
+            keys(),
+            keys(),
+            signers,
+            fees,
+            chain_monitor,
+            broadcaster,
+            router,
+            message_router,
+            log(),
+            config.ldk(),
+            monitors,
+        );
+        ReadableArgs::read(&mut &bytes[..], args)
+            .map_err(|error| NodeError::damaged("the channel manager", error))
+    }
+
+    fn sweeper(&self, tip: BestBlock, store: &Arc<ManagerStore>) -> Result<(BlockHash, Sweeper), NodeError> {
+        let stored = self.read(
+            OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE,
+            OUTPUT_SWEEPER_PERSISTENCE_SECONDARY_NAMESPACE,
+            OUTPUT_SWEEPER_PERSISTENCE_KEY,
+        )?;
+        let (broadcaster, fees) = (Arc::clone(&self.broadcaster), Arc::clone(&self.fees));
+        let (keys, wallet) = (Arc::clone(&self.keys), Arc::clone(&self.wallet));
+        let (store, log) = (Arc::clone(store), Arc::clone(&self.log));
+        let Some(bytes) = stored else {
+            let sweeper = Sweeper::new(tip, broadcaster, fees, None, keys, wallet, store, log);
+            return Ok((tip.block_hash, sweeper));
+        };
+        let args = (broadcaster, fees, None, keys, wallet, store, log);
+        let (at, sweeper): (BestBlock, Sweeper) = ReadableArgs::read(&mut &bytes[..], args)
+            .map_err(|error| NodeError::damaged("the output sweeper", error))?;
+        Ok((at.block_hash, sweeper))
+    }
+
+    fn peers(
+        &self,
+        manager: &Arc<ChannelManager>,
+        gossip: &Arc<Gossip>,
+        chain_monitor: &Arc<ChainMonitor>,
+    ) -> PeerManager {
+        let handlers = MessageHandler {
+            chan_handler: Arc::clone(manager),
+            route_handler: Arc::clone(gossip),
+            onion_message_handler: IgnoringMessageHandler {},
+            custom_message_handler: IgnoringMessageHandler {},
+            send_only_message_handler: Arc::clone(chain_monitor),
+        };
+        let entropy = self.keys.get_secure_random_bytes();
+        let (log, keys) = (Arc::clone(&self.log), Arc::clone(&self.keys));
+        PeerManager::new(handlers, now().as_secs() as u32, &entropy, log, keys)
+    }
+
+    fn read(&self, primary: &str, secondary: &str, key: &str) -> Result<Option<Vec<u8>>, io::Error> {
+        read(&*self.store, primary, secondary, key)
+    }
+}
+
+/// The stored ChannelManager, if there is one.
+pub(super) fn stored_manager(store: &dyn NodeStore) -> Result<Option<Vec<u8>>, io::Error> {
+    read(
+        store,
+        CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+        CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
+        CHANNEL_MANAGER_PERSISTENCE_KEY,
+    )
+}
+
+fn read(
+    store: &dyn NodeStore,
+    primary: &str,
+    secondary: &str,
+    key: &str,
+) -> Result<Option<Vec<u8>>, io::Error> {
+    match store.read(primary, secondary, key) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Time since the epoch.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,161 @@
+//! Connections to Lightning peers over TCP.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::secp256k1::PublicKey;
+use lightning::io;
+use lightning_net_tokio::{connect_outbound, setup_inbound};
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinSet;
+
+use super::lock;
+use super::parts::{ChannelManager, PeerManager};
+use super::stop::Stop;
+use super::store::NodeStore;
+use crate::{Connector, PeerAddress};
+
+/// Where addresses of peers are stored: by node id, as `node_id@host:port`.
+const NAMESPACE: &str = "peers";
+/// Time for TCP, handshake and `init` together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often a handshake that is under way is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// How often peers with channels are connected again.
+const RECONNECT: Duration = Duration::from_secs(3);
+
+/// Dials peers, remembers where they are, and keeps those with channels connected.
+pub(super) struct Peers {
+    manager: Arc<PeerManager>,
+    channels: Arc<ChannelManager>,
+    store: Arc<dyn NodeStore>,
+    addresses: Mutex<HashMap<PublicKey, PeerAddress>>,
+    /// One dial at a time for each peer: a second connection would be closed by LDK.
+    dialing: Mutex<HashMap<PublicKey, Arc<AsyncMutex<()>>>>,
+}
+
+impl Peers {
+    pub(super) fn load(
+        manager: Arc<PeerManager>,
+        channels: Arc<ChannelManager>,
+        store: Arc<dyn NodeStore>,
+    ) -> Result<Self, io::Error> {
+        let mut addresses = HashMap::new();
+        for key in store.list(NAMESPACE, "")? {
+            let text = String::from_utf8(store.read(NAMESPACE, "", &key)?).unwrap_or_default();
+            match text.parse::<PeerAddress>() {
+                Ok(address) => drop(addresses.insert(address.node_id(), address)),
+                Err(error) => tracing::warn!(%error, key, "a stored peer address is damaged"),
+            }
+        }
+        let (addresses, dialing) = (Mutex::new(addresses), Mutex::default());
+        Ok(Self { manager, channels, store, addresses, dialing })
+    }
+
+    /// The address a peer was last reached at.
+    pub(super) fn address(&self, node_id: &PublicKey) -> Option<PeerAddress> {
+        lock(&self.addresses).get(node_id).cloned()
+    }
+
+    /// Peers whose `init` was received.
+    pub(super) fn connected(&self) -> Vec<PublicKey> {
+        self.manager.list_peers().into_iter().map(|peer| peer.counterparty_node_id).collect()
+    }
+
+    fn is_connected(&self, node_id: &PublicKey) -> bool {
+        self.manager.peer_by_node_id(node_id).is_some()
+    }
+
+    fn remember(&self, peer: &PeerAddress) -> Result<(), io::Error> {
+        if self.address(&peer.node_id()).as_ref() != Some(peer) {
+            let key = peer.node_id().to_string();
+            self.store.write(NAMESPACE, "", &key, peer.to_string().into_bytes())?;
+            lock(&self.addresses).insert(peer.node_id(), peer.clone());
+        }
+        Ok(())
+    }
+
+    async fn dial(&self, peer: &PeerAddress) -> Result<(), String> {
+        if peer.host().ends_with(".onion") {
+            return Err("onion peers need a Tor connector".to_owned());
+        }
+        let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
+        for address in addresses {
+            if self.dial_one(peer.node_id(), address).await {
+                return Ok(());
+            }
+        }
+        Err("no connection, or the handshake failed".to_owned())
+    }
+
+    async fn dial_one(&self, node_id: PublicKey, address: SocketAddr) -> bool {
+        let Some(connection) = connect_outbound(Arc::clone(&self.manager), node_id, address).await else {
+            return false;
+        };
+        let closed = tokio::spawn(connection);
+        while !closed.is_finished() {
+            if self.is_connected(&node_id) {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.is_connected(&node_id)
+    }
+
+    /// Accepts connections until `stop`.
+    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait() => return,
+            };
+            match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => drop(tokio::spawn(setup_inbound(Arc::clone(&self.manager), stream))),
+                Err(error) => {
+                    tracing::warn!(%error, "a peer could not be accepted");
+                    tokio::time::sleep(RECONNECT).await;
+                }
+            }
+        }
+    }
+
+    /// Keeps peers with channels connected until `stop`.
+    pub(super) async fn reconnect(self: Arc<Self>, mut stop: Stop) {
+        let mut dials = JoinSet::new();
+        loop {
+            let channels = self.channels.list_channels();
+            let peers: BTreeSet<_> = channels.iter().map(|channel| channel.counterparty.node_id).collect();
+            let lost = peers.into_iter().filter(|peer| !self.is_connected(peer));
+            for address in lost.filter_map(|peer| self.address(&peer)) {
+                let peers = Arc::clone(&self);
+                dials.spawn(async move {
+                    if let Err(error) = peers.connect(&address).await {
+                        tracing::debug!(peer = %address.node_id(), error, "not reconnected");
+                    }
+                });
+            }
+            tokio::select! {
+                _ = async { while dials.join_next().await.is_some() {} tokio::time::sleep(RECONNECT).await } => {}
+                _ = stop.wait() => return,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for Peers {
+    async fn connect(&self, peer: &PeerAddress) -> Result<(), String> {
+        let turn = Arc::clone(lock(&self.dialing).entry(peer.node_id()).or_default());
+        let _turn = turn.lock().await;
+        if !self.is_connected(&peer.node_id()) {
+            tokio::time::timeout(CONNECT, self.dial(peer))
+                .await
+                .unwrap_or_else(|_| Err("timed out".to_owned()))?;
+        }
+        self.remember(peer).map_err(|error| error.to_string())
+    }
+}

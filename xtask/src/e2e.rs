@@ -1,0 +1,126 @@
+//! End-to-end cases: a real bitcoind, real Lightning peers, a real sender; each case in a world of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use std::{fs, thread};
+
+use anyhow::{Result, anyhow, bail};
+
+mod cases;
+mod chain;
+mod daemon;
+mod json;
+mod ledger;
+mod payer;
+mod ports;
+mod queue;
+mod raw;
+mod tls;
+mod wait;
+mod world;
+
+pub(crate) use cases::{CASES, Case};
+pub(crate) use world::{Programs, World};
+
+/// A machine with two cores runs two worlds well.
+const SIDE_BY_SIDE: usize = 2;
+
+/// Lines of each log shown for a case that failed.
+const TAIL: usize = 25;
+
+/// How a run went.
+pub(crate) struct Outcome {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+}
+
+/// Prints every case with what it shows.
+pub(crate) fn list() {
+    for case in CASES {
+        println!("{:<20} {}", case.name, case.about);
+    }
+}
+
+/// Runs the named cases, or all of them when no name is given.
+pub(crate) fn run(names: &[String]) -> Result<Outcome> {
+    let chosen = choose(names)?;
+    let programs = Programs::provide()?;
+    let next = Mutex::new(chosen.iter());
+    let failed = Mutex::new(0);
+    thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE.min(chosen.len()) {
+            scope.spawn(|| {
+                while let Some(case) = take(&next) {
+                    let count = usize::from(!run_one(case, &programs));
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) += count;
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Outcome { passed: chosen.len() - failed, failed })
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Case>> {
+    if names.is_empty() {
+        return Ok(CASES.iter().collect());
+    }
+    let find = |name: &String| CASES.iter().find(|case| case.name == name);
+    let found =
+        names.iter().map(|name| find(name).ok_or_else(|| anyhow!("no case is called {name}; see --list")));
+    found.collect()
+}
+
+fn take<'a>(queue: &Mutex<impl Iterator<Item = &'a &'static Case>>) -> Option<&'static Case> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).next().copied()
+}
+
+/// Runs a case in a fresh folder. The folder stays when the case fails.
+fn run_one(case: &Case, programs: &Programs) -> bool {
+    let start = Instant::now();
+    let result = tempfile::Builder::new().prefix(&format!("{}-", case.name)).tempdir();
+    let result = result.map_err(Into::into).and_then(|dir| {
+        attempt(case, programs, dir.path()).map_err(|error| (error, dir.keep())).or_else(|(error, kept)| {
+            let tails = tails(&kept);
+            bail!("{error:#}\n{tails}    everything is kept in {}", kept.display())
+        })
+    });
+    let seconds = start.elapsed().as_secs_f32();
+    match &result {
+        Ok(()) => eprintln!("ok      {:<20} {seconds:5.1} s", case.name),
+        Err(error) => eprintln!("FAILED  {:<20} {seconds:5.1} s\n    {error}", case.name),
+    }
+    result.is_ok()
+}
+
+/// The case, then the ledger, then the ledger again when everything is buried.
+fn attempt(case: &Case, programs: &Programs, dir: &Path) -> Result<()> {
+    let run = || {
+        let world = World::new(programs, dir)?;
+        (case.run)(&world)?;
+        ledger::check(&world)?;
+        world.settle()?;
+        ledger::check_settled(&world)
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| bail!("the case panicked"))
+}
+
+/// The end of every log in a folder.
+fn tails(dir: &Path) -> String {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut logs: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+    logs.sort();
+    let mut text = String::new();
+    for log in logs {
+        let content = fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<_> = content.lines().collect();
+        text += &format!("    --- end of {}\n", log.display());
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            text += &format!("    {line}\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,88 @@
+//! The cases. Each is a function over a world of its own; the ledger is checked after each by the runner.
+
+use anyhow::Result;
+
+use super::World;
+
+mod channel;
+mod hostile;
+mod plain;
+mod trouble;
+
+/// An end-to-end case.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&World<'_>) -> Result<()>,
+}
+
+/// Every case, in the order in which they run.
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "v1-channel",
+        about: "a payjoin opens a channel, and the channel carries a payment",
+        run: channel::one,
+    },
+    Case {
+        name: "v1-batch",
+        about: "one payjoin opens three channels to two peers, with change",
+        run: channel::batch,
+    },
+    Case {
+        name: "v1-rest",
+        about: "a channel takes what the payment leaves after another channel",
+        run: channel::rest,
+    },
+    Case {
+        name: "v1-bootstrap",
+        about: "an empty wallet opens a channel when payer and operator are one person",
+        run: channel::bootstrap,
+    },
+    Case {
+        name: "v1-onchain",
+        about: "no channel is queued: a plain payjoin with a coin of ours",
+        run: plain::on_chain,
+    },
+    Case {
+        name: "v1-empty-wallet",
+        about: "an empty wallet accepts the plain payment and keeps the queued channel",
+        run: plain::empty_wallet,
+    },
+    Case {
+        name: "v1-substitution-off",
+        about: "the payer forbids output substitution: a plain payjoin, the channel stays queued",
+        run: plain::substitution_off,
+    },
+    Case {
+        name: "v1-nested-segwit",
+        about: "the payer's inputs are nested segwit: the transaction id is not stable, so a plain payjoin",
+        run: plain::nested_segwit,
+    },
+    Case {
+        name: "v1-peer-offline",
+        about: "the channel peer is gone: the payer pays on chain, the channel is queued again with a reason",
+        run: trouble::peer_offline,
+    },
+    Case {
+        name: "v1-fallback",
+        about: "the payer never broadcasts: the Original is, the channel is forgotten, the coins are free",
+        run: trouble::fallback,
+    },
+    Case {
+        name: "v1-bad-input",
+        about: "hostile requests over a raw socket change nothing, and a good one after them succeeds",
+        run: hostile::bad_input,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        assert_eq!(CASES.iter().map(|case| case.name).collect::<BTreeSet<_>>().len(), CASES.len());
+    }
+}

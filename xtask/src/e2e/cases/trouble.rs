@@ -1,0 +1,55 @@
+//! Peers and payers that do not do their part.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bitcoin::Amount;
+
+use super::super::World;
+use super::super::daemon::Options;
+use super::super::json::Fields;
+use super::super::payer::{Payment, Substitution};
+use super::super::wait;
+
+pub(super) fn peer_offline(world: &World<'_>) -> Result<()> {
+    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    world.give(&node, &[300_000])?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, Some(600_000))?;
+    peer.kill();
+
+    world.pay(&invoice)?;
+    let back = node.await_intent(intent, "queued")?;
+    ensure!(!back.text("reason")?.is_empty(), "the intent came back without a reason: {back}");
+    ensure!(node.channels()? == 0, "a channel to a peer that is gone");
+    Ok(())
+}
+
+pub(super) fn fallback(world: &World<'_>) -> Result<()> {
+    let options = Options { policy: "fallback_seconds = 3", ..Options::default() };
+    let (node, peer) = (world.daemon_with("node", options)?, world.daemon("peer")?);
+    world.give(&node, &[300_000])?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, Some(600_000))?;
+
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let proposal = payment.exchange(&world.tls)?;
+    node.await_intent(intent, "released")?;
+    ensure!(
+        node.funding(intent)?.txid == proposal.compute_txid(),
+        "the channel waits for another transaction"
+    );
+    ensure!(node.locked()? == Amount::from_sat(300_000), "the offered coin is not locked");
+
+    let original = payment.original()?.compute_txid();
+    wait::until("the Original is broadcast", Duration::from_secs(15), || {
+        Ok(world.chain.mempool()?.contains(&original).then_some(()))
+    })?;
+    ensure!(node.locked()? == Amount::from_sat(300_000), "unlocked before the Original was buried");
+    world.settle()?;
+    ensure!(node.exchange()?.text("settled")? == "original", "the exchange did not end with the Original");
+    node.expect_queued(intent)?;
+    ensure!(node.channels()? == 0, "the channel was not forgotten");
+    ensure!(node.locked()? == Amount::ZERO, "the coin is still locked");
+    node.await_balance(Amount::from_sat(900_000))
+}

@@ -1,0 +1,212 @@
+//! A regtest chain: one bitcoind of our own, and its wallets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+use bitcoin::{Address, Amount, OutPoint, Psbt, Transaction, TxOut, Txid};
+use serde_json::{Value, json};
+
+use super::json::Fields;
+use super::{ports, wait};
+use crate::process::Server;
+
+/// The wallet that mines. It only hands out coins.
+const MINER: &str = "miner";
+
+/// A running bitcoind with an empty mempool policy of its own, on loopback only.
+pub(crate) struct Chain {
+    // Dropped with the chain: kills bitcoind.
+    _server: Server,
+    url: String,
+    cookie: PathBuf,
+    http: reqwest::blocking::Client,
+}
+
+impl Chain {
+    /// Starts bitcoind below `dir` and mines until there are coins to hand out.
+    pub(crate) fn start(program: &Path, dir: &Path) -> Result<Self> {
+        let data = dir.join("bitcoind");
+        fs::create_dir_all(&data)?;
+        let port = ports::free()?;
+        let log = fs::File::create(dir.join("bitcoind.log"))?;
+        let mut server = Server::start(
+            Command::new(program)
+                .args(["-regtest", "-listen=0", "-listenonion=0", "-natpmp=0", "-txindex=1"])
+                .args(["-addresstype=bech32", "-changetype=bech32", "-fallbackfee=0.0001"])
+                .arg(format!("-datadir={}", data.display()))
+                .arg(format!("-rpcport={port}"))
+                .stdout(log.try_clone()?)
+                .stderr(Stdio::from(log)),
+        )?;
+        let cookie = data.join("regtest/.cookie");
+        let url = format!("http://127.0.0.1:{port}");
+        let http = reqwest::blocking::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
+        wait::until("bitcoind answers", Duration::from_secs(30), || {
+            if let Some(status) = server.ended()? {
+                bail!("bitcoind ended at once ({status}); see bitcoind.log");
+            }
+            Ok(post(&http, &url, &cookie, "getblockcount", json!([])).ok())
+        })?;
+        let chain = Self { _server: server, url, cookie, http };
+        chain.wallet(MINER)?.mine(101)?;
+        Ok(chain)
+    }
+
+    /// The address of its RPC server.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn cookie(&self) -> &Path {
+        &self.cookie
+    }
+
+    pub(crate) fn call(&self, method: &str, parameters: Value) -> Result<Value> {
+        post(&self.http, &self.url, &self.cookie, method, parameters)
+    }
+
+    /// Makes a wallet of this name.
+    pub(crate) fn wallet<'a>(&'a self, name: &'a str) -> Result<Wallet<'a>> {
+        self.call("createwallet", json!([name])).context("this bitcoind must be built with a wallet")?;
+        Ok(Wallet { chain: self, name })
+    }
+
+    /// Opens the wallet that was made under this name.
+    pub(crate) fn known_wallet<'a>(&'a self, name: &'a str) -> Wallet<'a> {
+        Wallet { chain: self, name }
+    }
+
+    pub(crate) fn mine(&self, blocks: u32) -> Result<()> {
+        self.known_wallet(MINER).mine(blocks)
+    }
+
+    /// Gives each address a coin, in one confirmed transaction.
+    pub(crate) fn give(&self, coins: &[(String, Amount)]) -> Result<()> {
+        let outputs: serde_json::Map<_, _> =
+            coins.iter().map(|(address, amount)| (address.clone(), json!(amount.to_btc()))).collect();
+        ensure!(outputs.len() == coins.len(), "each coin needs an address of its own");
+        self.known_wallet(MINER).call("sendmany", json!(["", outputs]))?;
+        self.mine(1)
+    }
+
+    pub(crate) fn height(&self) -> Result<u64> {
+        self.call("getblockcount", json!([]))?.as_u64().context("getblockcount gave no number")
+    }
+
+    /// A transaction in the mempool or in a block.
+    pub(crate) fn transaction(&self, txid: Txid) -> Result<Transaction> {
+        let hex = self.call("getrawtransaction", json!([txid]))?;
+        Ok(deserialize_hex(hex.as_str().context("getrawtransaction gave no text")?)?)
+    }
+
+    /// `None` when it is neither in the mempool nor in the best chain.
+    pub(crate) fn confirmations(&self, txid: Txid) -> Result<Option<u64>> {
+        let Ok(found) = self.call("getrawtransaction", json!([txid, 1])) else { return Ok(None) };
+        Ok(Some(found["confirmations"].as_u64().unwrap_or(0)))
+    }
+
+    /// What an outpoint holds, from the transaction that made it.
+    pub(crate) fn output(&self, outpoint: OutPoint) -> Result<TxOut> {
+        let transaction = self.transaction(outpoint.txid)?;
+        let output = transaction.output.into_iter().nth(outpoint.vout as usize);
+        output.with_context(|| format!("{outpoint} does not exist"))
+    }
+
+    pub(crate) fn is_unspent(&self, outpoint: OutPoint) -> Result<bool> {
+        Ok(!self.call("gettxout", json!([outpoint.txid, outpoint.vout]))?.is_null())
+    }
+
+    /// Would the mempool take it now?
+    pub(crate) fn accepts(&self, transaction: &Transaction) -> Result<()> {
+        let verdict = self.call("testmempoolaccept", json!([[serialize_hex(transaction)]]))?;
+        ensure!(verdict[0].flag("allowed")?, "the mempool refuses it: {}", verdict[0]);
+        Ok(())
+    }
+
+    pub(crate) fn broadcast(&self, transaction: &Transaction) -> Result<Txid> {
+        self.call("sendrawtransaction", json!([serialize_hex(transaction)]))?;
+        Ok(transaction.compute_txid())
+    }
+
+    /// Transaction ids in the mempool.
+    pub(crate) fn mempool(&self) -> Result<Vec<Txid>> {
+        Ok(serde_json::from_value(self.call("getrawmempool", json!([]))?)?)
+    }
+}
+
+/// One of bitcoind's wallets.
+#[derive(Clone, Copy)]
+pub(crate) struct Wallet<'a> {
+    chain: &'a Chain,
+    name: &'a str,
+}
+
+impl Wallet<'_> {
+    pub(crate) fn url(&self) -> String {
+        format!("{}/wallet/{}", self.chain.url, self.name)
+    }
+
+    pub(crate) fn call(&self, method: &str, parameters: Value) -> Result<Value> {
+        post(&self.chain.http, &self.url(), &self.chain.cookie, method, parameters)
+    }
+
+    /// A fresh address of a type that `getnewaddress` knows: `bech32`, `bech32m`, `p2sh-segwit`.
+    pub(crate) fn address(&self, kind: &str) -> Result<String> {
+        let address = self.call("getnewaddress", json!(["", kind]))?;
+        Ok(address.as_str().context("getnewaddress gave no text")?.to_owned())
+    }
+
+    /// Is the address that pays to this output ours?
+    pub(crate) fn owns(&self, output: &TxOut) -> Result<bool> {
+        let Ok(address) = Address::from_script(&output.script_pubkey, bitcoin::Network::Regtest) else {
+            return Ok(false);
+        };
+        self.call("getaddressinfo", json!([address.to_string()]))?.flag("ismine")
+    }
+
+    /// A signed payment at a fee rate in sat/vB, with change of the wallet's own type; not sent, and its coins are
+    /// not locked.
+    pub(crate) fn payment(&self, address: &str, amount: Amount, fee_rate: u64) -> Result<Psbt> {
+        let output = json!({ address: amount.to_btc() });
+        let options = json!({ "fee_rate": fee_rate, "change_type": "bech32" });
+        let created = self.call("walletcreatefundedpsbt", json!([[], [output], 0, options]))?;
+        self.sign_text(created.text("psbt")?)
+    }
+
+    /// Signs what it can.
+    pub(crate) fn sign(&self, psbt: &Psbt) -> Result<Psbt> {
+        self.sign_text(&psbt.to_string())
+    }
+
+    fn sign_text(&self, psbt: &str) -> Result<Psbt> {
+        let signed = self.call("walletprocesspsbt", json!([psbt]))?;
+        signed.text("psbt")?.parse().context("walletprocesspsbt gave no PSBT")
+    }
+
+    fn mine(&self, blocks: u32) -> Result<()> {
+        let address = self.address("bech32")?;
+        self.chain.call("generatetoaddress", json!([blocks, address]))?;
+        Ok(())
+    }
+}
+
+/// One JSON-RPC request. The cookie is read each time: it is small, and new after a restart.
+fn post(
+    http: &reqwest::blocking::Client,
+    url: &str,
+    cookie: &Path,
+    method: &str,
+    parameters: Value,
+) -> Result<Value> {
+    let cookie = fs::read_to_string(cookie).context("bitcoind wrote no cookie")?;
+    let (user, password) = cookie.split_once(':').context("the cookie has no colon")?;
+    let request = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": parameters });
+    let reply = http.post(url).basic_auth(user, Some(password)).body(request.to_string()).send()?;
+    let mut reply: Value = serde_json::from_str(&reply.text()?)?;
+    ensure!(reply["error"].is_null(), "bitcoind refuses {method}: {}", reply["error"]["message"]);
+    Ok(reply["result"].take())
+}

@@ -1,0 +1,275 @@
+//! The ledger: after every case, no satoshi, lock, intent or channel is unaccounted for. It is drawn up from the
+//! chain and from what the daemons say, and compared with what the world gave and asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::json::Fields;
+use super::world::{PAYERS, World};
+
+/// The most that anyone may lose in fees in these worlds: 5 sat/vB, and no transaction of a thousand vbytes.
+const FEE_CAP: Amount = Amount::from_sat(5_000);
+
+/// Holds at any moment.
+pub(crate) fn check(world: &World<'_>) -> Result<()> {
+    for daemon in world.running() {
+        Ledger::read(world, &daemon)?.check().with_context(|| format!("the ledger of {}", daemon.name))?;
+    }
+    Ok(())
+}
+
+/// Holds besides when everything is buried.
+pub(crate) fn check_settled(world: &World<'_>) -> Result<()> {
+    check(world)?;
+    for daemon in world.running() {
+        let ledger = Ledger::read(world, &daemon)?;
+        ledger.check_settled().with_context(|| format!("the buried ledger of {}", daemon.name))?;
+    }
+    Ok(())
+}
+
+/// One exchange as the daemon tells it, with the transaction that the chain has for it.
+struct Exchange {
+    id: u64,
+    invoice: String,
+    settled: Option<String>,
+    channels: Vec<Funding>,
+    on_chain: Option<OnChain>,
+}
+
+struct Funding {
+    intent: u64,
+    vout: u32,
+    amount: Amount,
+}
+
+struct OnChain {
+    transaction: Transaction,
+    is_payjoin: bool,
+}
+
+/// Where the satoshis of one transaction came from and went.
+#[derive(Default)]
+struct Flow {
+    payer_in: Amount,
+    payer_out: Amount,
+    our_in: Amount,
+    our_out: Amount,
+    channels: Amount,
+}
+
+struct Ledger<'a> {
+    world: &'a World<'a>,
+    daemon: &'a Daemon,
+    exchanges: Vec<Exchange>,
+    intents: Vec<Value>,
+    channels: Vec<Value>,
+    coins: Vec<Value>,
+}
+
+impl<'a> Ledger<'a> {
+    fn read(world: &'a World<'a>, daemon: &'a Daemon) -> Result<Self> {
+        let exchanges = daemon.call(&["exchange", "list"])?;
+        let exchanges = exchanges.list("exchanges")?.iter().map(|told| Exchange::read(world, told));
+        let exchanges = exchanges.collect::<Result<_>>()?;
+        let queue = daemon.call(&["channel", "list"])?;
+        let coins = daemon.call(&["wallet", "coins"])?;
+        Ok(Self {
+            world,
+            daemon,
+            exchanges,
+            intents: queue.list("intents")?.to_vec(),
+            channels: queue.list("channels")?.to_vec(),
+            coins: coins.list("coins")?.to_vec(),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut paid = BTreeSet::new();
+        for exchange in &self.exchanges {
+            let Some(on_chain) = &exchange.on_chain else { continue };
+            ensure!(paid.insert(&exchange.invoice), "invoice {} is paid twice", exchange.invoice);
+            self.check_payment(exchange, on_chain).with_context(|| format!("exchange {}", exchange.id))?;
+        }
+        self.check_locks()?;
+        self.check_intents()?;
+        self.check_channels()
+    }
+
+    /// Sats in = sats out + fee, nothing goes astray, and each side pays what it must and no more.
+    fn check_payment(&self, exchange: &Exchange, on_chain: &OnChain) -> Result<()> {
+        let flow = self.flow(exchange, on_chain)?;
+        let invoice = self.world.invoice(&exchange.invoice).context("nobody asked for this")?;
+        let paid = flow.payer_in.checked_sub(flow.payer_out).context("the payer gained")?;
+        let received = flow.our_out + flow.channels;
+        let gained = received.checked_sub(flow.our_in).context("we lost money")?;
+        let fee = paid.checked_sub(gained).context("outputs exceed inputs")?;
+        ensure!(fee <= FEE_CAP, "the fee is {fee}");
+        ensure!(fee.to_sat() >= on_chain.transaction.vsize() as u64, "the fee is below 1 sat/vB");
+        ensure!(paid >= invoice.amount, "the payer paid {paid} of {}", invoice.amount);
+        ensure!(paid <= invoice.amount + FEE_CAP, "the payer lost {paid} for {}", invoice.amount);
+        ensure!(gained + FEE_CAP >= invoice.amount, "we gained {gained} of {}", invoice.amount);
+        Ok(())
+    }
+
+    fn flow(&self, exchange: &Exchange, on_chain: &OnChain) -> Result<Flow> {
+        let mut flow = Flow::default();
+        for input in &on_chain.transaction.input {
+            let output = self.world.chain.output(input.previous_output)?;
+            if self.is_payers(&output)? {
+                flow.payer_in += output.value;
+            } else {
+                flow.our_in += output.value;
+            }
+        }
+        let txid = on_chain.transaction.compute_txid();
+        let channels = if on_chain.is_payjoin { exchange.channels.as_slice() } else { &[] };
+        for (vout, output) in (0..).zip(&on_chain.transaction.output) {
+            let outpoint = OutPoint { txid, vout };
+            if let Some(channel) = channels.iter().find(|channel| channel.vout == vout) {
+                ensure!(output.value == channel.amount, "{outpoint} holds {}", output.value);
+                ensure!(output.script_pubkey.is_p2wsh(), "{outpoint} is no funding output");
+                flow.channels += output.value;
+            } else if self.is_payers(output)? {
+                flow.payer_out += output.value;
+            } else if self.holds(outpoint, output.value)? {
+                flow.our_out += output.value;
+            } else {
+                bail!("{outpoint} with {} belongs to nobody", output.value);
+            }
+        }
+        let outputs = on_chain.transaction.output.len();
+        ensure!(channels.iter().all(|c| (c.vout as usize) < outputs), "{txid} lacks a funding output");
+        Ok(flow)
+    }
+
+    fn is_payers(&self, output: &bitcoin::TxOut) -> Result<bool> {
+        for (name, _) in PAYERS {
+            if self.world.chain.known_wallet(name).owns(output)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn holds(&self, outpoint: OutPoint, value: Amount) -> Result<bool> {
+        for coin in &self.coins {
+            if coin.outpoint("outpoint")? == outpoint {
+                ensure!(coin.sat("amount_sat")? == value, "the wallet is wrong about {outpoint}");
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Locks = live obligations.
+    fn check_locks(&self) -> Result<()> {
+        let live: Vec<_> = self.exchanges.iter().filter(|exchange| exchange.settled.is_none()).collect();
+        let owed = self.daemon.call(&["status"])?.number("obligations")?;
+        ensure!(owed == live.len() as u64, "{owed} obligations, but {} live exchanges", live.len());
+        let mut locked = Amount::ZERO;
+        for coin in &self.coins {
+            if coin.flag("locked")? {
+                ensure!(!live.is_empty(), "{} is locked for nothing", coin.text("outpoint")?);
+                locked += coin.sat("amount_sat")?;
+            }
+        }
+        let told = self.daemon.call(&["wallet", "balance"])?.sat("locked_sat")?;
+        ensure!(told == locked, "locked_sat says {told}, the coins say {locked}");
+        Ok(())
+    }
+
+    /// Money rule 9: an intent has at most one channel that lives or may live.
+    fn check_intents(&self) -> Result<()> {
+        let mut taken = BTreeMap::new();
+        for exchange in self.exchanges.iter().filter(|exchange| exchange.may_have_channels()) {
+            for channel in &exchange.channels {
+                let earlier = taken.insert(channel.intent, exchange.id);
+                ensure!(earlier.is_none(), "intent {} has two channels", channel.intent);
+            }
+        }
+        for intent in &self.intents {
+            let (id, state) = (intent.number("id")?, intent.text("state")?);
+            let has_channel = matches!(state, "released" | "confirming" | "open");
+            ensure!(has_channel == taken.contains_key(&id), "intent {id} is {state}: {intent}");
+        }
+        Ok(())
+    }
+
+    /// Every channel stands on an output of exactly its value, and no two on the same.
+    fn check_channels(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for channel in &self.channels {
+            let funding = channel.outpoint("funding")?;
+            ensure!(seen.insert(funding), "two channels stand on {funding}");
+            if self.world.chain.confirmations(funding.txid)?.is_some() {
+                let output = self.world.chain.output(funding)?;
+                ensure!(output.value == channel.sat("capacity_sat")?, "{funding} holds {}", output.value);
+                ensure!(self.world.chain.is_unspent(funding)?, "{funding} is spent");
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything on chain is settled as what it is; channels are real; the wallet holds what it must.
+    fn check_settled(&self) -> Result<()> {
+        let mut balance = self.world.given(self.daemon);
+        for exchange in &self.exchanges {
+            let on_chain = exchange.on_chain.as_ref().context("settled, but nothing is on chain")?;
+            let expected = if on_chain.is_payjoin { "payjoin" } else { "original" };
+            ensure!(exchange.settled.as_deref() == Some(expected), "exchange {}: {expected}", exchange.id);
+            let flow = self.flow(exchange, on_chain)?;
+            balance = balance + flow.our_out - flow.our_in;
+        }
+        let told = self.daemon.call(&["wallet", "balance"])?;
+        ensure!(told.sat("confirmed_sat")? == balance, "the wallet should hold {balance}: {told}");
+        for channel in &self.channels {
+            ensure!(channel.flag("ready")?, "a buried channel is not ready: {channel}");
+        }
+        Ok(())
+    }
+}
+
+impl Exchange {
+    fn read(world: &World<'_>, told: &Value) -> Result<Self> {
+        let channels = told.list("channels")?.iter().map(|channel| {
+            let vout = u32::try_from(channel.number("vout")?)?;
+            Ok(Funding { intent: channel.number("intent")?, vout, amount: channel.sat("amount")? })
+        });
+        Ok(Self {
+            id: told.number("id")?,
+            invoice: told.text("invoice")?.to_owned(),
+            settled: told["settled"].as_str().map(str::to_owned),
+            channels: channels.collect::<Result<_>>()?,
+            on_chain: on_chain(world, told)?,
+        })
+    }
+
+    fn may_have_channels(&self) -> bool {
+        matches!(self.settled.as_deref(), None | Some("payjoin"))
+    }
+}
+
+/// The one transaction of an exchange that the chain knows, if it knows any.
+fn on_chain(world: &World<'_>, told: &Value) -> Result<Option<OnChain>> {
+    let original = told.txid("original_txid")?;
+    let payjoin = told["payjoin_txid"].as_str().map(str::parse::<Txid>).transpose()?;
+    let mut found = Vec::new();
+    for txid in BTreeSet::from_iter(world.payments().into_iter().chain([original]).chain(payjoin)) {
+        if world.chain.confirmations(txid)?.is_none() {
+            continue;
+        }
+        let transaction = world.chain.transaction(txid)?;
+        // A payer with nested segwit inputs changes the id when it signs; the id without scriptSigs stays.
+        let is_payjoin = Some(txid) == payjoin || Some(transaction.compute_ntxid().into()) == payjoin;
+        if is_payjoin || txid == original {
+            found.push(OnChain { transaction, is_payjoin });
+        }
+    }
+    ensure!(found.len() <= 1, "payjoin and Original are both on chain: {told}");
+    Ok(found.pop())
+}

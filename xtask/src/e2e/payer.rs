@@ -1,0 +1,125 @@
+//! Those who pay: payjoin-cli, and a sender of our own for what payjoin-cli cannot express.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use bitcoin::{Amount, FeeRate, Psbt, Transaction, Txid};
+use payjoin::Uri;
+use payjoin::send::v1::{Sender, SenderBuilder, V1Context};
+
+use super::chain::{Chain, Wallet};
+use super::tls::Certificate;
+use crate::process;
+
+/// What payers pay, in sat/vB, unless a case says otherwise.
+pub(crate) const FEE_RATE: u64 = 5;
+
+/// payjoin-cli, with one of bitcoind's wallets.
+pub(crate) struct PayjoinCli<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) dir: &'a Path,
+    pub(crate) chain: &'a Chain,
+    pub(crate) tls: &'a Certificate,
+}
+
+impl PayjoinCli<'_> {
+    /// Pays a BIP 21 code by BIP 78 and returns the transaction that it broadcast.
+    pub(crate) fn pay(&self, wallet: Wallet<'_>, uri: &str) -> Result<Txid> {
+        // It reads config.toml from its folder and keeps its database there.
+        let folder = self.dir.join("payjoin-cli");
+        fs::create_dir_all(&folder)?;
+        let printed = process::output(
+            Command::new(self.program)
+                .current_dir(&folder)
+                .env("NO_PROXY", "localhost")
+                .args(["--bip78", "--rpchost", &wallet.url(), "--cookie-file"])
+                .arg(self.chain.cookie())
+                .arg("--root-certificate")
+                .arg(&self.tls.certificate)
+                .args(["send", uri, "--fee-rate", &FEE_RATE.to_string()]),
+        )?;
+        let txid = printed.lines().find_map(|line| line.strip_prefix("Payjoin sent. TXID: "));
+        txid.with_context(|| format!("payjoin-cli sent nothing: {printed}"))?
+            .trim()
+            .parse()
+            .map_err(Into::into)
+    }
+}
+
+/// A payment that waits for its proposal.
+pub(crate) struct Payment<'a> {
+    wallet: Wallet<'a>,
+    original: Psbt,
+    sender: Sender,
+}
+
+/// What the payer wants of the receiver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Substitution {
+    Allowed,
+    Forbidden,
+}
+
+impl<'a> Payment<'a> {
+    /// Builds and signs the Original for a BIP 21 code that names an amount.
+    pub(crate) fn new(wallet: Wallet<'a>, uri: &str, substitution: Substitution) -> Result<Self> {
+        let uri = Uri::try_from(uri).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?.assume_checked();
+        let uri = uri.check_pj_supported().map_err(|_| anyhow!("the BIP 21 code has no payjoin endpoint"))?;
+        let amount = uri.amount().context("the BIP 21 code names no amount")?;
+        let original = wallet.payment(&uri.address().to_string(), amount, FEE_RATE)?;
+        let mut builder = SenderBuilder::new(original.clone(), uri);
+        if substitution == Substitution::Forbidden {
+            builder = builder.always_disable_output_substitution();
+        }
+        let fee_rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
+        let sender = builder.build_recommended(fee_rate)?;
+        Ok(Self { wallet, original, sender })
+    }
+
+    /// The Original as it is posted.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        self.sender.create_v1_post_request().0.body
+    }
+
+    /// The plain payment as a signed PSBT.
+    pub(crate) fn psbt(&self) -> &Psbt {
+        &self.original
+    }
+
+    /// The plain payment, ready to broadcast.
+    pub(crate) fn original(&self) -> Result<Transaction> {
+        Ok(self.original.clone().extract_tx()?)
+    }
+
+    /// Posts the Original, checks the proposal as the reference sender does, and signs it. Broadcasts nothing.
+    pub(crate) fn exchange(&self, tls: &Certificate) -> Result<Transaction> {
+        let (request, context) = self.sender.create_v1_post_request();
+        let reply = client(tls)?
+            .post(request.url)
+            .header("Content-Type", request.content_type)
+            .body(request.body)
+            .send()?;
+        let status = reply.status();
+        let reply = reply.text()?;
+        ensure!(status.is_success(), "the receiver answered {status}: {reply}");
+        let proposal = check(context, &reply)?;
+        Ok(self.wallet.sign(&proposal)?.extract_tx()?)
+    }
+}
+
+fn check(context: V1Context, reply: &str) -> Result<Psbt> {
+    context.process_response(reply.as_bytes()).map_err(|error| anyhow!("bad proposal: {error}"))
+}
+
+fn client(tls: &Certificate) -> Result<reqwest::blocking::Client> {
+    let root = reqwest::Certificate::from_der(&fs::read(&tls.certificate)?)?;
+    Ok(reqwest::blocking::Client::builder().no_proxy().http1_only().add_root_certificate(root).build()?)
+}
+
+/// The amount that a BIP 21 code asks for.
+pub(crate) fn amount_of(uri: &str) -> Result<Amount> {
+    let uri = Uri::try_from(uri).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?;
+    uri.amount().context("the BIP 21 code names no amount")
+}

@@ -1,0 +1,83 @@
+//! HTTP by hand: any bytes to a socket, and whatever comes back.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// What a server sent before it closed.
+pub(crate) struct Reply(Vec<u8>);
+
+/// Sends bytes, closes our side, and reads until the server closes. A server that hangs up early is no error: what
+/// it sent until then is the reply.
+pub(crate) fn send(address: SocketAddr, bytes: &[u8]) -> Result<Reply> {
+    let mut stream = connect(address)?;
+    let sent = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+    Ok(read(stream, sent.is_ok()))
+}
+
+/// Sends bytes, keeps our side open, and reads until the server closes.
+pub(crate) fn send_and_stay(address: SocketAddr, bytes: &[u8]) -> Result<Reply> {
+    let mut stream = connect(address)?;
+    let sent = stream.write_all(bytes);
+    Ok(read(stream, sent.is_ok()))
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).context("nobody listens")?;
+    stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    Ok(stream)
+}
+
+fn read(mut stream: TcpStream, all_sent: bool) -> Reply {
+    let mut reply = Vec::new();
+    // After a refusal in the middle of our bytes the system may reset the connection: keep what came.
+    let ended = stream.read_to_end(&mut reply);
+    if ended.is_err() && all_sent && reply.is_empty() {
+        reply.extend_from_slice(b"(silence)");
+    }
+    Reply(reply)
+}
+
+impl Reply {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
+    /// The status of the first response; `None` when there was no response at all.
+    pub(crate) fn status(&self) -> Option<u16> {
+        let text = self.text();
+        text.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
+    }
+
+    /// How many responses came.
+    pub(crate) fn responses(&self) -> usize {
+        self.text().matches("HTTP/1.").count()
+    }
+
+    pub(crate) fn has_header(&self, line: &str) -> bool {
+        let text = self.text().to_ascii_lowercase();
+        let head = text.split("\r\n\r\n").next().unwrap_or_default();
+        head.lines().any(|found| found == line.to_ascii_lowercase())
+    }
+
+    pub(crate) fn body(&self) -> String {
+        self.text().split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_taken_apart() {
+        let reply = Reply(b"HTTP/1.1 413 Too Large\r\nA: *\r\n\r\n{}".to_vec());
+        assert_eq!((reply.status(), reply.responses(), reply.body().as_str()), (Some(413), 1, "{}"));
+        assert!(reply.has_header("a: *"));
+        assert_eq!(Reply(Vec::new()).status(), None);
+        assert_eq!(Reply(b"\xff\xfe".to_vec()).status(), None);
+    }
+}

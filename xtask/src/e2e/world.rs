@@ -1,0 +1,197 @@
+//! A world: one chain, some daemons, some payers, and a record of what was given and asked.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bitcoin::{Amount, Txid};
+
+use super::chain::{Chain, Wallet};
+use super::daemon::{Daemon, Options};
+use super::json::Fields;
+use super::payer::{self, PayjoinCli};
+use super::tls::Certificate;
+use super::wait;
+use crate::{bitcoind, process, tools, workspace};
+
+/// Wallet names in bitcoind: each payer wallet holds coins of one address type.
+pub(crate) const PAYERS: [(&str, &str); 2] = [("payer", "bech32"), ("nested", "p2sh-segwit")];
+
+/// What the payer wallets hold, each.
+const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
+
+/// Every program that a world needs.
+pub(crate) struct Programs {
+    bitcoind: PathBuf,
+    payjoind: PathBuf,
+    payjoin_cli: PathBuf,
+}
+
+impl Programs {
+    /// Finds or builds them, with progress.
+    pub(crate) fn provide() -> Result<Self> {
+        process::run(workspace::cargo().args(["build", "--locked", "--package", "payjoind"]))?;
+        let payjoind = workspace::target().join("debug/payjoind");
+        Ok(Self { bitcoind: bitcoind::provide()?, payjoind, payjoin_cli: tools::payjoin_cli()? })
+    }
+}
+
+/// A payment request that a daemon made.
+#[derive(Clone)]
+pub(crate) struct Invoice {
+    pub(crate) uri: String,
+    /// The last part of its endpoint.
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) amount: Amount,
+}
+
+pub(crate) struct World<'a> {
+    pub(crate) chain: Chain,
+    pub(crate) tls: Certificate,
+    programs: &'a Programs,
+    dir: &'a Path,
+    daemons: RefCell<Vec<Rc<Daemon>>>,
+    invoices: RefCell<Vec<Invoice>>,
+    payments: RefCell<Vec<Txid>>,
+    gifts: RefCell<Vec<(&'static str, Amount)>>,
+}
+
+impl<'a> World<'a> {
+    /// A chain and payers with coins; no daemon yet.
+    pub(crate) fn new(programs: &'a Programs, dir: &'a Path) -> Result<Self> {
+        let chain = Chain::start(&programs.bitcoind, dir)?;
+        let tls = Certificate::new(dir)?;
+        let mut coins = Vec::new();
+        for (name, kind) in PAYERS {
+            let wallet = chain.wallet(name)?;
+            for sat in PAYER_COINS {
+                coins.push((wallet.address(kind)?, Amount::from_sat(sat)));
+            }
+        }
+        chain.give(&coins)?;
+        Ok(Self {
+            chain,
+            tls,
+            programs,
+            dir,
+            daemons: RefCell::default(),
+            invoices: RefCell::default(),
+            payments: RefCell::default(),
+            gifts: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn daemon(&self, name: &'static str) -> Result<Rc<Daemon>> {
+        self.daemon_with(name, Options::default())
+    }
+
+    pub(crate) fn daemon_with(&self, name: &'static str, options: Options) -> Result<Rc<Daemon>> {
+        let daemon = Daemon::start(&self.programs.payjoind, self.dir, name, options, &self.chain, &self.tls)?;
+        let daemon = Rc::new(daemon);
+        self.daemons.borrow_mut().push(Rc::clone(&daemon));
+        Ok(daemon)
+    }
+
+    /// Every daemon that still runs.
+    pub(crate) fn running(&self) -> Vec<Rc<Daemon>> {
+        self.daemons.borrow().iter().filter(|daemon| daemon.is_running()).map(Rc::clone).collect()
+    }
+
+    /// Gives a daemon's wallet confirmed coins and waits until it has seen them.
+    pub(crate) fn give(&self, daemon: &Daemon, coins: &[u64]) -> Result<()> {
+        let mut outputs = Vec::new();
+        for sat in coins {
+            let address = daemon.call(&["wallet", "address"])?.text("address")?.to_owned();
+            outputs.push((address, Amount::from_sat(*sat)));
+            self.gifts.borrow_mut().push((daemon.name, Amount::from_sat(*sat)));
+        }
+        self.chain.give(&outputs)?;
+        let total = self.given(daemon);
+        wait::until("the daemon sees its coins", Duration::from_secs(20), || {
+            Ok((daemon.call(&["wallet", "balance"])?.sat("confirmed_sat")? >= total).then_some(()))
+        })
+    }
+
+    /// What a daemon's wallet was given in all.
+    pub(crate) fn given(&self, daemon: &Daemon) -> Amount {
+        let gifts = self.gifts.borrow();
+        gifts.iter().filter(|(name, _)| *name == daemon.name).map(|(_, amount)| *amount).sum()
+    }
+
+    /// Asks a daemon for a BIP 21 code; without an amount, for what its queued channels need.
+    pub(crate) fn receive(&self, daemon: &Daemon, amount: Option<u64>) -> Result<Invoice> {
+        let amount = amount.map(|sat| sat.to_string());
+        let mut arguments = vec!["receive"];
+        arguments.extend(amount.iter().flat_map(|sat| ["--amount", sat]));
+        let reply = daemon.call(&arguments)?;
+        let endpoint = reply.text("endpoint")?;
+        let uri = reply.text("uri")?.to_owned();
+        let invoice = Invoice {
+            id: endpoint.rsplit('/').next().context("an endpoint without a path")?.to_owned(),
+            address: reply.text("address")?.to_owned(),
+            amount: payer::amount_of(&uri)?,
+            uri,
+        };
+        self.invoices.borrow_mut().push(invoice.clone());
+        Ok(invoice)
+    }
+
+    pub(crate) fn invoice(&self, id: &str) -> Option<Invoice> {
+        self.invoices.borrow().iter().find(|invoice| invoice.id == id).cloned()
+    }
+
+    /// The wallet of the ordinary payer.
+    pub(crate) fn payer(&self) -> Wallet<'_> {
+        self.chain.known_wallet("payer")
+    }
+
+    /// Pays with payjoin-cli from the ordinary payer's wallet.
+    pub(crate) fn pay(&self, invoice: &Invoice) -> Result<Txid> {
+        self.pay_from(self.payer(), invoice)
+    }
+
+    pub(crate) fn pay_from(&self, wallet: Wallet<'_>, invoice: &Invoice) -> Result<Txid> {
+        let cli = PayjoinCli {
+            program: &self.programs.payjoin_cli,
+            dir: self.dir,
+            chain: &self.chain,
+            tls: &self.tls,
+        };
+        let txid = cli.pay(wallet, &invoice.uri)?;
+        self.payments.borrow_mut().push(txid);
+        Ok(txid)
+    }
+
+    /// Broadcasts a payer's transaction.
+    pub(crate) fn broadcast(&self, transaction: &bitcoin::Transaction) -> Result<Txid> {
+        let txid = self.chain.broadcast(transaction)?;
+        self.payments.borrow_mut().push(txid);
+        Ok(txid)
+    }
+
+    /// What payers broadcast.
+    pub(crate) fn payments(&self) -> Vec<Txid> {
+        self.payments.borrow().clone()
+    }
+
+    /// Mines and waits until every running daemon has followed.
+    pub(crate) fn mine(&self, blocks: u32) -> Result<()> {
+        self.chain.mine(blocks)?;
+        let height = self.chain.height()?;
+        self.running().iter().try_for_each(|daemon| daemon.wait_for_height(height))
+    }
+
+    /// Buries everything and waits until no daemon owes anything.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.mine(6)?;
+        for daemon in self.running() {
+            wait::until(&format!("{} owes nothing", daemon.name), Duration::from_secs(10), || {
+                Ok((daemon.call(&["status"])?.number("obligations")? == 0).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+}

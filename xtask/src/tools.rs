@@ -1,0 +1,76 @@
+//! Programs of other projects, at pinned versions, built by cargo into the target folder.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{process, workspace};
+
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    features: &'static [&'static str],
+}
+
+/// The reference sender, and the receiver that the bench compares with.
+const PAYJOIN_CLI: Tool = Tool { name: "payjoin-cli", version: "1.0.0", features: &["v1", "_manual-tls"] };
+
+/// The reference payjoin wallet, in a debug build.
+pub(crate) fn payjoin_cli() -> Result<PathBuf> {
+    PAYJOIN_CLI.provide(&workspace::target().join("tools"))
+}
+
+impl Tool {
+    fn provide(&self, root: &Path) -> Result<PathBuf> {
+        let _lock = process::lock(&root.join("lock"))?;
+        let program = root.join("bin").join(self.name);
+        let record = fs::read_to_string(root.join(".crates2.json")).unwrap_or_default();
+        if !(program.is_file() && self.is_recorded(&record)) {
+            eprintln!("building {} {} (a minute or two, once)", self.name, self.version);
+            self.install(root)?;
+        }
+        Ok(program)
+    }
+
+    fn install(&self, root: &Path) -> Result<()> {
+        process::run(
+            workspace::cargo()
+                .args(["install", "--locked", "--force", "--debug", "--root"])
+                .arg(root)
+                .args(["--features", &self.features.join(",")])
+                .arg(format!("{}@{}", self.name, self.version)),
+        )
+    }
+
+    /// Does cargo's own record of installed programs name this version with these features?
+    fn is_recorded(&self, record: &str) -> bool {
+        let record: Value = serde_json::from_str(record).unwrap_or_default();
+        let prefix = format!("{} {} ", self.name, self.version);
+        let installs = record["installs"].as_object();
+        let entry = installs.and_then(|all| all.iter().find(|(key, _)| key.starts_with(&prefix)));
+        entry.is_some_and(|(_, entry)| {
+            let features = entry["features"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            features.collect::<BTreeSet<_>>() == self.features.iter().copied().collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, features: &str) -> String {
+        format!(r#"{{"installs":{{"{name} (registry+x)":{{"features":{features},"profile":"dev"}}}}}}"#)
+    }
+
+    #[test]
+    fn only_the_pinned_version_with_exactly_its_features_counts_as_installed() {
+        assert!(PAYJOIN_CLI.is_recorded(&record("payjoin-cli 1.0.0", r#"["_manual-tls","v1"]"#)));
+        assert!(!PAYJOIN_CLI.is_recorded(&record("payjoin-cli 1.0.1", r#"["_manual-tls","v1"]"#)));
+        assert!(!PAYJOIN_CLI.is_recorded(&record("payjoin-cli 1.0.0", r#"["v1"]"#)));
+        assert!(!PAYJOIN_CLI.is_recorded(""));
+    }
+}
