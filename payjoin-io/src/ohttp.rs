@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bitcoin::key::rand::seq::SliceRandom;
 use bitcoin::key::rand::thread_rng;
-use payjoin::{OhttpKeys, Url};
+use payjoin::{OhttpKeys, Url, receive, send};
 use tokio::time::Instant;
 
 use crate::{HttpClient, HttpError, HttpRequest, HttpResponse};
@@ -43,9 +43,24 @@ pub enum OhttpError {
     /// The directory does not know the key any more that the request was encapsulated with.
     #[error("the directory changed its OHTTP key")]
     KeyRejected,
-    /// No request could be made, for example because the session has expired.
-    #[error("no request to send: {0}")]
-    NoRequest(String),
+    /// The session has expired.
+    #[error("the session has expired")]
+    Expired,
+    /// The message cannot be encapsulated, for example because it is too long.
+    #[error("no request can be made: {0}")]
+    Message(String),
+}
+
+impl From<send::v2::CreateRequestError> for OhttpError {
+    fn from(error: send::v2::CreateRequestError) -> Self {
+        if error.is_expired() { Self::Expired } else { Self::Message(error.to_string()) }
+    }
+}
+
+impl From<receive::v2::CreateRequestError> for OhttpError {
+    fn from(error: receive::v2::CreateRequestError) -> Self {
+        if error.is_expired() { Self::Expired } else { Self::Message(error.to_string()) }
+    }
 }
 
 /// Relays and the keys of directories. One for a process.
@@ -123,8 +138,8 @@ impl Ohttp {
     /// ciphertext. It also gives what opens the answer.
     ///
     /// # Errors
-    /// [`OhttpError::NoRequest`], [`OhttpError::KeyRejected`] or [`OhttpError::Unreachable`].
-    pub async fn send<C, E: std::fmt::Display>(
+    /// What `encapsulate` fails with, [`OhttpError::KeyRejected`] or [`OhttpError::Unreachable`].
+    pub async fn send<C, E: Into<OhttpError>>(
         &self,
         timeout: Duration,
         mut encapsulate: impl FnMut(&str) -> Result<(payjoin::Request, C), E>,
@@ -132,8 +147,7 @@ impl Ohttp {
         let mut last = String::new();
         for index in self.order() {
             let Some(relay) = self.relays.get(index) else { continue };
-            let (request, context) =
-                encapsulate(relay).map_err(|error| OhttpError::NoRequest(error.to_string()))?;
+            let (request, context) = encapsulate(relay).map_err(Into::into)?;
             match self.post(request, timeout).await {
                 Ok(answer) if answer.status == 200 && answer.body.len() == MESSAGE => {
                     self.note(index, None);

@@ -1,11 +1,64 @@
-//! Real programs for tests: `payjoin-mailroom`, the reference relay and directory of BIP 77.
+//! Real programs: `payjoin-mailroom` as relay and directory of BIP 77, bitcoind, and `payjoin-cli` as the other side.
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bitcoind;
+mod cli;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
+pub(crate) use bitcoind::Bitcoind;
+pub(crate) use cli::Receiver;
+use payjoin_core::Timestamp;
+use payjoin_io::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 use tempfile::TempDir;
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
+}
+
+/// Passes requests on and keeps them; those to a dead relay it loses.
+pub(crate) struct Recorder {
+    inner: DirectClient,
+    pub(crate) sent: Mutex<Vec<HttpRequest>>,
+    dead: Option<String>,
+}
+
+impl Recorder {
+    pub(crate) fn new(dead: Option<String>) -> Arc<Self> {
+        Self::with(DirectSettings::default(), dead)
+    }
+
+    pub(crate) fn with(settings: DirectSettings, dead: Option<String>) -> Arc<Self> {
+        let inner = DirectClient::new(settings).unwrap();
+        Arc::new(Self { inner, sent: Mutex::default(), dead })
+    }
+
+    /// No body may be sent twice: it would tell a relay which requests belong together.
+    pub(crate) fn assert_no_ciphertext_twice(&self) {
+        let sent = self.sent.lock().unwrap();
+        let bodies: Vec<_> = sent.iter().filter_map(|request| request.body.as_ref()).collect();
+        for (index, body) in bodies.iter().enumerate() {
+            assert!(!bodies[..index].contains(body), "a ciphertext was sent twice");
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Recorder {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.sent.lock().unwrap().push(request.clone());
+        match &self.dead {
+            Some(dead) if request.url.starts_with(dead) => Err(HttpError::Timeout),
+            _ => self.inner.send(request).await,
+        }
+    }
+}
 
 /// An installed tool: `$VARIABLE`, else `target/tools/bin/NAME`.
 pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
