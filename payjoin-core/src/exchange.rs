@@ -4,12 +4,14 @@ mod facts;
 mod params;
 mod proposal;
 mod request;
+mod state;
 
 use bitcoin::{OutPoint, Psbt, ScriptBuf};
 
 use self::facts::{Inspected, Vetted};
 use self::proposal::{Draft, Drafter, dummy_scripts};
 use self::request::Original;
+use self::state::{Admitted, Ready, State};
 use crate::{
     Admission, Answer, Coin, ExchangeId, FundedChannel, Invoice, OriginalId, Plan, PlanRequest, Policy,
     Question, Release, Reply, ResourceRequest, Resources, StableProposal, Timestamp, plan,
@@ -67,46 +69,6 @@ pub struct Exchange {
     state: State,
 }
 
-/// The outstanding question, with what its answer is applied to.
-#[derive(Debug)]
-enum State {
-    Recall(Box<Original>),
-    Inspect(Box<Original>),
-    Owns(Box<Inspected>),
-    Resources(Box<Vetted>),
-    Admit(Box<Ready>),
-    Open(Box<Admitted>),
-    Fund(Box<Admitted>, Box<Draft>, StableProposal),
-    Sign(Box<Admitted>, Box<Draft>, Vec<FundedChannel>),
-    Release(Release),
-    /// Without an admitted exchange to go on with as a plain payjoin, the exchange ends.
-    Abandon(&'static str, Option<Box<Admitted>>),
-    Done(Reply),
-}
-
-/// A proposal is certain to be possible; only the store's word is missing.
-#[derive(Debug)]
-struct Ready {
-    vetted: Vetted,
-    /// Channels to open.
-    plan: Option<Plan>,
-    /// Coins of which a plain payjoin takes one.
-    coins: Vec<Coin>,
-    admission: Admission,
-}
-
-/// An exchange that is on record.
-#[derive(Debug)]
-struct Admitted {
-    exchange: ExchangeId,
-    vetted: Vetted,
-    plan: Option<Plan>,
-    coins: Vec<Coin>,
-    begun: Timestamp,
-    /// Why there are no channels although intents were taken.
-    reason: Option<String>,
-}
-
 impl Exchange {
     /// Begins with a request for `invoice`. A bad request shows as [`Output::Done`].
     #[must_use]
@@ -134,7 +96,7 @@ impl Exchange {
         let state = std::mem::replace(&mut self.state, State::Done(BUSY));
         let (state, outcome) = match self.step(now, state, answer) {
             Ok(next) => (next, Ok(())),
-            Err(same) => (same, Err(ExchangeError::UnexpectedAnswer)),
+            Err(same) => (*same, Err(ExchangeError::UnexpectedAnswer)),
         };
         self.state = state;
         outcome
@@ -177,10 +139,10 @@ impl Exchange {
         begun.plus(self.policy.channel_seconds).min(exchange)
     }
 
-    /// The next state, or the same one when the answer does not fit.
-    fn step(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, State> {
+    /// The next state, or the same one when the answer does not fit. First half: nothing is on record yet.
+    fn step(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, Box<State>> {
         Ok(match (state, answer) {
-            (state @ State::Done(_), _) => return Err(state),
+            (state @ State::Done(_), _) => return Err(Box::new(state)),
             (state, Answer::Failed(_)) => self.failed(state),
             (State::Recall(_), Answer::Recalled(Some(proposal))) => State::Done(Reply::Proposal(proposal)),
             (State::Recall(original), Answer::Recalled(None)) => self.recalled(original),
@@ -201,8 +163,15 @@ impl Exchange {
                 }
             }
             (State::Resources(vetted), Answer::Resources(resources)) => self.ready(now, *vetted, resources),
-            (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
             (State::Admit(_), Answer::Seen) => State::Done(Reply::rejected("An input was offered before.")),
+            (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
+            (state, answer) => return self.step_admitted(now, state, answer),
+        })
+    }
+
+    /// Second half: the Original is kept, coins are locked, intents are taken.
+    fn step_admitted(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, Box<State>> {
+        Ok(match (state, answer) {
             (State::Open(admitted), Answer::Opened(scripts)) => self.opened(admitted, &scripts),
             (State::Open(admitted) | State::Fund(admitted, _, _), Answer::ChannelsFailed(reason)) => {
                 self.plain(admitted, Some(reason))
@@ -215,7 +184,7 @@ impl Exchange {
             }
             (State::Release(release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
             (State::Abandon(_, next), Answer::Abandoned) => self.abandoned(next),
-            (state, _) => return Err(state),
+            (state, _) => return Err(Box::new(state)),
         })
     }
 

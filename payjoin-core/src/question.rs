@@ -45,7 +45,8 @@ pub enum Question {
     /// Wallet: sign our inputs, and no others. -> [`Answer::Signed`]
     Sign(CheckedProposal),
     /// Store, one durable transaction, the second of two: the node's state, the proposal bytes, the locks, the
-    /// intents and the deadline. -> [`Answer::Released`]
+    /// intents and the deadline. -> [`Answer::Released`], or [`Answer::Failed`] when nothing was written for certain:
+    /// the channels are abandoned then, so a write that went through after all would offer dead channels.
     Release(Release),
 }
 

@@ -215,10 +215,11 @@ impl Settlement {
     fn settle(&mut self) {
         let Some((transaction, height)) = self.obligation.mined.clone() else { return };
         let depth = self.tip.saturating_add(1).saturating_sub(height);
-        if depth >= self.policy.burial.max(1) {
-            if let Some(Spend::Payer(settled)) = self.classify(&transaction) {
-                self.settled = Some(settled);
-            }
+        if depth < self.policy.burial.max(1) {
+            return;
+        }
+        if let Some(Spend::Payer(settled)) = self.classify(&transaction) {
+            self.settled = Some(settled);
         }
     }
 

@@ -38,7 +38,7 @@ impl Original {
         params.contribution = usable_contribution(&psbt, params.contribution, payment);
         let headers = Checked(request.body.len().to_string());
         let payload = UncheckedOriginalPayload::from_request(&request.body, &params.to_query(), headers)
-            .map_err(|_| Reply::rejected("The PSBT lacks data on the outputs it spends."))?;
+            .map_err(|_| Reply::rejected("The PSBT has no valid data on the outputs it spends."))?;
         let transaction = payload.extract_tx_to_check_broadcast_suitability();
         Ok(Self { payload, psbt, transaction, params, payment })
     }

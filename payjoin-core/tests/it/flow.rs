@@ -1,0 +1,399 @@
+//! The order of questions, failures at each of them, and what the payer gets to read.
+
+use bitcoin::{Amount, Psbt, ScriptBuf, Transaction};
+use payjoin_core::{Answer, Exchange, ExchangeError, ExchangeId, Output, Policy, Question, Reply, Timestamp};
+
+use crate::kit::*;
+
+const PLAIN: [&str; 7] = ["recall", "inspect", "owns", "resources", "admit", "sign", "release"];
+const CHANNEL: [&str; 9] =
+    ["recall", "inspect", "owns", "resources", "admit", "open", "fund", "sign", "release"];
+
+fn host(payment: &Payment) -> Host {
+    Host::new(&payment.spends).with_coins(&[our_coin(0, 100_000)])
+}
+
+fn channel_host(payment: &Payment) -> Host {
+    host(payment).with_wishes(&[exact(1, 400_000), exact(2, 150_000)])
+}
+
+/// The value that an output with this script has; panics unless it is there exactly once.
+fn value(psbt: &Psbt, script: &ScriptBuf) -> Amount {
+    let mut outputs = psbt.unsigned_tx.output.iter().filter(|output| output.script_pubkey == *script);
+    let value = outputs.next().unwrap().value;
+    assert!(outputs.next().is_none());
+    value
+}
+
+#[test]
+fn a_plain_payjoin_raises_the_payment_by_our_coin() {
+    for kinds in [vec![Kind::P2wpkh], vec![Kind::P2tr], vec![Kind::P2wsh], vec![Kind::Nested, Kind::P2pkh]] {
+        let payment = payment(&kinds);
+        let mut host = host(&payment);
+        let psbt = payment.run(&mut host);
+        assert_eq!(host.asked, PLAIN);
+        assert_eq!(psbt.unsigned_tx.input.len(), kinds.len() + 1);
+        let raised = value(&psbt, &invoice().script) - sats(PAID);
+        assert!(raised > sats(99_000) && raised <= sats(100_000), "{raised}");
+        let release = host.release.unwrap();
+        assert_eq!((release.channels.len(), release.reason, release.coins.len()), (0, None, 1));
+    }
+}
+
+#[test]
+fn an_empty_wallet_gives_the_original_back_as_a_plain_proposal() {
+    let payment = payment(&[Kind::P2wpkh, Kind::P2tr]);
+    let mut host = Host::new(&payment.spends);
+    let psbt = payment.run(&mut host);
+    assert_eq!(psbt.unsigned_tx, payment.psbt.unsigned_tx);
+    assert_eq!(host.asked, PLAIN);
+}
+
+#[test]
+fn a_legacy_or_time_locked_original_gets_no_coin() {
+    let legacy = payment(&[Kind::P2pkh]);
+    let psbt = legacy.run(&mut host(&legacy));
+    assert_eq!(psbt.unsigned_tx, legacy.psbt.unsigned_tx);
+
+    let mut locked = payment(&[Kind::P2wpkh]);
+    locked.psbt.unsigned_tx.input[0].sequence = bitcoin::Sequence::from_height(10);
+    let psbt = locked.run(&mut host(&locked));
+    assert_eq!(psbt.unsigned_tx, locked.psbt.unsigned_tx);
+}
+
+#[test]
+fn channels_and_change_replace_the_payment() {
+    let payment = payment(&[Kind::P2wpkh, Kind::P2tr, Kind::P2wsh]);
+    let mut host = channel_host(&payment);
+    let psbt = payment.run(&mut host);
+    assert_eq!(host.asked, CHANNEL);
+    assert_eq!(value(&psbt, &funding_script(0)), sats(400_000));
+    assert_eq!(value(&psbt, &funding_script(1)), sats(150_000));
+    let change = value(&psbt, &invoice().change);
+    assert!(change > sats(148_000) && change < sats(150_000), "{change}");
+    assert!(psbt.unsigned_tx.output.iter().all(|output| output.script_pubkey != invoice().script));
+    let release = host.release.unwrap();
+    let txid = psbt.unsigned_tx.compute_txid();
+    assert_eq!((release.txid, release.reason), (txid, None));
+    for (channel, id) in release.channels.iter().zip([1, 2]) {
+        let output = &psbt.unsigned_tx.output[channel.vout as usize];
+        assert_eq!((channel.intent.0, channel.amount), (id, output.value));
+    }
+}
+
+#[test]
+fn the_proposal_says_nothing_about_the_payers_inputs_and_finalizes_ours() {
+    let payment = payment(&[Kind::P2wpkh, Kind::P2wpkh]);
+    let psbt = payment.run(&mut channel_host(&payment));
+    let mut ours = 0;
+    for (input, data) in psbt.unsigned_tx.input.iter().zip(&psbt.inputs) {
+        if payment.spends.iter().any(|spend| spend.outpoint == input.previous_output) {
+            assert_eq!(*data, bitcoin::psbt::Input::default());
+        } else {
+            assert!(data.witness_utxo.is_some() && data.final_script_witness.is_some());
+            ours += 1;
+        }
+    }
+    assert_eq!(ours, 1);
+    assert!(psbt.outputs.iter().all(|output| *output == bitcoin::psbt::Output::default()));
+}
+
+#[test]
+fn channels_that_fail_leave_a_plain_payjoin_with_a_locked_coin() {
+    for (lightning, reason) in
+        [(Lightning::OpenFails, "the peer is offline"), (Lightning::FundFails, "the peer hung up")]
+    {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut host = Host { lightning, ..channel_host(&payment) };
+        let psbt = payment.run(&mut host);
+        let (admission, release) = (host.admission.unwrap(), host.release.unwrap());
+        assert_eq!(release.reason.as_deref(), Some(reason));
+        assert_eq!((release.channels.len(), &release.coins), (0, &admission.coins));
+        assert!(value(&psbt, &invoice().script) > sats(PAID));
+        assert_eq!(admission.intents.len(), 2);
+        assert!(host.abandoned.is_empty(), "the host abandoned them already");
+    }
+}
+
+#[test]
+fn funding_scripts_that_cannot_be_used_are_abandoned_before_they_are_funded() {
+    let one = funding_script(1);
+    let bad: [(&str, Vec<ScriptBuf>); 7] = [
+        ("one too few", vec![one.clone()]),
+        ("one too many", vec![one.clone(), funding_script(2), funding_script(3)]),
+        ("the same twice", vec![one.clone(), one.clone()]),
+        ("not P2WSH", vec![one.clone(), script(Kind::P2tr, 1)]),
+        ("our change", vec![one.clone(), invoice().change]),
+        ("the payer's change", vec![one.clone(), script(Kind::P2wpkh, 500)]),
+        ("none at all", vec![]),
+    ];
+    for (name, scripts) in bad {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut host = Host { lightning: Lightning::Scripts(scripts), ..channel_host(&payment) };
+        let psbt = payment.run(&mut host);
+        assert_eq!(host.asked[5..], ["open", "abandon", "sign", "release"], "{name}");
+        assert!(value(&psbt, &invoice().script) > sats(PAID), "{name}");
+        assert!(host.release.unwrap().reason.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_funding_script_that_the_payer_pays_too_is_not_used() {
+    let spends = [Spend::new(Kind::P2wpkh, 100, 1_000_000)];
+    let outputs = vec![txout(399_000, funding_script(0)), txout(PAID, invoice().script)];
+    let payment =
+        Payment { psbt: original(&spends, outputs, true), spends: spends.into(), wishes: Wishes::default() };
+    let mut host = channel_host(&payment);
+    payment.run(&mut host);
+    assert_eq!(host.asked[5..], ["open", "abandon", "sign", "release"]);
+}
+
+#[test]
+fn wrong_signatures_end_with_unavailable_and_abandoned_channels() {
+    use Signing::{Fails, Nothing, OtherTransaction, SighashNone, Theirs};
+    for signing in [Fails, Nothing, SighashNone, Theirs, OtherTransaction] {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut with = Host { signing, ..channel_host(&payment) };
+        let reply = with.exchange(payment.request());
+        assert_eq!((reply.status(), with.asked.last()), (503, Some(&"abandon")), "{signing:?}");
+        let mut without = Host { signing, ..host(&payment) };
+        let reply = without.exchange(payment.request());
+        assert_eq!((reply.status(), without.asked.last()), (503, Some(&"sign")), "{signing:?}");
+        assert!(with.release.is_none() && without.release.is_none(), "{signing:?}");
+    }
+}
+
+#[test]
+fn a_failure_at_any_question_ends_with_unavailable_and_nothing_open() {
+    for (fails_at, name) in CHANNEL.iter().enumerate() {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut host = channel_host(&payment);
+        let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+        for _ in 0..fails_at {
+            host.step(&mut exchange);
+        }
+        exchange.handle_input(NOW, Answer::Failed("no".into())).unwrap();
+        let opened = ["open", "fund", "sign", "release"].contains(name);
+        if opened {
+            assert!(matches!(exchange.poll_output(), Output::Ask(Question::Abandon(_))), "{name}");
+            exchange.handle_input(NOW, Answer::Failed("no".into())).unwrap();
+        }
+        match exchange.poll_output() {
+            Output::Done(reply) => assert_eq!(reply.status(), 503, "{name}"),
+            Output::Ask(question) => panic!("{name}: {question:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_an_error_and_changes_nothing() {
+    let answers = [
+        Answer::Recalled(None),
+        Answer::Owned(vec![]),
+        Answer::Admitted(ExchangeId(1)),
+        Answer::Seen,
+        Answer::Opened(vec![]),
+        Answer::Funded,
+        Answer::ChannelsFailed("?".into()),
+        Answer::Abandoned,
+        Answer::Released,
+        Answer::Resources(payjoin_core::Resources::default()),
+    ];
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = channel_host(&payment);
+    let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+    let mut wrong = 0;
+    while let Output::Ask(question) = exchange.poll_output() {
+        let before = format!("{question:?}");
+        for answer in &answers {
+            if fits(&question, answer) {
+                continue;
+            }
+            let outcome = exchange.handle_input(NOW, answer.clone());
+            assert_eq!(outcome, Err(ExchangeError::UnexpectedAnswer), "{question:?} {answer:?}");
+            let Output::Ask(after) = exchange.poll_output() else { panic!("ended") };
+            assert_eq!(format!("{after:?}"), before);
+            wrong += 1;
+        }
+        host.step(&mut exchange);
+    }
+    assert!(wrong > 70);
+    assert!(exchange.handle_input(NOW, Answer::Failed("late".into())).is_err(), "it is over");
+}
+
+fn fits(question: &Question, answer: &Answer) -> bool {
+    matches!(
+        (question, answer),
+        (Question::Recall(_), Answer::Recalled(_))
+            | (Question::Resources(_), Answer::Resources(_))
+            | (Question::Admit(_), Answer::Admitted(_) | Answer::Seen)
+            | (Question::OpenChannels(_), Answer::Opened(_) | Answer::ChannelsFailed(_))
+            | (Question::Fund(_), Answer::Funded | Answer::ChannelsFailed(_))
+            | (Question::Release(_), Answer::Released)
+    )
+}
+
+#[test]
+fn deadlines_leave_time_for_a_plain_payjoin_and_none_for_durable_writes() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = channel_host(&payment);
+    let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+    let deadlines = |late: u64| {
+        let whole = NOW.plus(50);
+        let channels = NOW.plus(late + 20).min(NOW.plus(45));
+        let never = Timestamp(u64::MAX);
+        [whole, whole, whole, whole, never, channels, channels, whole, never]
+    };
+    for (question, deadline) in CHANNEL.iter().zip(deadlines(30)) {
+        assert_eq!(exchange.deadline(), deadline, "{question}");
+        host.now = NOW.plus(30);
+        host.step(&mut exchange);
+    }
+}
+
+#[test]
+fn no_channel_is_opened_when_no_time_is_left_for_it() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = Host { now: NOW.plus(46), ..channel_host(&payment) };
+    let psbt = payment.run(&mut host);
+    assert_eq!(host.asked, PLAIN);
+    assert!(value(&psbt, &invoice().script) > sats(PAID));
+    assert!(host.release.unwrap().reason.is_some());
+}
+
+#[test]
+fn the_final_transaction_is_valid_for_its_signatures_and_pays_the_originals_fee_rate() {
+    for kinds in [vec![Kind::P2wpkh], vec![Kind::P2tr, Kind::P2wsh], vec![Kind::Nested]] {
+        let payment = payment(&kinds);
+        let mut host = channel_host(&payment);
+        let psbt = payment.run(&mut host);
+        let spends = [payment.spends.clone(), host.coins.clone()].concat();
+        let prevouts: Vec<_> = psbt
+            .unsigned_tx
+            .input
+            .iter()
+            .map(|input| {
+                spends.iter().find(|spend| spend.outpoint == input.previous_output).unwrap().txout.clone()
+            })
+            .collect();
+        let ours = psbt.clone();
+        let mut signed = psbt;
+        sign(&mut signed, &payment.spends, &prevouts, true);
+        sign(&mut signed, &host.coins, &prevouts, true);
+        // Signing is deterministic: our signatures were over the very transaction that the payer completes.
+        for (ours, all) in
+            ours.inputs.iter().zip(&signed.inputs).filter(|(ours, _)| ours.witness_utxo.is_some())
+        {
+            assert_eq!(ours.final_script_witness, all.final_script_witness);
+        }
+        let rate = |transaction: &Transaction, inputs: Amount| {
+            let outputs: Amount = transaction.output.iter().map(|output| output.value).sum();
+            (inputs - outputs) / transaction.weight()
+        };
+        let before = rate(
+            &payment.psbt.clone().extract_tx_unchecked_fee_rate(),
+            payment.spends.iter().map(|spend| spend.txout.value).sum(),
+        );
+        let transaction = signed.extract_tx_unchecked_fee_rate();
+        let after = rate(&transaction, prevouts.iter().map(|prevout| prevout.value).sum());
+        assert!(
+            after >= before && after.to_sat_per_kwu() <= before.to_sat_per_kwu() + 20,
+            "{before} {after}"
+        );
+    }
+}
+
+#[test]
+fn identity_covers_invoice_query_and_body_and_keeps_them_apart() {
+    let id = |name: &str, query: &str, body: &str| {
+        let mut invoice = invoice();
+        invoice.id.0 = name.into();
+        let exchange = Exchange::new(NOW, invoice, request(query, body.as_bytes()), Policy::default());
+        exchange.original_id().0.clone()
+    };
+    let ids = [id("a", "b", "c"), id("ab", "", "c"), id("a", "", "bc"), id("a", "bc", ""), id("", "ab", "c")];
+    let distinct: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len());
+    assert_eq!(id("a", "b", "c"), ids[0]);
+    assert_eq!(ids[0].len(), 64);
+}
+
+#[test]
+fn a_proposal_is_plain_text_with_status_200() {
+    let reply = Reply::Proposal("cHNidP8=".into());
+    assert_eq!(
+        (reply.status(), reply.content_type(), reply.body().as_str()),
+        (200, "text/plain", "cHNidP8=")
+    );
+}
+
+/// A payment with these outputs beside ours, and an offer of so much from the output of that index.
+fn with_outputs(others: &[(u64, ScriptBuf)], offer: (u64, usize)) -> (Vec<Spend>, Psbt, String) {
+    let paid: u64 = others.iter().map(|(value, _)| value).sum();
+    let spends = vec![Spend::new(Kind::P2wpkh, 100, paid + PAID + 1_000)];
+    let outputs = others.iter().map(|(value, script)| txout(*value, script.clone()));
+    let outputs = outputs.chain([txout(PAID, invoice().script)]).collect();
+    let query = format!("v=1&maxadditionalfeecontribution={}&additionalfeeoutputindex={}", offer.0, offer.1);
+    (spends.clone(), original(&spends, outputs, true), query)
+}
+
+#[test]
+fn an_offer_is_taken_as_far_as_it_goes() {
+    let change = script(Kind::P2wpkh, 500);
+    // The coin costs 447 sat at this rate. At most all of it, all of the offer, and never into dust.
+    for (value, offer, left) in
+        [(50_000, 900, 49_553), (50_000, 100, 49_900), (594, 900, 294), (294, 900, 294)]
+    {
+        let (spends, psbt, query) = with_outputs(&[(value, change.clone())], (offer, 0));
+        let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]);
+        let reply = host.exchange(request(&query, psbt.to_string().as_bytes()));
+        assert_eq!(self::value(&proposal(&reply), &change), sats(left), "{offer} of {value}");
+    }
+}
+
+#[test]
+fn an_offer_from_one_of_two_equal_outputs_is_taken_only_from_the_first() {
+    let change = script(Kind::P2wpkh, 500);
+    for (index, taken) in [(0, true), (1, false)] {
+        let (spends, psbt, query) =
+            with_outputs(&[(50_000, change.clone()), (50_000, change.clone())], (900, index));
+        let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]);
+        let reply = host.exchange(request(&query, psbt.to_string().as_bytes()));
+        let proposal = proposal(&reply);
+        let theirs = proposal.unsigned_tx.output.iter().filter(|output| output.script_pubkey == change);
+        let full: Vec<bool> = theirs.map(|output| output.value == sats(50_000)).collect();
+        assert_eq!(full, [!taken, true], "offered output {index}");
+    }
+}
+
+#[test]
+fn a_payer_who_pays_to_our_change_address_too_gets_no_channel() {
+    let (spends, psbt, _) = with_outputs(&[(50_000, invoice().change)], (0, 0));
+    let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]).with_wishes(&[exact(1, 400_000)]);
+    let reply = host.exchange(request("v=1", psbt.to_string().as_bytes()));
+    assert_eq!(reply.status(), 200);
+    assert_eq!((host.channels_offered, host.opened.len()), (Some(false), 0));
+}
+
+#[test]
+fn a_plain_payjoin_takes_no_coin_that_costs_more_than_it_brings_or_that_the_reserve_needs() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut small = Host::new(&payment.spends).with_coins(&[our_coin(0, 400)]);
+    let psbt = Payment { wishes: Wishes::default(), ..payment }.run(&mut small);
+    assert_eq!(psbt.unsigned_tx.input.len(), 1);
+
+    let payment = self::payment(&[Kind::P2wpkh]);
+    let mut reserved = host(&payment);
+    reserved.reserve.existing = sats(1);
+    assert_eq!(payment.run(&mut reserved).unsigned_tx.input.len(), 1);
+}
+
+#[test]
+fn a_plain_payjoin_prefers_the_coin_that_hides_which_output_is_whose() {
+    // Beside outputs of 399,000 and more, an input of 50,000 would look unnecessary; one of 500,000 does not.
+    let payment = payment(&[Kind::P2wpkh]);
+    let coins = [our_coin(0, 50_000), our_coin(1, 500_000)];
+    let mut host = Host::new(&payment.spends).with_coins(&coins);
+    payment.run(&mut host);
+    assert_eq!(host.admission.unwrap().coins, [coins[1].outpoint]);
+}

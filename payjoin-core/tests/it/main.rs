@@ -1,0 +1,19 @@
+//! Tests of the machines from outside, with real signatures and the reference sender. See `kit`.
+
+#[cfg(test)]
+mod kit;
+
+#[cfg(test)]
+mod conservation;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod money_rules;
+#[cfg(test)]
+mod planning;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod receiver_rules;
+#[cfg(test)]
+mod settlement;

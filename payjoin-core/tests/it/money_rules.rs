@@ -1,0 +1,222 @@
+//! The eleven money rules, as far as the machines can prove them. The names are those of the design.
+
+use payjoin_core::{
+    Answer, Exchange, Output, Policy, Question, Reply, Settlement, SettlementInput, SettlementOutput,
+};
+
+use crate::kit::*;
+
+fn host(payment: &Payment) -> Host {
+    Host::new(&payment.spends).with_coins(&[our_coin(0, 100_000)]).with_wishes(&[exact(1, 400_000)])
+}
+
+#[test]
+fn money_rule_1_release_a_proposal_leaves_only_when_every_channel_is_safe_and_the_write_is_durable() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = host(&payment);
+    let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+    while let Output::Ask(question) = exchange.poll_output() {
+        let asked = host.asked.clone();
+        match question {
+            Question::Sign(_) => assert!(asked.contains(&"fund"), "signed before it was funded"),
+            Question::Release(_) => assert!(asked.contains(&"sign"), "stored before it was signed"),
+            _ => {}
+        }
+        host.step(&mut exchange);
+    }
+    assert_eq!(host.asked.last(), Some(&"release"));
+
+    let mut failing = Host { release_fails: true, ..self::host(&payment) };
+    let reply = failing.exchange(payment.request());
+    assert_eq!(reply.status(), 503);
+    assert_eq!(failing.asked.last(), Some(&"abandon"));
+}
+
+#[test]
+fn money_rule_2_conservation_everything_that_is_signed_was_checked() {
+    // `Question::Sign` takes a `CheckedProposal`, which only `Conservation` makes. This one is checked again by hand.
+    let payment = payment(&[Kind::P2wpkh, Kind::P2tr]);
+    let mut host = host(&payment);
+    payment.run(&mut host);
+    let psbt = host.checked.unwrap().psbt().clone();
+    let inputs = 2_000_000 + 100_000;
+    let outputs: u64 = psbt.unsigned_tx.output.iter().map(|output| output.value.to_sat()).sum();
+    let fee = inputs - outputs;
+    assert!((1_000..5_000).contains(&fee), "{fee}");
+    assert_eq!(psbt.fee().unwrap().to_sat(), fee);
+}
+
+#[test]
+fn money_rule_3_drain_no_channel_output_ever_moves_wherever_the_shuffle_puts_it() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut positions = std::collections::HashSet::new();
+    for _ in 0..40 {
+        let mut host = host(&payment).with_wishes(&[exact(1, 400_000), exact(2, 100_000), exact(3, 50_001)]);
+        let psbt = payment.run(&mut host);
+        for (channel, amount) in host.release.unwrap().channels.iter().zip([400_000, 100_000, 50_001]) {
+            assert_eq!(psbt.unsigned_tx.output[channel.vout as usize].value, sats(amount));
+            positions.insert(channel.vout);
+        }
+    }
+    assert!(positions.len() > 1, "the shuffle moved nothing: the test shows nothing");
+}
+
+#[test]
+fn money_rule_4_stable_txid_only_native_segwit_payers_open_channels() {
+    for kind in KINDS {
+        let payment = payment(&[Kind::P2wpkh, kind]);
+        let mut host = host(&payment);
+        let psbt = payment.run(&mut host);
+        let native = matches!(kind, Kind::P2wpkh | Kind::P2tr | Kind::P2wsh);
+        assert_eq!(host.channels_offered, Some(native), "{kind:?}");
+        assert_eq!(host.stable.is_some(), native, "{kind:?}");
+        if let Some(stable) = host.stable {
+            assert_eq!(stable.transaction().compute_txid(), psbt.unsigned_tx.compute_txid());
+        }
+    }
+}
+
+#[test]
+fn money_rule_4_stable_txid_is_judged_by_the_chain_and_not_by_the_payers_word() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = host(&payment);
+    host.prevouts[0].as_mut().unwrap().script_pubkey = script(Kind::Nested, 100);
+    assert_eq!(host.exchange(payment.request()).status(), 400);
+    assert!(host.opened.is_empty());
+}
+
+#[test]
+fn money_rule_5_own_input_an_empty_wallet_gets_a_plain_payjoin_first() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut empty = Host::new(&payment.spends).with_wishes(&[exact(1, 400_000)]);
+    payment.run(&mut empty);
+    assert!(empty.opened.is_empty() && empty.admission.unwrap().intents.is_empty());
+
+    let mut vouched = Host::new(&payment.spends).with_wishes(&[mine(rest(1))]);
+    let psbt = payment.run(&mut vouched);
+    assert_eq!(psbt.unsigned_tx.input.len(), 1);
+    assert_eq!(vouched.release.unwrap().channels[0].amount, sats(PAID));
+
+    let mut with_coin = host(&payment);
+    assert_eq!(payment.run(&mut with_coin).unsigned_tx.input.len(), 2);
+}
+
+#[test]
+fn money_rule_6_fallback_the_original_is_kept_before_anything_is_offered_and_sent_when_nothing_was_seen() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = host(&payment);
+    payment.run(&mut host);
+    let admission = host.admission.unwrap();
+    assert_eq!(admission.original, payment.psbt.clone().extract_tx_unchecked_fee_rate());
+    assert_eq!(admission.fallback_at, NOW.plus(600));
+    let admit = host.asked.iter().position(|name| *name == "admit").unwrap();
+    assert!(host.asked[..admit].iter().all(|name| ["recall", "inspect", "owns", "resources"].contains(name)));
+
+    let release = host.release.unwrap();
+    let obligation = payjoin_core::Obligation {
+        exchange: release.exchange,
+        original: admission.original.clone(),
+        payjoin: Some(release.txid),
+        coins: release.coins,
+        channels: release.channels,
+        fallback_at: release.fallback_at,
+        mined: None,
+    };
+    let mut settlement = Settlement::new(obligation, Policy::default());
+    settlement.handle_input(NOW.plus(600), SettlementInput::Tick);
+    assert_eq!(settlement.poll_output(), SettlementOutput::Broadcast(admission.original));
+}
+
+#[test]
+fn money_rule_7_locks_every_coin_that_is_shown_was_locked_by_the_admission() {
+    for lightning in [Lightning::Works, Lightning::OpenFails, Lightning::FundFails] {
+        let payment = payment(&[Kind::P2wpkh]);
+        let coins = [our_coin(0, 60_000), our_coin(1, 70_000), our_coin(2, 80_000)];
+        let mut host = Host { lightning, ..Host::new(&payment.spends) }
+            .with_coins(&coins)
+            .with_wishes(&[exact(1, 700_000)]);
+        payment.run(&mut host);
+        let (admission, release) = (host.admission.unwrap(), host.release.unwrap());
+        assert_eq!(admission.coins.len(), 2);
+        assert!(release.coins.iter().all(|coin| admission.coins.contains(coin)));
+        assert!(!release.coins.is_empty());
+    }
+}
+
+#[test]
+fn money_rule_8_probing_no_coin_is_shown_before_the_payers_inputs_are_on_record() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut seen = Host { seen: true, ..host(&payment) };
+    let reply = seen.exchange(payment.request());
+    assert_eq!(reply, Reply::rejected("An input was offered before."));
+    assert!(seen.checked.is_none() && seen.opened.is_empty());
+}
+
+#[test]
+fn money_rule_8_probing_the_same_original_again_gets_the_same_bytes_again() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut first = host(&payment);
+    let reply = first.exchange(payment.request());
+    let mut again = Host { recall: first.release.map(|release| release.proposal), ..host(&payment) };
+    let mut late = invoice();
+    late.expires = payjoin_core::Timestamp(0);
+    let mut exchange = Exchange::new(NOW, late, payment.request(), Policy::default());
+    assert_eq!(again.run(&mut exchange), reply, "even when the invoice has expired since");
+    assert_eq!(again.asked, ["recall"]);
+}
+
+#[test]
+fn money_rule_9_once_an_intent_is_opened_at_most_once_in_an_exchange() {
+    for lightning in [Lightning::Works, Lightning::OpenFails, Lightning::FundFails] {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut host = Host { lightning, ..host(&payment) };
+        payment.run(&mut host);
+        assert_eq!(host.asked.iter().filter(|name| **name == "open").count(), 1);
+        let intents: Vec<_> = host.opened.iter().map(|channel| channel.intent).collect();
+        assert_eq!(host.admission.unwrap().intents, intents, "taken before they are opened");
+    }
+}
+
+#[test]
+fn money_rule_10_substitution_only_where_the_payer_allows_it_and_the_transport_is_authenticated() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let forbidding = ["true", "True", "1", "", "yes"];
+    let queries = forbidding.map(|word| format!("v=1&disableoutputsubstitution={word}"));
+    for query in queries {
+        let mut host = host(&payment);
+        let reply = host.exchange(request(&query, &payment.payer().body));
+        let psbt = proposal(&reply);
+        assert_eq!(host.channels_offered, Some(false), "{query}");
+        let paid = psbt.unsigned_tx.output.iter().find(|output| output.script_pubkey == invoice().script);
+        assert!(paid.unwrap().value >= sats(PAID), "{query}");
+    }
+    let mut open = host(&payment);
+    let mut request = payment.request();
+    request.authenticated = false;
+    assert_eq!(open.exchange(request).status(), 200);
+    assert!(open.opened.is_empty());
+    for query in ["v=1&disableoutputsubstitution=false", "v=1&disableoutputsubstitution=False"] {
+        let mut host = host(&payment);
+        host.exchange(crate::kit::request(query, &payment.payer().body));
+        assert_eq!(host.opened.len(), 1, "{query}");
+    }
+}
+
+#[test]
+fn money_rule_11_silence_nothing_that_the_host_says_reaches_the_payer() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let secret = "wallet.dat of Carol on 10.0.0.7";
+    for fails_at in 0..9 {
+        let mut host = host(&payment);
+        let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+        for _ in 0..fails_at {
+            host.step(&mut exchange);
+        }
+        exchange.handle_input(NOW, Answer::Failed(secret.into())).unwrap();
+        let reply = host.run(&mut exchange);
+        assert!(!reply.body().contains("Carol"), "{}", reply.body());
+        assert_eq!(reply, Reply::unavailable("The receiver cannot make a payjoin now."));
+    }
+    let mut refused = Host { acceptable: Err(secret.into()), ..host(&payment) };
+    assert_eq!(refused.exchange(payment.request()), Reply::rejected("The PSBT cannot be broadcast."));
+}

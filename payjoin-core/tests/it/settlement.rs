@@ -1,0 +1,305 @@
+//! What happens to an admitted exchange until one of its outcomes is buried.
+
+use bitcoin::{Transaction, TxOut};
+use payjoin_core::{
+    ExchangeId, Obligation, Policy, Settled, Settlement, SettlementInput as In, SettlementOutput as Out,
+    Timestamp,
+};
+
+use crate::kit::*;
+
+const FALLBACK: Timestamp = Timestamp(NOW.0 + 600);
+const LATER: Timestamp = Timestamp(NOW.0 + 601);
+
+/// An exchange whose payer has a nested input, so that the final payjoin has another id than the proposal.
+struct World {
+    original: Transaction,
+    payjoin: Transaction,
+    conflict: Transaction,
+    /// Spends our coin and nothing of the payer.
+    theft: Transaction,
+    obligation: Obligation,
+}
+
+fn world() -> World {
+    let payer = Spend::new(Kind::Nested, 1, 100_000);
+    let coin = our_coin(1, 50_000);
+    let to = |value| vec![txout(value, script(Kind::P2tr, 5))];
+    let sign = |spends: &[Spend], outputs: Vec<TxOut>| {
+        original(spends, outputs, true).extract_tx_unchecked_fee_rate()
+    };
+    let one = sign(std::slice::from_ref(&payer), to(99_000));
+    let payjoin = sign(&[payer.clone(), coin.clone()], to(148_000));
+    let conflict = sign(std::slice::from_ref(&payer), to(98_000));
+    let theft = sign(std::slice::from_ref(&coin), to(49_000));
+    let obligation = Obligation {
+        exchange: ExchangeId(1),
+        original: one.clone(),
+        payjoin: Some(bitcoin::Txid::from_raw_hash(payjoin.compute_ntxid())),
+        coins: vec![coin.outpoint],
+        channels: Vec::new(),
+        fallback_at: FALLBACK,
+        mined: None,
+    };
+    assert_ne!(payjoin.compute_txid().to_raw_hash(), payjoin.compute_ntxid());
+    World { original: one, payjoin, conflict, theft, obligation }
+}
+
+struct Run(Settlement);
+
+impl Run {
+    fn new(world: &World) -> Self {
+        Self(Settlement::new(world.obligation.clone(), Policy::default()))
+    }
+
+    /// What comes out of this input, without the final wait.
+    fn feed(&mut self, now: Timestamp, input: In) -> Vec<Out> {
+        self.0.handle_input(now, input);
+        let mut outputs = Vec::new();
+        loop {
+            match self.0.poll_output() {
+                Out::Wait(_) => return outputs,
+                done @ Out::Done(_) => {
+                    outputs.push(done);
+                    return outputs;
+                }
+                output => outputs.push(output),
+            }
+        }
+    }
+
+    /// Feeds tips until it ends.
+    fn bury(&mut self, from: u32) -> (u32, Vec<Out>) {
+        for tip in from.. {
+            let outputs = self.feed(LATER, In::Tip(tip));
+            if matches!(outputs.last(), Some(Out::Done(_))) {
+                return (tip, outputs);
+            }
+            assert!(tip < from + 200, "never ends");
+        }
+        unreachable!()
+    }
+}
+
+fn recorded(transaction: &Transaction, height: u32) -> Vec<Out> {
+    vec![Out::RecordMined(Some((transaction.clone(), height)))]
+}
+
+fn broadcast(transaction: &Transaction) -> Vec<Out> {
+    vec![Out::Broadcast(transaction.clone())]
+}
+
+#[test]
+fn waits_for_the_fallback_moment_and_not_longer() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.0.poll_output(), Out::Wait(Some(FALLBACK)));
+    assert_eq!(run.feed(Timestamp(FALLBACK.0 - 1), In::Tick), []);
+    assert_eq!(run.feed(FALLBACK, In::Tick), broadcast(&world.original));
+    assert_eq!(run.0.poll_output(), Out::Wait(None));
+}
+
+#[test]
+fn the_original_is_sent_once_per_block_until_it_is_seen() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(LATER, In::Tick), broadcast(&world.original));
+    assert_eq!(run.feed(LATER, In::Tick), []);
+    assert_eq!(run.feed(LATER, In::Tip(101)), broadcast(&world.original));
+    assert_eq!(run.feed(LATER, In::Tick), []);
+    assert_eq!(run.feed(LATER, In::Mempool(Some(world.original.clone()))), []);
+    assert_eq!(run.feed(LATER, In::Tip(102)), []);
+    assert_eq!(run.feed(LATER, In::Mempool(None)), broadcast(&world.original));
+}
+
+#[test]
+fn each_spend_of_the_payers_inputs_holds_the_fallback_back() {
+    let world = world();
+    for seen in [&world.original, &world.payjoin, &world.conflict] {
+        let mut run = Run::new(&world);
+        assert_eq!(run.feed(NOW, In::Mempool(Some(seen.clone()))), []);
+        assert_eq!(run.0.poll_output(), Out::Wait(None));
+        assert_eq!(run.feed(LATER, In::Tick), []);
+        assert_eq!(run.feed(LATER, In::Tip(101)), []);
+    }
+}
+
+#[test]
+fn an_evicted_payjoin_is_sent_again_at_each_block_and_never_the_original() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mempool(Some(world.payjoin.clone())));
+    assert_eq!(run.feed(NOW, In::Mempool(None)), broadcast(&world.payjoin));
+    for tip in 101..110 {
+        assert_eq!(run.feed(LATER, In::Tip(tip)), broadcast(&world.payjoin));
+        assert_eq!(run.feed(LATER, In::Tick), []);
+    }
+    assert_eq!(run.feed(LATER, In::Mempool(Some(world.payjoin.clone()))), []);
+    assert_eq!(run.feed(LATER, In::Tip(110)), []);
+}
+
+#[test]
+fn each_outcome_ends_when_it_is_six_deep() {
+    let world = world();
+    let outcomes = [
+        (&world.payjoin, Settled::Payjoin),
+        (&world.original, Settled::Original),
+        (&world.conflict, Settled::Conflict),
+    ];
+    for (transaction, settled) in outcomes {
+        let mut run = Run::new(&world);
+        assert_eq!(run.feed(LATER, In::Mined(transaction.clone(), 100)), recorded(transaction, 100));
+        assert_eq!(run.0.obligation().mined, Some((transaction.clone(), 100)));
+        assert_eq!(run.bury(100), (105, vec![Out::Done(settled)]));
+        assert_eq!(run.feed(LATER, In::Disconnected(100)), [Out::Done(settled)], "nothing follows");
+    }
+}
+
+#[test]
+fn burial_depth_is_the_operators() {
+    let world = world();
+    for (burial, tip) in [(0, 100), (1, 100), (2, 101), (144, 243)] {
+        let policy = Policy { burial, ..Policy::default() };
+        let mut run = Run(Settlement::new(world.obligation.clone(), policy));
+        let first = run.feed(NOW, In::Mined(world.payjoin.clone(), 100));
+        let ended = first.contains(&Out::Done(Settled::Payjoin));
+        assert_eq!(if ended { 100 } else { run.bury(101).0 }, tip, "burial {burial}");
+    }
+}
+
+#[test]
+fn a_released_proposal_never_ends_by_the_clock() {
+    let world = world();
+    let mut run = Run::new(&world);
+    for year in 0..50 {
+        let outputs = run.feed(NOW.plus(year * 31_536_000), In::Tick);
+        assert!(!outputs.iter().any(|output| matches!(output, Out::Done(_))));
+    }
+}
+
+#[test]
+fn a_reorganisation_of_any_depth_takes_the_confirmation_back() {
+    let world = world();
+    for depth in 1..=5 {
+        let mut run = Run::new(&world);
+        run.feed(NOW, In::Mined(world.payjoin.clone(), 100));
+        let tip = 100 + depth - 1;
+        run.feed(NOW, In::Tip(tip));
+        let outputs = run.feed(NOW, In::Disconnected(100));
+        let rebroadcast = Out::Broadcast(world.payjoin.clone());
+        assert_eq!(outputs, [Out::RecordMined(None), rebroadcast], "depth {depth}");
+        assert_eq!(run.0.obligation().mined, None);
+        assert_eq!(run.feed(NOW, In::Mined(world.payjoin.clone(), 101)), recorded(&world.payjoin, 101));
+        assert_eq!(run.bury(tip), (106, vec![Out::Done(Settled::Payjoin)]), "depth {depth}");
+    }
+}
+
+#[test]
+fn a_reorganisation_above_the_confirmation_changes_nothing() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mined(world.payjoin.clone(), 100));
+    run.feed(NOW, In::Tip(104));
+    assert_eq!(run.feed(NOW, In::Disconnected(101)), []);
+    assert_eq!(run.bury(101).0, 105);
+}
+
+#[test]
+fn payjoin_and_original_may_swap_in_a_reorganisation() {
+    let world = world();
+    for (first, second, settled) in [
+        (&world.payjoin, &world.original, Settled::Original),
+        (&world.original, &world.payjoin, Settled::Payjoin),
+        (&world.payjoin, &world.conflict, Settled::Conflict),
+    ] {
+        let mut run = Run::new(&world);
+        run.feed(LATER, In::Mined(first.clone(), 100));
+        run.feed(LATER, In::Tip(104));
+        run.feed(LATER, In::Disconnected(100));
+        assert_eq!(run.feed(LATER, In::Mined(second.clone(), 100)), recorded(second, 100));
+        assert_eq!(run.bury(104), (105, vec![Out::Done(settled)]));
+    }
+}
+
+#[test]
+fn a_block_told_twice_is_recorded_once() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(NOW, In::Mined(world.payjoin.clone(), 100)).len(), 1);
+    assert_eq!(run.feed(NOW, In::Mined(world.payjoin.clone(), 100)), []);
+}
+
+#[test]
+fn after_a_restart_the_stored_obligation_goes_on() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mined(world.payjoin.clone(), 100));
+    let stored = serde_json::to_string(run.0.obligation()).unwrap();
+    let mut again = Run(Settlement::new(serde_json::from_str(&stored).unwrap(), Policy::default()));
+    assert_eq!(again.feed(LATER, In::Tick), [], "it is mined: no fallback");
+    let outputs = again.feed(LATER, In::Disconnected(100));
+    assert_eq!(outputs, [Out::RecordMined(None), Out::Broadcast(world.payjoin.clone())]);
+    again.feed(LATER, In::Mined(world.payjoin.clone(), 102));
+    assert_eq!(again.bury(102), (107, vec![Out::Done(Settled::Payjoin)]));
+}
+
+#[test]
+fn after_a_restart_past_the_fallback_the_original_is_sent_at_once() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(LATER.plus(1_000_000), In::Mempool(None)), broadcast(&world.original));
+}
+
+#[test]
+fn a_foreign_spend_of_our_coin_sends_the_original_and_ends_nothing() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mempool(Some(world.payjoin.clone())));
+    assert_eq!(run.feed(NOW, In::Mined(world.theft.clone(), 100)), []);
+    assert_eq!(run.feed(NOW, In::Mempool(None)), broadcast(&world.original), "the payjoin is impossible now");
+    for tip in 101..120 {
+        assert_eq!(run.feed(NOW, In::Tip(tip)), broadcast(&world.original));
+    }
+    run.feed(NOW, In::Mined(world.original.clone(), 120));
+    assert_eq!(run.bury(120), (125, vec![Out::Done(Settled::Original)]));
+}
+
+#[test]
+fn a_foreign_spend_of_our_coin_that_is_reorganised_out_makes_the_payjoin_possible_again() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mempool(Some(world.payjoin.clone())));
+    run.feed(NOW, In::Mined(world.theft.clone(), 100));
+    run.feed(NOW, In::Mempool(None));
+    assert_eq!(run.feed(NOW, In::Disconnected(100)), broadcast(&world.payjoin));
+}
+
+#[test]
+fn an_unconfirmed_foreign_spend_of_our_coin_only_holds_the_payjoin_back() {
+    let world = world();
+    let mut run = Run::new(&world);
+    run.feed(NOW, In::Mempool(Some(world.payjoin.clone())));
+    assert_eq!(run.feed(NOW, In::Mempool(Some(world.theft.clone()))), []);
+    assert_eq!(run.feed(LATER, In::Tick), broadcast(&world.original));
+}
+
+#[test]
+fn transactions_of_others_are_ignored() {
+    let world = world();
+    let stranger = Spend::new(Kind::P2wpkh, 55, 10_000);
+    let stranger = original(&[stranger], vec![txout(9_000, script(Kind::P2tr, 5))], true);
+    let stranger = stranger.extract_tx_unchecked_fee_rate();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(NOW, In::Mined(stranger.clone(), 100)), []);
+    assert_eq!(run.feed(LATER, In::Mempool(Some(stranger))), broadcast(&world.original));
+}
+
+#[test]
+fn an_exchange_without_a_proposal_owes_the_original() {
+    let mut world = world();
+    world.obligation.payjoin = None;
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(FALLBACK, In::Tick), broadcast(&world.original));
+    run.feed(LATER, In::Mined(world.payjoin.clone(), 100));
+    assert_eq!(run.bury(100).1, [Out::Done(Settled::Conflict)], "not released by us");
+}
