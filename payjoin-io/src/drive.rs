@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bitcoin::OutPoint;
 use payjoin_core::{
-    Admission, Answer, ErrorCode, Exchange, ExchangeId, IntentId, Output, Question, Release, Reply,
-    ResourceRequest, Resources, Timestamp,
+    Admission, Answer, Exchange, ExchangeId, IntentId, Output, Question, Release, Reply, ResourceRequest,
+    Resources, Timestamp,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
         let answer = attempt.answer(question, exchange.deadline()).await;
         if let Err(bug) = exchange.handle_input(host.now(), answer) {
             tracing::error!(%bug, "an exchange ended early");
-            break Reply::Error { code: ErrorCode::Unavailable, message: "try again later", status: 503 };
+            break Reply::unavailable("Try again later.");
         }
     };
     attempt.end().await;
@@ -138,6 +138,8 @@ impl<'a> Attempt<'a> {
         // From here the store says who holds them; what was not taken goes back.
         self.coins.retain(|coin| !admission.coins.contains(coin));
         self.give_back();
+        // The payer may broadcast at any moment: the settler watches from here on.
+        self.host.owes(id);
         Ok(Answer::Admitted(id))
     }
 

@@ -16,6 +16,8 @@ mod server;
 mod session_store;
 mod settler;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use drive::drive;
 pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};

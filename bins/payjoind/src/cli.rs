@@ -36,7 +36,9 @@ pub(crate) enum Command {
     #[serde(skip)]
     Run(RunArgs),
     /// Make a BIP 21 code. Without an amount it asks for what the queued channels need.
-    #[command(after_help = "Examples:\n  payjoind receive --amount 250000\n  payjoind --json receive | jq -r .uri")]
+    #[command(
+        after_help = "Examples:\n  payjoind receive --amount 250000\n  payjoind --json receive | jq -r .uri"
+    )]
     Receive(ReceiveArgs),
     /// Queue, list, cancel and close channels.
     #[command(subcommand)]
@@ -103,8 +105,10 @@ pub(crate) struct ReceiveArgs {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ChannelCommand {
     /// Ask for a channel; the next payments open it.
-    #[command(after_help = "Examples:\n  payjoind channel queue 02ab..cd@203.0.113.7:9735 500000 --push 10000\n  \
-                            payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private")]
+    #[command(
+        after_help = "Examples:\n  payjoind channel queue 02ab..cd@203.0.113.7:9735 500000 --push 10000\n  \
+                            payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private"
+    )]
     Queue(QueueArgs),
     /// Queued intents and live channels.
     #[command(after_help = "Example:\n  payjoind channel list")]

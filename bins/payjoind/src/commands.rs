@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
-use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, bip21_v1};
+use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, Reserve, bip21_v1};
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
 use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress, shortfall};
 use serde_json::{Value, json};
 
-use crate::cli::{ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, WalletCommand};
+use crate::cli::{
+    ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, WalletCommand,
+};
 use crate::daemon::{Daemon, now};
 
 /// Why a command failed, in words for the operator.
@@ -59,7 +61,8 @@ impl Daemon {
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let created = now();
         let expires = created.plus(args.expires.saturating_mul(3600));
-        let invoice = Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
+        let invoice =
+            Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
         let endpoint = format!("{}/{}", endpoint.trim_end_matches('/'), invoice.id);
         let uri = bip21_v1(&address, amount, &endpoint).map_err(failed)?;
@@ -80,7 +83,16 @@ impl Daemon {
             return Ok(None);
         }
         let fees = self.fee_share(wishes.len()).await?;
-        Ok(Some(shortfall(&wishes, &self.node.reserve_now(), fees)))
+        Ok(Some(shortfall(&wishes, &self.reserve(), fees)))
+    }
+
+    fn reserve(&self) -> Reserve {
+        let balance = self.node.balance();
+        Reserve {
+            balance: balance.confirmed.checked_sub(balance.locked).unwrap_or_default(),
+            existing: balance.reserve,
+            per_channel: self.node.reserve_per_channel(),
+        }
     }
 
     /// Our inputs' and outputs' part of a payjoin with this many channels, at twice the rate that confirms within six
@@ -89,8 +101,13 @@ impl Daemon {
         const INPUT: Weight = Weight::from_wu(272);
         const CHANGE: Weight = Weight::from_wu(31 * 4);
         const FUNDING: Weight = Weight::from_wu(43 * 4);
-        let rate = self.node.rpc().fee_rate(6).await.map_err(failed)?.unwrap_or(FeeRate::BROADCAST_MIN);
-        let rate = FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_mul(2));
+        /// 5 sat/vB, where bitcoind has not seen enough to estimate.
+        const UNKNOWN: u64 = 1_250;
+        let estimate = self.node.rpc().call("estimatesmartfee", json!([6])).await.map_err(failed)?;
+        let per_kvb =
+            estimate.get("feerate").and_then(Value::as_f64).and_then(|btc| Amount::from_btc(btc).ok());
+        let per_kwu = per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4));
+        let rate = FeeRate::from_sat_per_kwu(per_kwu.saturating_mul(2));
         let weight = INPUT + CHANGE + FUNDING * channels as u64;
         rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
     }
@@ -118,7 +135,8 @@ impl Daemon {
         let amount = match args.amount.as_str() {
             "rest" => ChannelAmount::Rest,
             sat => ChannelAmount::Exact(Amount::from_sat(
-                sat.parse().map_err(|_| failed(format!("{sat} is neither an amount in satoshis nor `rest`")))?,
+                sat.parse()
+                    .map_err(|_| failed(format!("{sat} is neither an amount in satoshis nor `rest`")))?,
             )),
         };
         let spec = ChannelSpec {
@@ -200,7 +218,8 @@ impl Daemon {
                 Ok(json!({ "exchanges": records }))
             }
             ExchangeCommand::Show { exchange } => {
-                let record: Option<ExchangeRecord> = self.store.exchange(ExchangeId(*exchange)).map_err(failed)?;
+                let record: Option<ExchangeRecord> =
+                    self.store.exchange(ExchangeId(*exchange)).map_err(failed)?;
                 let record = record.ok_or_else(|| failed(format!("no exchange {exchange}")))?;
                 serde_json::to_value(record).map_err(failed)
             }
@@ -232,9 +251,9 @@ fn intent(record: &IntentRecord) -> Value {
     };
     let (reason, funding) = match &record.state {
         IntentState::Queued { reason } => (reason.clone(), None),
-        IntentState::Released { txid, vout } | IntentState::Confirming { txid, vout } | IntentState::Open { txid, vout } => {
-            (None, Some((txid.to_string(), *vout)))
-        }
+        IntentState::Released { txid, vout }
+        | IntentState::Confirming { txid, vout }
+        | IntentState::Open { txid, vout } => (None, Some((txid.to_string(), *vout))),
         IntentState::Negotiating | IntentState::Cancelled => (None, None),
     };
     let state = serde_json::to_value(&record.state).ok().and_then(|state| state.get("state").cloned());

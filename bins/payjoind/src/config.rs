@@ -147,7 +147,14 @@ impl Default for Lightning {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: None, certificate: None, key: None, plain_listen: None, public_endpoint: None, rate_per_minute: 5 }
+        Self {
+            listen: None,
+            certificate: None,
+            key: None,
+            plain_listen: None,
+            public_endpoint: None,
+            rate_per_minute: 5,
+        }
     }
 }
 
@@ -167,9 +174,8 @@ impl Config {
     pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Self, ConfigError> {
         let path = datadir.join("payjoind.toml");
         let mut config = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                toml::from_str(&text).map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?
-            }
+            Ok(text) => toml::from_str(&text)
+                .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
@@ -189,7 +195,9 @@ impl Config {
 
     /// Relative paths are relative to the datadir.
     fn resolve(&mut self, datadir: &Path) {
-        for path in [&mut self.http.certificate, &mut self.http.key, &mut self.bitcoind.cookie].into_iter().flatten() {
+        for path in
+            [&mut self.http.certificate, &mut self.http.key, &mut self.bitcoind.cookie].into_iter().flatten()
+        {
             *path = datadir.join(&*path);
         }
     }
@@ -197,7 +205,9 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let http = &self.http;
         if http.listen.is_some() && (http.certificate.is_none() || http.key.is_none()) {
-            return Err(ConfigError::Http("`listen` is for TLS: set `certificate` and `key`, or use `plain_listen` behind a TLS proxy"));
+            return Err(ConfigError::Http(
+                "`listen` is for TLS: set `certificate` and `key`, or use `plain_listen` behind a TLS proxy",
+            ));
         }
         if (http.listen.is_some() || http.plain_listen.is_some()) && http.public_endpoint.is_none() {
             return Err(ConfigError::Http("set `public_endpoint` to the URL that payers will see"));

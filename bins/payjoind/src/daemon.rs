@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use payjoin_core::{Policy, Timestamp};
-use payjoin_io::{Host, Settler, Store};
+use payjoin_core::Timestamp;
+use payjoin_io::{Host, Store};
 use payjoin_lightning::node::Node;
 use tokio::sync::watch;
 
@@ -18,18 +18,9 @@ pub(crate) struct Daemon {
     /// The Lightning node with its wallet and its view of the chain.
     pub(crate) node: Arc<Node>,
     /// The roles that answer an exchange.
-    pub(crate) host: Arc<Host>,
-    /// The obligations of released and failed exchanges.
-    pub(crate) settler: Arc<Settler>,
+    pub(crate) host: Host,
     /// Turns `true` once the daemon is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
-}
-
-impl Daemon {
-    /// What the operator allows.
-    pub(crate) fn policy(&self) -> Policy {
-        self.config.policy.policy()
-    }
 }
 
 /// Earliest plausible time, 2024-01-01. A clock before it would make deadlines and sessions meaningless.

@@ -14,7 +14,7 @@ use crate::roles::manager_write;
 pub(crate) struct Keep(pub(crate) Store);
 
 fn error(error: StoreError) -> Error {
-    Error::other(error.to_string())
+    Error::new(ErrorKind::Other, error.to_string())
 }
 
 impl KVStoreSync for Keep {
@@ -43,13 +43,12 @@ impl NodeStore for Keep {
     }
 
     fn manager_generation(&self) -> Result<u64, Error> {
-        self.0
-            .kv_generation(
-                CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
-                CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
-                CHANNEL_MANAGER_PERSISTENCE_KEY,
-            )
-            .map_err(error)
+        let stored = self.0.kv_generation(
+            CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+            CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
+            CHANNEL_MANAGER_PERSISTENCE_KEY,
+        );
+        stored.map_err(error)
     }
 
     fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, Error> {

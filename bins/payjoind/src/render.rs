@@ -18,7 +18,10 @@ pub(crate) fn text(answer: &Value) -> String {
 /// A terminal QR code of a BIP 21 URI, upper case where that is allowed so that the code stays small.
 fn qr(uri: &str) -> Option<String> {
     let code = QrCode::new(uri.as_bytes()).ok()?;
-    Some(format!("{}\n", code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build()))
+    Some(format!(
+        "{}\n",
+        code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build()
+    ))
 }
 
 fn object(fields: &Map<String, Value>) -> String {
@@ -46,7 +49,8 @@ fn table(rows: &[Value]) -> String {
         (0..columns.len()).map(|i| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text += &format!("  {}\n", cells.join("  ").trim_end());
     }
     text
@@ -73,7 +77,10 @@ mod tests {
     #[test]
     fn lists_become_tables_and_empty_lists_say_none() {
         let answer = json!({ "height": 7, "peers": [], "coins": [{ "amount": 5, "at": "a" }, { "amount": 10, "at": null }] });
-        assert_eq!(text(&answer), "coins\n  amount  at\n  5       a\n  10      -\nheight  7\npeers\n  none\n");
+        assert_eq!(
+            text(&answer),
+            "coins\n  amount  at\n  5       a\n  10      -\nheight  7\npeers\n  none\n"
+        );
     }
 
     #[test]

@@ -45,7 +45,11 @@ impl Wallet for Roles {
         self.node.wallet().owns(scripts)
     }
 
-    fn reserve(&self, request: &ResourceRequest, prefer: &[OutPoint]) -> Result<(Vec<Coin>, Reserve), HostError> {
+    fn reserve(
+        &self,
+        request: &ResourceRequest,
+        prefer: &[OutPoint],
+    ) -> Result<(Vec<Coin>, Reserve), HostError> {
         Ok(self.node.reserve(&request.payer_script, prefer))
     }
 
@@ -60,7 +64,11 @@ impl Wallet for Roles {
 
 #[async_trait]
 impl Funder for Roles {
-    async fn open(&self, exchange: ExchangeId, channels: &[PlannedChannel]) -> Result<Vec<ScriptBuf>, HostError> {
+    async fn open(
+        &self,
+        exchange: ExchangeId,
+        channels: &[PlannedChannel],
+    ) -> Result<Vec<ScriptBuf>, HostError> {
         let with_specs = channels.iter().map(|channel| {
             let intent = self.store.intent(channel.intent)?;
             let intent = intent.ok_or_else(|| HostError(format!("no intent {}", channel.intent.0)))?;

@@ -120,7 +120,13 @@ async fn assemble(
     let interrupted = store.recover().await?;
     let rpc = Arc::new(Rpc::new(config.bitcoind_url(), auth(&config))?);
     let (blocks, news) = Blocks::new(&store)?;
-    let node = Node::start(node_config(datadir, &config), rpc, Arc::new(Keep(store.clone())), Some(Arc::new(blocks))).await?;
+    let node = Node::start(
+        node_config(datadir, &config),
+        rpc,
+        Arc::new(Keep(store.clone())),
+        Some(Arc::new(blocks)),
+    )
+    .await?;
     node.wallet().lock(&store.locked_coins()?);
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
@@ -139,10 +145,11 @@ async fn assemble(
 async fn forget_unreleased(roles: &Roles, store: &Store) -> Result<(), StartError> {
     for channel in roles.node.channels() {
         let key = channel.user_channel_id.parse().ok().and_then(ChannelKey::from_user_channel_id);
-        let Some(key) = key.filter(|_| channel.ours) else { continue };
+        let Some(key) = key else { continue };
         let released = store.exchange(key.exchange)?.is_some_and(|exchange| exchange.payjoin_txid.is_some());
         if !released {
-            payjoin_io::Funder::abandon(roles, key.exchange, "interrupted before its proposal was released").await;
+            payjoin_io::Funder::abandon(roles, key.exchange, "interrupted before its proposal was released")
+                .await;
         }
     }
     Ok(())
@@ -150,7 +157,9 @@ async fn forget_unreleased(roles: &Roles, store: &Store) -> Result<(), StartErro
 
 fn auth(config: &Config) -> RpcAuth {
     match (&config.bitcoind.user, &config.bitcoind.password) {
-        (Some(user), Some(password)) => RpcAuth::User { user: user.clone(), password: password.clone() },
+        (Some(user), Some(password)) => {
+            RpcAuth::UserPassword { user: user.clone(), password: password.clone() }
+        }
         _ => RpcAuth::Cookie(config.bitcoind_cookie()),
     }
 }

@@ -20,7 +20,10 @@ pub(crate) const STEP: &str = "step";
 pub(crate) fn start(json: bool) {
     let filter = EnvFilter::try_from_env("PAYJOIND_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,lightning=warn"));
-    let log = fmt::layer().with_writer(std::io::stderr).with_filter(filter).with_filter(filter_fn(|m| m.target() != STEP));
+    let log = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_filter(filter)
+        .with_filter(filter_fn(|m| m.target() != STEP));
     let steps = Steps { json }.with_filter(filter_fn(|m| m.target() == STEP));
     tracing_subscriber::registry().with(log).with(steps).init();
 }
@@ -39,8 +42,11 @@ impl<S: Subscriber> Layer<S> for Steps {
 
 fn line(fields: &Map<String, Value>) -> String {
     let show = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    let details: Vec<_> =
-        fields.iter().filter(|(name, _)| *name != "step").map(|(name, value)| format!("{name}={}", show(value))).collect();
+    let details: Vec<_> = fields
+        .iter()
+        .filter(|(name, _)| *name != "step")
+        .map(|(name, value)| format!("{name}={}", show(value)))
+        .collect();
     format!("{:18} {}", fields.get("step").map(show).unwrap_or_default(), details.join(" "))
 }
 

@@ -1,1 +1,177 @@
+use payjoin_core::{IntentState, Reply};
 
+use super::*;
+use crate::testing::{Fault, Stage, outpoint, request};
+
+/// Drives an exchange in a task, so that its panic stays there. `None`: it panicked.
+async fn outcome(stage: &Stage, name: &str, input: u32) -> Option<Reply> {
+    let invoice = match stage.host.store.invoice(&payjoin_core::InvoiceId(name.into())).unwrap() {
+        Some(invoice) => invoice,
+        None => stage.invoice(name).await,
+    };
+    let (host, mut exchange) = (stage.host.clone(), stage.exchange(&invoice, input));
+    tokio::spawn(async move { drive(&host, &mut exchange).await }).await.ok()
+}
+
+fn proposal(reply: Option<Reply>) -> String {
+    match reply {
+        Some(Reply::Proposal(psbt)) => psbt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits for what a dropped exchange left to a task of its own.
+async fn until(mut done: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds");
+}
+
+#[tokio::test]
+async fn a_payment_without_queued_channels_becomes_a_plain_payjoin() {
+    let mut stage = Stage::new();
+    let first = proposal(outcome(&stage, "a", 1).await);
+    stage.assert_nothing_leaks();
+    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100)]);
+    assert_eq!(stage.world.acts(), ["inspect", "sign"]);
+    // The same Original again costs neither a look at the chain nor a signature.
+    assert_eq!(proposal(outcome(&stage, "a", 1).await), first);
+    assert_eq!(stage.world.acts(), ["inspect", "sign"]);
+    let mut obligations = stage.obligations.take().unwrap();
+    let (admitted, released) = (obligations.try_recv().unwrap(), obligations.try_recv().unwrap());
+    assert_eq!((admitted.coins, admitted.payjoin.is_some()), (vec![outpoint(100)], false));
+    assert_eq!((released.coins, released.payjoin.is_some()), (vec![outpoint(100)], true));
+}
+
+#[tokio::test]
+async fn a_payment_with_a_queued_channel_funds_it() {
+    let stage = Stage::new();
+    let intent = stage.queue_channel().await;
+    proposal(outcome(&stage, "a", 1).await);
+    assert_eq!(stage.world.acts(), ["inspect", "open", "fund", "sign"]);
+    let state = stage.host.store.intent(intent).unwrap().unwrap().state;
+    assert!(matches!(state, IntentState::Released { .. }), "{state:?}");
+    assert_eq!(stage.host.store.kv_read("", "", "manager").unwrap(), Some(b"state".to_vec()));
+    stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn a_lightning_fault_gives_a_plain_payjoin_and_queues_the_intent_with_its_reason() {
+    for (act, fault, reason) in [
+        ("open", Fault::Refuse, "no open"),
+        ("open", Fault::Hang, "out of time"),
+        ("fund", Fault::Refuse, "no fund"),
+        ("fund", Fault::Hang, "out of time"),
+    ] {
+        let stage = Stage::new();
+        let intent = stage.queue_channel().await;
+        stage.world.fault(act, fault);
+        proposal(outcome(&stage, "a", 1).await);
+        assert!(stage.world.acts().contains(&"abandon 1".to_owned()), "{act} {fault:?}");
+        let state = stage.host.store.intent(intent).unwrap().unwrap().state;
+        assert_eq!(state, IntentState::Queued { reason: Some(reason.into()) }, "{act} {fault:?}");
+        stage.assert_nothing_leaks();
+    }
+}
+
+#[tokio::test]
+async fn what_ends_without_a_proposal_gives_everything_back() {
+    for act in ["inspect", "open", "fund", "sign"] {
+        for fault in [Fault::Refuse, Fault::Panic] {
+            if fault == Fault::Refuse && matches!(act, "open" | "fund") {
+                continue; // gives a plain payjoin: see above
+            }
+            let stage = Stage::new();
+            let intent = stage.queue_channel().await;
+            stage.world.fault(act, fault);
+            let reply = outcome(&stage, "a", 1).await;
+            assert!(!matches!(reply, Some(Reply::Proposal(_))), "{act} {fault:?}");
+            assert_eq!(reply.is_none(), fault == Fault::Panic);
+            until(|| stage.host.store.queued_wishes(9).unwrap().len() == 1).await;
+            until(|| stage.world.locked.lock().unwrap().is_empty()).await;
+            stage.assert_nothing_leaks();
+            let owed = stage.host.store.obligations().unwrap();
+            assert_eq!(owed.len(), usize::from(act != "inspect"), "the Original is kept once admitted");
+            let state = stage.host.store.intent(intent).unwrap().unwrap().state;
+            assert_eq!(matches!(state, IntentState::Queued { reason: Some(_) }), act != "inspect");
+            // The same Original again succeeds, in the exchange that it began.
+            stage.world.heal();
+            proposal(outcome(&stage, "a", 1).await);
+            assert_eq!(stage.host.store.exchanges(9).unwrap().len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_exchange_gives_everything_back() {
+    for act in ["open", "fund"] {
+        let stage = Stage::new();
+        stage.queue_channel().await;
+        stage.world.fault(act, Fault::Hang);
+        let (host, mut exchange) = (stage.host.clone(), stage.exchange(&stage.invoice("a").await, 1));
+        let running = tokio::spawn(async move { drive(&host, &mut exchange).await });
+        until(|| stage.world.acts().contains(&act.to_owned())).await;
+        running.abort();
+        until(|| stage.host.store.queued_wishes(9).unwrap().len() == 1).await;
+        until(|| stage.world.locked.lock().unwrap().is_empty()).await;
+        assert!(stage.world.acts().contains(&"abandon 1".to_owned()));
+        stage.assert_nothing_leaks();
+    }
+}
+
+#[tokio::test]
+async fn money_rule_8_a_second_payer_of_an_invoice_sees_the_coin_that_the_first_saw() {
+    let stage = Stage::new();
+    proposal(outcome(&stage, "a", 1).await);
+    proposal(outcome(&stage, "a", 2).await);
+    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100)]);
+    proposal(outcome(&stage, "b", 3).await);
+    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100), outpoint(101)]);
+    stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn money_rule_8_past_its_share_of_offers_an_invoice_gets_no_coins() {
+    let stage = Stage::new();
+    let share = stage.host.policy.offers_per_invoice;
+    for input in 1..=share {
+        proposal(outcome(&stage, "a", input).await);
+    }
+    stage.queue_channel().await;
+    let psbt: bitcoin::Psbt = proposal(outcome(&stage, "a", share + 1).await).parse().unwrap();
+    assert_eq!(psbt.inputs.len(), 1);
+    assert_eq!(stage.host.store.queued_wishes(9).unwrap().len(), 1);
+    stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn money_rule_9_exchanges_at_once_never_share_an_intent() {
+    let stage = Stage::new();
+    stage.queue_channel().await;
+    let (first, second) = tokio::join!(outcome(&stage, "a", 1), outcome(&stage, "b", 2));
+    proposal(first);
+    proposal(second);
+    let opened = stage.world.acts().iter().filter(|act| *act == "open").count();
+    assert_eq!(opened, 1);
+    stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn an_original_with_a_seen_input_is_refused_and_leaks_nothing() {
+    let stage = Stage::new();
+    stage.queue_channel().await;
+    proposal(outcome(&stage, "a", 1).await);
+    let intent = stage.queue_channel().await;
+    let mut again = request(1);
+    again.query = "v=1&minfeerate=1".into();
+    let invoice = stage.invoice("b").await;
+    let mut exchange = Exchange::new(stage.host.now(), invoice, again, stage.host.policy.clone());
+    let Reply::Error { status, .. } = drive(&stage.host, &mut exchange).await else { panic!("a proposal") };
+    assert_eq!(status, 400);
+    assert_eq!(stage.host.store.queued_wishes(9).unwrap()[0].id, intent);
+    stage.assert_nothing_leaks();
+}

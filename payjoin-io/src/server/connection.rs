@@ -84,9 +84,9 @@ async fn http(
 
 fn refusal_for(error: &hyper::Error) -> Reply {
     if error.is_timeout() {
-        refusal(408, "the request took too long")
+        refusal(408, "The request took too long.")
     } else if error.is_parse_too_large() {
-        refusal(431, "the headers are too long")
+        refusal(431, "The headers are too long.")
     } else {
         malformed()
     }

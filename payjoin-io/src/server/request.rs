@@ -35,7 +35,7 @@ impl Inner {
             Err(refusal) => return response(&refusal),
         };
         if request.method() != Method::POST {
-            let mut response = response(&refusal(405, "use POST"));
+            let mut response = response(&refusal(405, "Use POST."));
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
             return response;
         }
@@ -48,7 +48,7 @@ impl Inner {
     fn find(&self, path: &str) -> Result<Invoice, Reply> {
         let id = InvoiceId(path.strip_prefix('/').unwrap_or(path).to_owned());
         match self.host.store.invoice(&id) {
-            Ok(found) => found.ok_or_else(|| refusal(404, "no such invoice")),
+            Ok(found) => found.ok_or_else(|| refusal(404, "There is no such invoice.")),
             Err(error) => {
                 tracing::error!(%error, "cannot look up an invoice");
                 Err(busy())
@@ -61,20 +61,23 @@ impl Inner {
         if let Some(rate) = self.limits.per_address {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             if !rates.take(rate, from.peer, Instant::now()) {
-                return Err(refusal(429, "too many requests"));
+                return Err(refusal(429, "Too many requests."));
             }
         }
         let headers = request.headers();
         let length = content_length(headers)?;
         if length > self.limits.body_bytes {
-            return Err(refusal(413, "the body is too long"));
+            return Err(refusal(413, "The body is too long."));
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let content_type = text(headers, header::CONTENT_TYPE);
+        if !content_type.as_deref().is_some_and(is_plain_text) {
+            return Err(unknown_type());
+        }
         let content_length = text(headers, header::CONTENT_LENGTH);
         let body = timeout(self.limits.body_time, request.into_body().collect())
             .await
-            .map_err(|_| refusal(408, "the body took too long"))?
+            .map_err(|_| refusal(408, "The body took too long."))?
             .map_err(|_| malformed())?
             .to_bytes()
             .into();
@@ -112,9 +115,14 @@ impl Inner {
 /// The one length of a body that says how long it is. Of several that differ hyper makes an error, of equal ones one.
 fn content_length(headers: &HeaderMap) -> Result<usize, Reply> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
-        return Err(refusal(411, "a Content-Length is needed, and no Transfer-Encoding"));
+        return Err(refusal(411, "Send a Content-Length and no Transfer-Encoding."));
     };
     length.to_str().ok().and_then(|length| length.parse().ok()).ok_or_else(malformed)
+}
+
+/// The exchange looks again; this spares the reading of the body.
+fn is_plain_text(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain"))
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
@@ -126,37 +134,27 @@ pub(super) fn refusal(status: u16, message: &'static str) -> Reply {
     Reply::Error { code: ErrorCode::Unavailable, message, status }
 }
 
+fn unknown_type() -> Reply {
+    let message = "Content-Type must be text/plain.";
+    Reply::Error { code: ErrorCode::OriginalPsbtRejected, message, status: 415 }
+}
+
 pub(super) fn malformed() -> Reply {
-    Reply::Error { code: ErrorCode::OriginalPsbtRejected, message: "not a request of BIP 78", status: 400 }
+    Reply::rejected("This is not a request of BIP 78.")
 }
 
 pub(super) fn busy() -> Reply {
-    refusal(503, "try again later")
+    Reply::unavailable("Try again later.")
 }
 
 /// Every reply of the endpoint may be read by a payer's web page: BIP 78, "Receiver's well known errors".
 pub(super) fn response(reply: &Reply) -> Response<Full<Bytes>> {
-    let (status, kind, body) = match reply {
-        Reply::Proposal(psbt) => (StatusCode::OK, "text/plain", psbt.clone()),
-        Reply::Error { code, message, status } => {
-            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            (status, "application/json", error_body(*code, message))
-        }
-    };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
+    let mut response = Response::new(Full::from(reply.body()));
+    *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type()));
     response
-}
-
-fn error_body(code: ErrorCode, message: &str) -> String {
-    let mut body = serde_json::json!({ "errorCode": code, "message": message });
-    if code == ErrorCode::VersionUnsupported {
-        body["supported"] = serde_json::json!([1]);
-    }
-    body.to_string()
 }
 
 fn preflight() -> Response<Full<Bytes>> {

@@ -1,1 +1,191 @@
+use bitcoin::block::{Header, Version};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{BlockHash, CompactTarget, TxMerkleNode};
+use payjoin_core::{IntentState, Reply};
 
+use super::*;
+use crate::drive;
+use crate::testing::{Fault, Stage, original, outpoint};
+
+/// A released payjoin with one channel, its settler, and both transactions a payer could broadcast.
+struct Case {
+    stage: Stage,
+    settler: Settler,
+    payjoin: Transaction,
+    original: Transaction,
+}
+
+impl Case {
+    async fn new() -> Self {
+        let mut stage = Stage::new();
+        stage.queue_channel().await;
+        let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+        assert_eq!(settler.watched_outpoints(), []);
+        let mut exchange = stage.exchange(&stage.invoice("a").await, 1);
+        let Reply::Proposal(psbt) = drive(&stage.host, &mut exchange).await else { panic!("no proposal") };
+        let psbt: bitcoin::Psbt = psbt.parse().unwrap();
+        Self { stage, settler, payjoin: psbt.unsigned_tx, original: original(1).extract_tx().unwrap() }
+    }
+
+    /// A conflict that spends the payer's coin.
+    fn conflict(&self) -> Transaction {
+        let mut transaction = self.original.clone();
+        transaction.output.truncate(1);
+        transaction
+    }
+
+    /// As after a crash: a new settler with what the store knows.
+    fn restarted(self) -> Self {
+        let (_, incoming) = tokio::sync::mpsc::unbounded_channel();
+        let settler = Settler::new(self.stage.host.clone(), incoming).unwrap();
+        Self { settler, ..self }
+    }
+
+    async fn mine(&mut self, height: u32, transactions: &[&Transaction]) {
+        self.settler.on_block(height, &block(transactions)).await;
+        self.settler.on_tip(height).await;
+    }
+
+    fn intent(&self) -> IntentState {
+        self.stage.host.store.intents().unwrap().remove(0).state
+    }
+
+    fn outcome(&self) -> Option<Settled> {
+        self.stage.host.store.exchanges(1).unwrap().remove(0).settled
+    }
+}
+
+fn block(transactions: &[&Transaction]) -> Block {
+    let header = Header {
+        version: Version::TWO,
+        prev_blockhash: BlockHash::all_zeros(),
+        merkle_root: TxMerkleNode::all_zeros(),
+        time: 0,
+        bits: CompactTarget::from_consensus(0),
+        nonce: 0,
+    };
+    Block { header, txdata: transactions.iter().map(|transaction| (*transaction).clone()).collect() }
+}
+
+#[tokio::test]
+async fn a_new_obligation_watches_the_payers_inputs_and_our_coins() {
+    let mut case = Case::new().await;
+    let mut watched = case.settler.watched_outpoints();
+    watched.sort();
+    assert_eq!(watched, [outpoint(1), outpoint(100)]);
+}
+
+#[tokio::test]
+async fn a_buried_payjoin_opens_its_channel_and_frees_the_coin() {
+    let mut case = Case::new().await;
+    let payjoin = case.payjoin.clone();
+    case.mine(100, &[&payjoin]).await;
+    assert!(matches!(case.intent(), IntentState::Confirming { .. }));
+    case.stage.assert_nothing_leaks();
+    let mut case = case.restarted();
+    case.mine(101, &[]).await;
+    assert!(matches!(case.intent(), IntentState::Open { .. }));
+    assert_eq!(case.outcome(), Some(Settled::Payjoin));
+    assert_eq!(case.settler.watched_outpoints(), []);
+    assert_eq!(case.stage.host.store.locked_coins().unwrap(), []);
+    case.stage.assert_nothing_leaks();
+    assert!(!case.stage.world.acts().iter().any(|act| act.starts_with("forget")));
+}
+
+#[tokio::test]
+async fn money_rule_6_an_original_or_conflict_that_is_buried_closes_the_channel_and_frees_the_coin() {
+    for outcome in [Settled::Original, Settled::Conflict] {
+        let mut case = Case::new().await;
+        let spend = if outcome == Settled::Original { case.original.clone() } else { case.conflict() };
+        case.mine(100, &[&spend]).await;
+        assert!(matches!(case.intent(), IntentState::Released { .. }), "not buried yet");
+        assert_eq!(case.outcome(), None);
+        case.mine(101, &[]).await;
+        assert_eq!(case.outcome(), Some(outcome));
+        assert!(matches!(case.intent(), IntentState::Queued { reason: Some(_) }));
+        assert!(case.stage.world.acts().contains(&"forget 1 of exchange 1".to_owned()));
+        assert_eq!(case.stage.host.store.locked_coins().unwrap(), []);
+        case.stage.assert_nothing_leaks();
+    }
+}
+
+#[tokio::test]
+async fn a_reorganised_block_takes_its_confirmation_along() {
+    let mut case = Case::new().await;
+    let (payjoin, original) = (case.payjoin.clone(), case.original.clone());
+    case.mine(100, &[&payjoin]).await;
+    case.settler.on_disconnect(100).await;
+    assert!(matches!(case.intent(), IntentState::Released { .. }));
+    case.mine(100, &[&original]).await;
+    case.mine(101, &[]).await;
+    assert_eq!(case.outcome(), Some(Settled::Original));
+}
+
+#[tokio::test]
+async fn money_rule_6_an_original_nobody_broadcast_is_broadcast_at_its_deadline() {
+    let mut case = Case::new().await;
+    case.settler.on_mempool(&HashMap::new()).await;
+    let due = case.settler.tick().await.unwrap();
+    assert_eq!(case.stage.host.store.obligations().unwrap()[0].fallback_at, due);
+    assert_eq!(*case.stage.world.broadcast.lock().unwrap(), []);
+    // The clock of this test is the real one: put the deadline into the past.
+    let mut obligation = case.stage.host.store.obligations().unwrap().remove(0);
+    obligation.fallback_at = Timestamp(0);
+    case.settler.add(obligation);
+    case.settler.tick().await;
+    assert_eq!(*case.stage.world.broadcast.lock().unwrap(), [case.original.clone()]);
+    // One that the mempool holds is not sent again.
+    case.settler.on_tip(100).await;
+    let seen = HashMap::from([(outpoint(1), case.original.clone())]);
+    let before = case.stage.world.broadcast.lock().unwrap().len();
+    case.settler.on_mempool(&seen).await;
+    case.settler.on_tip(101).await;
+    assert_eq!(case.stage.world.broadcast.lock().unwrap().len(), before);
+}
+
+#[tokio::test]
+async fn an_original_whose_exchange_failed_is_settled_too() {
+    let mut stage = Stage::new();
+    stage.world.fault("sign", Fault::Refuse);
+    let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+    let mut exchange = stage.exchange(&stage.invoice("a").await, 1);
+    assert!(matches!(drive(&stage.host, &mut exchange).await, Reply::Error { .. }));
+    assert_eq!(settler.watched_outpoints(), [outpoint(1)]);
+    let original = original(1).extract_tx().unwrap();
+    settler.on_block(100, &block(&[&original])).await;
+    settler.on_tip(101).await;
+    assert_eq!(stage.host.store.exchanges(1).unwrap()[0].settled, Some(Settled::Original));
+    assert_eq!(settler.watched_outpoints(), []);
+}
+
+#[tokio::test]
+async fn what_came_after_the_mempool_was_asked_is_not_judged_by_its_answer() {
+    let mut case = Case::new().await;
+    let mut exchange = case.stage.exchange(&case.stage.invoice("b").await, 2);
+    assert_eq!(case.settler.watched_outpoints().len(), 2);
+    let Reply::Proposal(_) = drive(&case.stage.host, &mut exchange).await else { panic!("no proposal") };
+    case.settler.on_mempool(&HashMap::new()).await;
+    assert_eq!(case.settler.running.len(), 1);
+    assert_eq!(case.settler.watched_outpoints().len(), 4);
+}
+
+#[tokio::test]
+async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
+    let mut stage = Stage::new();
+    stage.queue_channel().await;
+    stage.world.fault("fund", Fault::Hang);
+    let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+    let (host, mut exchange) = (stage.host.clone(), stage.exchange(&stage.invoice("a").await, 1));
+    let running = tokio::spawn(async move { drive(&host, &mut exchange).await });
+    while !stage.world.acts().contains(&"fund".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    let original = original(1).extract_tx().unwrap();
+    settler.on_block(100, &block(&[&original])).await;
+    settler.on_tip(101).await;
+    assert_eq!(stage.host.store.exchanges(1).unwrap()[0].settled, None, "it runs");
+    assert!(matches!(running.await.unwrap(), Reply::Proposal(_)));
+    settler.on_tip(102).await;
+    assert_eq!(stage.host.store.exchanges(1).unwrap()[0].settled, Some(Settled::Original));
+    stage.assert_nothing_leaks();
+}

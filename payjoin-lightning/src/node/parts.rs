@@ -151,7 +151,7 @@ impl Ground {
         let (manager_at, manager) =
             self.manager(config, tip, refs, &chain_monitor, &signers, &graph, &scorer)?;
         let manager = Arc::new(manager);
-        let manager_store = Arc::new(ManagerStore::new(Arc::clone(&self.store), Arc::clone(&manager)));
+        let manager_store = Arc::new(ManagerStore::new(Arc::clone(&self.store), Arc::clone(&manager))?);
         let (sweeper_at, sweeper) = self.sweeper(tip, &manager_store)?;
         let gossip = Arc::new(Gossip::new(graph, None, Arc::clone(&self.log)));
         let peers = Arc::new(self.peers(&manager, &gossip, &chain_monitor));

@@ -33,7 +33,7 @@ pub trait NodeStore: KVStoreSync + Send + Sync {
     fn write_manager(&self, state: ManagerState) -> Result<(), io::Error>;
 
     /// Generation of the stored ChannelManager; 0 when there is none.
-    fn manager_generation(&self) -> u64;
+    fn manager_generation(&self) -> Result<u64, io::Error>;
 
     /// All wallet changes, in the order in which they were appended.
     fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, io::Error>;
@@ -57,9 +57,9 @@ pub(super) struct ManagerStore {
 }
 
 impl ManagerStore {
-    pub(super) fn new(store: Arc<dyn NodeStore>, manager: Arc<ChannelManager>) -> Self {
-        let generation = Mutex::new(store.manager_generation());
-        Self { store, manager, generation }
+    pub(super) fn new(store: Arc<dyn NodeStore>, manager: Arc<ChannelManager>) -> Result<Self, io::Error> {
+        let generation = Mutex::new(store.manager_generation()?);
+        Ok(Self { store, manager, generation })
     }
 
     /// The ChannelManager as it is now. The lock makes the order of generations the order of encodings.
