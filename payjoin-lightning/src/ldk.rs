@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Witness};
+use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, Witness};
 use lightning::events::{ClosureReason, Event};
 use lightning::ln::channelmanager::AChannelManager;
 use lightning::ln::types::ChannelId;
@@ -18,8 +18,8 @@ use crate::{ChannelFunder, ChannelKey, ChannelSpec, FunderError, PeerAddress};
 /// Reaches Lightning peers.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Returns when the connection stands and both `init` messages were exchanged, at once if it stands already. The
-    /// error is for the operator.
+    /// Returns when the connection stands and both `init` messages were exchanged, at once if it stands already. It is
+    /// not called for the same peer twice at a time. The error is for the operator.
     async fn connect(&self, peer: &PeerAddress) -> Result<(), String>;
 }
 
@@ -33,28 +33,31 @@ pub trait Connector: Send + Sync {
 pub struct LdkFunder<M> {
     manager: M,
     connector: Arc<dyn Connector>,
+    /// One turn per peer: of two connections made at once each side may close the other one.
+    turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Channels between `open` and safe.
     slots: Mutex<HashMap<ChannelKey, Slot>>,
 }
 
 type Wake<T> = oneshot::Sender<Result<T, FunderError>>;
 
-enum Slot {
-    /// `open_channel` is out.
-    Opening(Wake<ScriptBuf>),
-    /// The peer accepted.
-    Ready(Ready),
-    /// `funding_created` is out.
-    Funding(OutPoint, Wake<()>),
-    /// The channel closed and nobody was waiting, or has been told.
-    Closed(String),
+struct Slot {
+    /// The id that LDK has for the channel now. A key may be used again after it was abandoned; the id tells late
+    /// events of the abandoned channel apart.
+    channel: ChannelId,
+    peer: PublicKey,
+    stage: Stage,
 }
 
-#[derive(Clone)]
-struct Ready {
-    temporary_id: ChannelId,
-    peer: PublicKey,
-    output: TxOut,
+enum Stage {
+    /// `open_channel` is out.
+    Opening(Wake<ScriptBuf>),
+    /// The peer accepted a channel that pays to this output.
+    Open(TxOut),
+    /// `funding_created` is out.
+    Funding(Wake<()>),
+    /// The channel closed.
+    Closed(String),
 }
 
 /// A peer can put 64 kB into an error message; the operator gets the beginning.
@@ -70,10 +73,11 @@ where
 {
     /// Channels on `manager`, with peers reached through `connector`.
     pub fn new(manager: M, connector: Arc<dyn Connector>) -> Self {
-        Self { manager, connector, slots: Mutex::default() }
+        Self { manager, connector, turns: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// Takes the events of channels that are being opened; `true` when the event is dealt with. It never blocks.
+    /// Takes the events of channels that are being opened; `true` when the event is dealt with. It returns at
+    /// once.
     ///
     /// `false` for everything else, among it what happens to a channel once it is safe: `ChannelPending`,
     /// `ChannelReady`, `ChannelClosed`. `DiscardFunding` names no inputs for such a channel and needs no action: the
@@ -81,73 +85,71 @@ where
     pub fn handle_event(&self, event: &Event) -> bool {
         match event {
             Event::FundingGenerationReady {
-                temporary_channel_id,
-                counterparty_node_id,
-                channel_value_satoshis,
-                output_script,
+                temporary_channel_id: channel,
+                counterparty_node_id: peer,
+                channel_value_satoshis: sat,
+                output_script: script,
                 user_channel_id,
             } => ChannelKey::from_user_channel_id(*user_channel_id).is_some_and(|key| {
-                let output = TxOut {
-                    value: Amount::from_sat(*channel_value_satoshis),
-                    script_pubkey: output_script.clone(),
-                };
-                self.accepted(
-                    key,
-                    Ready { temporary_id: *temporary_channel_id, peer: *counterparty_node_id, output },
-                );
+                let output = TxOut { value: Amount::from_sat(*sat), script_pubkey: script.clone() };
+                self.accepted(key, channel, peer, output);
                 true
             }),
-            Event::FundingTxBroadcastSafe { user_channel_id, funding_txo, counterparty_node_id, .. } => {
+            Event::FundingTxBroadcastSafe { user_channel_id, channel_id, counterparty_node_id, .. } => {
                 ChannelKey::from_user_channel_id(*user_channel_id).is_some_and(|key| {
-                    self.safe(key, *funding_txo, counterparty_node_id);
+                    self.safe(key, channel_id, counterparty_node_id);
                     true
                 })
             }
-            Event::ChannelClosed { user_channel_id, reason, .. } => {
-                ChannelKey::from_user_channel_id(*user_channel_id).is_some_and(|key| self.closed(key, reason))
+            Event::ChannelClosed { user_channel_id, channel_id, reason, .. } => {
+                ChannelKey::from_user_channel_id(*user_channel_id)
+                    .is_some_and(|key| self.closed(key, channel_id, reason))
             }
             _ => false,
         }
     }
 
-    fn accepted(&self, key: ChannelKey, ready: Ready) {
-        let mut slots = self.slots();
-        match slots.remove(&key) {
-            Some(Slot::Opening(wake)) => {
-                tracing::info!(target: "step", step = "accept_channel", peer = %ready.peer);
-                let script = ready.output.script_pubkey.clone();
-                slots.insert(key, Slot::Ready(ready));
-                // Nobody waits when the call was dropped; `abandon` follows then.
-                let _ = wake.send(Ok(script));
+    fn accepted(&self, key: ChannelKey, channel: &ChannelId, peer: &PublicKey, output: TxOut) {
+        let mut slots = lock(&self.slots);
+        match slots.get_mut(&key).filter(|slot| slot.channel == *channel) {
+            Some(slot) => {
+                tracing::info!(target: "step", step = "accept_channel", peer = %peer);
+                let script = output.script_pubkey.clone();
+                if let Stage::Opening(wake) = std::mem::replace(&mut slot.stage, Stage::Open(output)) {
+                    // Nobody waits when the call was dropped; `abandon` follows then.
+                    let _ = wake.send(Ok(script));
+                }
             }
-            // Abandoned between the peer's answer and this event. LDK gives it once per channel, so no other slot
-            // is displaced.
-            _ => {
+            None => {
+                // It was abandoned between the peer's answer and this event.
                 drop(slots);
-                self.close(&ready.temporary_id, &ready.peer);
+                self.close(channel, peer);
             }
         }
     }
 
-    fn safe(&self, key: ChannelKey, funding: OutPoint, peer: &PublicKey) {
+    fn safe(&self, key: ChannelKey, channel: &ChannelId, peer: &PublicKey) {
+        let mut slots = lock(&self.slots);
         // Without a slot it is the replay of an event that was handled before a restart.
-        if let Some(Slot::Funding(expected, wake)) = self.slots().remove(&key) {
-            let result = if funding == expected { Ok(()) } else { Err(FunderError::Mismatch) };
+        if let Entry::Occupied(slot) = slots.entry(key)
+            && slot.get().channel == *channel
+            && let Stage::Funding(wake) = slot.remove().stage
+        {
             tracing::info!(target: "step", step = "funding_signed", peer = %peer);
-            let _ = wake.send(result);
+            let _ = wake.send(Ok(()));
         }
     }
 
-    /// `false` when the channel had come to be safe or was abandoned by us.
-    fn closed(&self, key: ChannelKey, reason: &ClosureReason) -> bool {
-        let mut slots = self.slots();
-        let Some(slot) = slots.get_mut(&key) else { return false };
+    /// `false` when the channel had come to be safe, or was abandoned by us.
+    fn closed(&self, key: ChannelKey, channel: &ChannelId, reason: &ClosureReason) -> bool {
+        let mut slots = lock(&self.slots);
+        let Some(slot) = slots.get_mut(&key).filter(|slot| slot.channel == *channel) else { return false };
         let text: String = reason.to_string().chars().take(REASON_CHARS).collect();
         let error = FunderError::Closed(text.clone());
-        match std::mem::replace(slot, Slot::Closed(text)) {
-            Slot::Opening(wake) => drop(wake.send(Err(error))),
-            Slot::Funding(_, wake) => drop(wake.send(Err(error))),
-            Slot::Ready(_) | Slot::Closed(_) => {}
+        match std::mem::replace(&mut slot.stage, Stage::Closed(text)) {
+            Stage::Opening(wake) => drop(wake.send(Err(error))),
+            Stage::Funding(wake) => drop(wake.send(Err(error))),
+            Stage::Open(_) | Stage::Closed(_) => {}
         }
         true
     }
@@ -165,23 +167,21 @@ where
         if manager.list_channels_with_counterparty(&peer).iter().any(|c| c.user_channel_id == id) {
             return Err(FunderError::Exists);
         }
-        let (wake, woken) = oneshot::channel();
-        // Before the call: the peer's answer may come while it returns.
-        match self.slots().entry(key) {
-            Entry::Occupied(_) => return Err(FunderError::Exists),
-            Entry::Vacant(vacant) => drop(vacant.insert(Slot::Opening(wake))),
-        }
         let mut config = manager.get_current_config();
         config.channel_handshake_config.announce_for_forwarding = spec.announced;
         // The payer can double-spend the funding, so it is not to be trusted as our own.
         config.channel_handshake_limits.trust_own_funding_0conf = false;
         let push_msat = spec.push.to_sat().saturating_mul(1_000);
-        manager.create_channel(peer, amount.to_sat(), push_msat, id, None, Some(config)).map_err(
-            |error| {
-                self.slots().remove(&key);
-                FunderError::Refused(format!("{error:?}"))
-            },
-        )?;
+
+        // The lock is held over the call, so that the peer's answer finds the slot. LDK holds no lock of its own
+        // while it handles events.
+        let mut slots = lock(&self.slots);
+        let Entry::Vacant(slot) = slots.entry(key) else { return Err(FunderError::Exists) };
+        let channel = manager
+            .create_channel(peer, amount.to_sat(), push_msat, id, None, Some(config))
+            .map_err(|error| FunderError::Refused(format!("{error:?}")))?;
+        let (wake, woken) = oneshot::channel();
+        slot.insert(Slot { channel, peer, stage: Stage::Opening(wake) });
         tracing::info!(target: "step", step = "open_channel", peer = %peer, amount_sat = amount.to_sat());
         Ok(woken)
     }
@@ -193,28 +193,31 @@ where
         transaction: &Transaction,
         vout: u32,
     ) -> Result<oneshot::Receiver<Result<(), FunderError>>, FunderError> {
-        let (wake, woken) = oneshot::channel();
-        let mut slots = self.slots();
-        let ready = match slots.get(&key) {
-            Some(Slot::Ready(ready)) => ready.clone(),
-            Some(Slot::Closed(reason)) => return Err(FunderError::Closed(reason.clone())),
-            Some(Slot::Opening(_) | Slot::Funding(..)) | None => return Err(FunderError::NotWaiting),
+        let mut slots = lock(&self.slots);
+        let slot = slots.get_mut(&key).ok_or(FunderError::NotWaiting)?;
+        let output = match &slot.stage {
+            Stage::Open(output) => output,
+            Stage::Closed(reason) => return Err(FunderError::Closed(reason.clone())),
+            Stage::Opening(_) | Stage::Funding(_) => return Err(FunderError::NotWaiting),
         };
         // LDK finds the output by script and value; that it is the one at `vout` is ours to check.
-        if transaction.tx_out(vout as usize) != Ok(&ready.output) {
+        let index = u16::try_from(vout).map_err(|_| FunderError::Mismatch)?;
+        if transaction.output.get(usize::from(index)) != Some(output) {
             return Err(FunderError::Mismatch);
         }
-        slots.insert(key, Slot::Funding(OutPoint { txid: transaction.compute_txid(), vout }, wake));
-        drop(slots);
+        let (wake, woken) = oneshot::channel();
+        let funding = lightning::chain::transaction::OutPoint { txid: transaction.compute_txid(), index };
+        let temporary = std::mem::replace(&mut slot.channel, ChannelId::v1_from_funding_outpoint(funding));
+        slot.stage = Stage::Funding(wake);
         self.manager
             .get_cm()
             .funding_transaction_generated_manual_broadcast(
-                ready.temporary_id,
-                ready.peer,
+                temporary,
+                slot.peer,
                 with_placeholders(transaction),
             )
             .map_err(|error| FunderError::Refused(format!("{error:?}")))?;
-        tracing::info!(target: "step", step = "funding_created", peer = %ready.peer);
+        tracing::info!(target: "step", step = "funding_created", peer = %slot.peer);
         Ok(woken)
     }
 
@@ -223,9 +226,16 @@ where
         let _ = self.manager.get_cm().force_close_broadcasting_latest_txn(id, peer, TO_PEER.to_owned());
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<ChannelKey, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn connect(&self, peer: &PeerAddress) -> Result<(), FunderError> {
+        let turn = Arc::clone(lock(&self.turns).entry(peer.node_id()).or_default());
+        let _turn = turn.lock().await;
+        self.connector.connect(peer).await.map_err(FunderError::Connect)
     }
+}
+
+/// A panic under one of these locks leaves a whole map behind: every change is a single call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// LDK takes a funding transaction only with witnesses, looks at no more than whether they are there, and never
@@ -250,7 +260,7 @@ where
         spec: &ChannelSpec,
         amount: Amount,
     ) -> Result<ScriptBuf, FunderError> {
-        self.connector.connect(&spec.peer).await.map_err(FunderError::Connect)?;
+        self.connect(&spec.peer).await?;
         self.create(key, spec, amount)?.await.map_err(|_| FunderError::NotWaiting)?
     }
 
@@ -259,7 +269,7 @@ where
     }
 
     async fn abandon(&self, key: ChannelKey) {
-        self.slots().remove(&key);
+        lock(&self.slots).remove(&key);
         let id = key.user_channel_id();
         for channel in self.manager.get_cm().list_channels() {
             if channel.user_channel_id == id {
@@ -272,7 +282,7 @@ where
         let channels = self.manager.get_cm().list_channels();
         let mut keys: Vec<_> =
             channels.iter().filter_map(|c| ChannelKey::from_user_channel_id(c.user_channel_id)).collect();
-        keys.extend(self.slots().keys());
+        keys.extend(lock(&self.slots).keys());
         keys.sort_unstable();
         keys.dedup();
         keys

@@ -1,78 +1,11 @@
-//! What may happen to a channel intent, and what the queued intents cost.
+//! What the queued channel intents cost.
 //!
-//! There is no queue type here on purpose. The queue is a table of the store, because whatever changes an intent
-//! must change in the same transaction as the exchange it belongs to; a copy in memory could only disagree with it.
-//! This module holds the rules that do not depend on how the queue is kept.
+//! There is no queue type here on purpose. The queue is a table of the store, because whatever changes an intent must
+//! change in the same transaction as the exchange it belongs to; a copy in memory could only disagree with it. The
+//! states are [`payjoin_core::IntentState`], and the store moves an intent only from the state that allows the move.
 
-use bitcoin::{Amount, Txid};
-use payjoin_core::{ChannelAmount, ChannelWish, IntentState, Reserve};
-
-/// Something that happens to an intent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IntentMove {
-    /// An exchange takes it.
-    Take,
-    /// The exchange that took it ends without a released proposal.
-    GiveBack {
-        /// Why, for the operator.
-        reason: String,
-    },
-    /// A signed proposal leaves.
-    Release {
-        /// The payjoin's transaction id.
-        txid: Txid,
-        /// Index of the funding output.
-        vout: u32,
-    },
-    /// The payjoin is in a block.
-    Mine,
-    /// That block was reorganised out.
-    Unmine,
-    /// The payjoin is buried and the channel usable.
-    Bury,
-    /// The Original or another conflict with the payjoin is buried: the channel can never be.
-    Lose {
-        /// What took its place, for the operator.
-        reason: String,
-    },
-    /// The operator withdraws it.
-    Cancel,
-}
-
-/// A move that an intent in this state does not allow.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an intent in state {state:?} does not allow {refused:?}")]
-pub struct IllegalMove {
-    /// The state, unchanged.
-    pub state: IntentState,
-    /// The move that was refused.
-    pub refused: IntentMove,
-}
-
-/// The state after a move. Money rule 9: an intent is taken only from the queue, and it returns there only when no
-/// channel of it was released, or when the released one can never be funded.
-///
-/// # Errors
-/// [`IllegalMove`] when the state does not allow the move.
-pub fn advance(state: IntentState, event: IntentMove) -> Result<IntentState, IllegalMove> {
-    use IntentMove as Move;
-    use IntentState as State;
-    match (state, event) {
-        (State::Queued { .. }, Move::Take) => Ok(State::Negotiating),
-        (State::Queued { .. }, Move::Cancel) => Ok(State::Cancelled),
-        (State::Negotiating, Move::GiveBack { reason })
-        | (State::Released { .. } | State::Confirming { .. }, Move::Lose { reason }) => {
-            Ok(State::Queued { reason: Some(reason) })
-        }
-        (State::Negotiating, Move::Release { txid, vout })
-        | (State::Confirming { txid, vout }, Move::Unmine) => Ok(State::Released { txid, vout }),
-        (State::Released { txid, vout }, Move::Mine) => Ok(State::Confirming { txid, vout }),
-        (State::Released { txid, vout } | State::Confirming { txid, vout }, Move::Bury) => {
-            Ok(State::Open { txid, vout })
-        }
-        (state, refused) => Err(IllegalMove { state, refused }),
-    }
-}
+use bitcoin::Amount;
+use payjoin_core::{ChannelAmount, ChannelWish, Reserve};
 
 /// The payment that the queued channels need: their sum ("the rest" counts with its least value), what the wallet
 /// lacks of the reserve, and our share of the fees.
@@ -103,71 +36,9 @@ fn sum(a: Amount, b: Amount) -> Amount {
 
 #[cfg(test)]
 mod tests {
-    use bitcoin::hashes::Hash;
     use payjoin_core::IntentId;
 
     use super::*;
-
-    fn states() -> [IntentState; 6] {
-        let (txid, vout) = (Txid::all_zeros(), 3);
-        [
-            IntentState::Queued { reason: None },
-            IntentState::Negotiating,
-            IntentState::Released { txid, vout },
-            IntentState::Confirming { txid, vout },
-            IntentState::Open { txid, vout },
-            IntentState::Cancelled,
-        ]
-    }
-
-    #[test]
-    fn money_rule_9_an_intent_is_taken_only_from_the_queue() {
-        for state in states() {
-            let taken = advance(state.clone(), IntentMove::Take);
-            assert_eq!(taken.is_ok(), matches!(state, IntentState::Queued { .. }), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn money_rule_9_a_released_channel_returns_to_the_queue_only_when_it_can_never_be() {
-        let [_, negotiating, released, confirming, open, _] = states();
-        let give_back = IntentMove::GiveBack { reason: "peer offline".into() };
-        let lose = IntentMove::Lose { reason: "Original buried".into() };
-        for (state, event, returns) in [
-            (&negotiating, &give_back, true),
-            (&released, &give_back, false),
-            (&confirming, &give_back, false),
-            (&released, &lose, true),
-            (&confirming, &lose, true),
-            (&open, &lose, false),
-        ] {
-            let after = advance(state.clone(), event.clone());
-            assert_eq!(matches!(after, Ok(IntentState::Queued { .. })), returns, "{state:?} {event:?}");
-        }
-    }
-
-    #[test]
-    fn every_state_allows_its_moves_and_no_others() {
-        let moves = [
-            IntentMove::Take,
-            IntentMove::GiveBack { reason: String::new() },
-            IntentMove::Release { txid: Txid::all_zeros(), vout: 3 },
-            IntentMove::Mine,
-            IntentMove::Unmine,
-            IntentMove::Bury,
-            IntentMove::Lose { reason: String::new() },
-            IntentMove::Cancel,
-        ];
-        // One row per state, one column per move: the index of the state that follows, or a dot.
-        let table = ["1......5", ".02.....", "...3.40.", "....240.", "........", "........"];
-        for (state, row) in states().iter().zip(table) {
-            for (event, cell) in moves.iter().zip(row.chars()) {
-                let expected = cell.to_digit(10).map(|i| std::mem::discriminant(&states()[i as usize]));
-                let after = advance(state.clone(), event.clone()).ok();
-                assert_eq!(after.as_ref().map(std::mem::discriminant), expected, "{state:?} {event:?}");
-            }
-        }
-    }
 
     #[test]
     fn an_invoice_asks_for_the_channels_the_missing_reserve_and_the_fees() {

@@ -8,9 +8,11 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod bitcoind;
+mod ci;
 mod e2e;
 mod process;
 mod test;
+mod tidy;
 mod tools;
 mod workspace;
 
@@ -36,6 +38,12 @@ enum Verb {
         #[arg(long, conflicts_with = "names")]
         list: bool,
     },
+    /// Every gate besides the tests: format, tidy, supply, clippy, features, documentation, package
+    #[command(after_help = CI_HELP)]
+    Ci,
+    /// Rules that no compiler checks: dependency edges, lengths, clocks in the core, forbidden words
+    #[command(after_help = TIDY_HELP)]
+    Tidy,
     /// Find or provision a real bitcoind and print its path
     #[command(after_help = BITCOIND_HELP)]
     Bitcoind,
@@ -57,6 +65,23 @@ Examples:
   cargo xtask e2e --list
   cargo xtask e2e v1-channel v1-batch
   cargo xtask e2e";
+
+const CI_HELP: &str = "\
+Runs every gate, also after one has failed, and names those that did. `supply` checks licences, sources and duplicate
+versions by deny.toml; where cargo-deny is installed, it runs too.
+
+Example:
+  cargo xtask ci";
+
+const TIDY_HELP: &str = "\
+Prints file:line for each broken rule:
+  - crates use each other only as core <- io <- tor, core <- lightning, bins -> all; xtask uses none of ours
+  - no runtime, network or storage crate anywhere below payjoin-core, and no clock read in it
+  - files have at most 400 lines and functions 40, tests not counted; main.rs of a program 130
+  - no unfinished code, no ignored tests, no names of registry hosts
+
+Example:
+  cargo xtask tidy";
 
 const BITCOIND_HELP: &str = "\
 Looks, in this order, at $BITCOIND_EXE, at PATH, and at target/bitcoind. If all fail on a Debian-like machine, it
@@ -86,6 +111,8 @@ fn run(verb: Verb) -> Result<()> {
             println!("{} passed, {} failed", outcome.passed, outcome.failed);
             ensure!(outcome.failed == 0, "end-to-end cases failed");
         }
+        Verb::Ci => ci::run()?,
+        Verb::Tidy => tidy::run()?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! One payjoind: started, spoken to through its command line, and killed.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +55,7 @@ impl Daemon {
         tls: &Certificate,
     ) -> Result<Self> {
         let data = dir.join(name);
-        fs::create_dir_all(&data)?;
+        DirBuilder::new().mode(0o700).create(&data)?;
         let lightning = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let plain = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let settings = configuration(lightning, ports::free()?, plain, options.policy, chain, tls);
@@ -68,22 +69,22 @@ impl Daemon {
             server: RefCell::new(None),
             steps: Arc::default(),
         };
-        daemon.run(options.listener, &dir.join(format!("{name}.log")))?;
+        daemon.run(options.listener, dir)?;
         daemon.peer = format!("{}@{lightning}", daemon.call(&["status"])?.text("node_id")?);
         daemon.wait_for_height(chain.height()?)?;
         Ok(daemon)
     }
 
-    fn run(&self, listener: Option<Listener>, log: &Path) -> Result<()> {
-        let mut server = Server::start(
-            self.command().arg("run").stdout(Stdio::piped()).stderr(Stdio::from(File::create(log)?)),
-        )?;
+    fn run(&self, listener: Option<Listener>, dir: &Path) -> Result<()> {
+        let log = File::create(dir.join(format!("{}.log", self.name)))?;
+        let mut told = File::create(dir.join(format!("{}.steps.log", self.name)))?;
+        let mut server = Server::start(self.command().arg("run").stdout(Stdio::piped()).stderr(log))?;
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let steps = Arc::clone(&self.steps);
-        thread::spawn(move || record(stdout, listener, &steps));
+        thread::spawn(move || record(stdout, &mut told, listener, &steps));
         wait::until(&format!("{} answers", self.name), Duration::from_secs(20), || {
             if let Some(status) = server.ended()? {
-                bail!("{} ended at once ({status}); see its log", self.name);
+                bail!("{} ended at once ({status}); see its logs", self.name);
             }
             Ok(self.call(&["status"]).ok())
         })?;
@@ -134,9 +135,11 @@ impl Daemon {
     }
 }
 
-/// Reads reports until the daemon ends.
-fn record(stdout: ChildStdout, listener: Option<Listener>, steps: &Mutex<Vec<Value>>) {
+/// Reads what the daemon tells until it ends.
+fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, steps: &Mutex<Vec<Value>>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        // The file is for people who look for a fault; a full disk shows elsewhere.
+        let _ = writeln!(told, "{line}");
         let Ok(step) = serde_json::from_str(&line) else { continue };
         if let Some(listener) = &listener {
             listener(&step);

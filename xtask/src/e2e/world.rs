@@ -150,17 +150,13 @@ impl<'a> World<'a> {
 
     /// Pays with payjoin-cli from the ordinary payer's wallet.
     pub(crate) fn pay(&self, invoice: &Invoice) -> Result<Txid> {
-        self.pay_from(self.payer(), invoice)
-    }
-
-    pub(crate) fn pay_from(&self, wallet: Wallet<'_>, invoice: &Invoice) -> Result<Txid> {
         let cli = PayjoinCli {
             program: &self.programs.payjoin_cli,
             dir: self.dir,
             chain: &self.chain,
             tls: &self.tls,
         };
-        let txid = cli.pay(wallet, &invoice.uri)?;
+        let txid = cli.pay(self.payer(), &invoice.uri)?;
         self.payments.borrow_mut().push(txid);
         Ok(txid)
     }

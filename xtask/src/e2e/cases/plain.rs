@@ -55,7 +55,9 @@ pub(super) fn nested_segwit(world: &World<'_>) -> Result<()> {
     let ours = only_coin(&node)?;
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let txid = world.pay_from(world.chain.known_wallet("nested"), &invoice)?;
+    // payjoin-cli cannot send from such a wallet.
+    let payment = Payment::new(world.chain.known_wallet("nested"), &invoice.uri, Substitution::Allowed)?;
+    let txid = world.broadcast(&payment.exchange(&world.tls)?)?;
     expect_input(world, txid, ours)?;
     node.expect_queued(intent)?;
     ensure!(node.channels()? == 0, "a channel stands on a transaction id that could change");

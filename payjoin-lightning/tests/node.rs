@@ -1,0 +1,369 @@
+//! The embedded node against a real bitcoind.
+
+mod node_support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bitcoin::{Amount, Block, BlockHash, Psbt, ScriptBuf, TxOut};
+use lightning::events::bump_transaction::sync::WalletSourceSync;
+use node_support::{
+    Bitcoind, FEE, KEY, MemStore, build, config, confirm, nowhere, open, run, sign, start, until,
+};
+use payjoin_lightning::node::{
+    BlockListener, Node, NodeError, NodeStore, PayError, RpcAuth, RpcError, SeedError, SignError,
+};
+use serde_json::json;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn taproot() -> ScriptBuf {
+    ScriptBuf::from_hex(&format!("5120{}", "11".repeat(32))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rpc_inspects_a_transaction_and_finds_spenders_in_the_mempool() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    let coin = setup.earn(&bitcoind, 100_000).await;
+    let psbt = build(&setup.node, TxOut { value: Amount::from_sat(20_000), script_pubkey: taproot() });
+    let unsigned = psbt.unsigned_tx.clone();
+    let signed = sign(&setup.node, &psbt);
+
+    let found = bitcoind.rpc.inspect(&signed).await.unwrap();
+    assert_eq!(found.acceptable, Ok(()));
+    assert_eq!(found.prevouts, [psbt.inputs[0].witness_utxo.clone()]);
+    assert!(bitcoind.rpc.inspect(&unsigned).await.unwrap().acceptable.is_err());
+    assert_eq!(bitcoind.rpc.spenders(&[coin, nowhere()]).await.unwrap(), [None, None]);
+
+    for _ in 0..2 {
+        bitcoind.rpc.broadcast(&signed).await.unwrap();
+    }
+    assert_eq!(bitcoind.rpc.inspect(&signed).await.unwrap().prevouts, [None], "spent in the mempool");
+    let spenders = bitcoind.rpc.spenders(&[nowhere(), coin, coin]).await.unwrap();
+    assert_eq!(spenders, [None, Some(signed.clone()), Some(signed.clone())]);
+    bitcoind.mine(1).await;
+    bitcoind.rpc.broadcast(&signed).await.unwrap();
+    let mut conflict = signed.clone();
+    conflict.output.pop();
+    let refused = bitcoind.rpc.broadcast(&conflict).await;
+    assert!(matches!(refused, Err(RpcError::Server { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rpc_reads_a_changed_cookie_again_and_names_bad_credentials() {
+    let bitcoind = Bitcoind::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let cookie = folder.path().join("cookie");
+    let rpc = bitcoind.client(RpcAuth::Cookie(cookie.clone()));
+    assert!(matches!(rpc.call("getblockcount", json!([])).await, Err(RpcError::Cookie { .. })));
+    std::fs::write(&cookie, "__cookie__:old").unwrap();
+    assert!(matches!(rpc.call("getblockcount", json!([])).await, Err(RpcError::Unauthorized)));
+    std::fs::copy(bitcoind.cookie(), &cookie).unwrap();
+    assert_eq!(rpc.call("getblockcount", json!([])).await.unwrap(), 101);
+    let batch = rpc.batch(&[("getblockcount", json!([])), ("nonsense", json!([]))]).await.unwrap();
+    assert!(matches!(&batch[..], [Ok(_), Err(RpcError::Server { code: -32601, .. })]), "{batch:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet_receives_signs_and_knows_its_own_after_a_restart() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.earn(&bitcoind, 300_000).await;
+    let (payment, change) = setup.node.wallet().reveal_invoice().unwrap();
+    assert!(payment.is_p2tr() && change.is_p2wpkh());
+    let ours = [payment.clone(), change.clone(), taproot()];
+    assert_eq!(setup.node.wallet().owns(&ours), [true, true, false]);
+
+    let psbt = build(&setup.node, TxOut { value: Amount::from_sat(100_000), script_pubkey: change.clone() });
+    bitcoind.rpc.broadcast(&sign(&setup.node, &psbt)).await.unwrap();
+    bitcoind.mine_for(1, &[&setup.node]).await;
+    let coins = setup.node.wallet().coins();
+    assert_eq!(coins.len(), 2);
+    assert_eq!(setup.node.balance().confirmed, Amount::from_sat(300_000 - FEE));
+
+    // Both coins are P2WPKH now: sign that kind too.
+    let psbt = build(&setup.node, TxOut { value: Amount::from_sat(50_000), script_pubkey: payment });
+    bitcoind.rpc.broadcast(&sign(&setup.node, &psbt)).await.unwrap();
+    setup.node.stop().await;
+    bitcoind.mine(2).await;
+
+    let again = run(&bitcoind, &setup.folder, &setup.store).await;
+    assert_eq!(again.balance().confirmed, Amount::from_sat(300_000 - 2 * FEE));
+    assert_eq!(again.wallet().owns(&ours), [true, true, false]);
+    assert_ne!(again.wallet().reveal_invoice().unwrap().1, change, "no script twice");
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet_signs_the_named_inputs_and_no_others() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.earn(&bitcoind, 100_000).await;
+    setup.earn(&bitcoind, 200_000).await;
+    let psbt = build(&setup.node, TxOut { value: Amount::from_sat(250_000), script_pubkey: taproot() });
+    let wallet = setup.node.wallet();
+
+    let signed = wallet.sign(&psbt, &[1]).unwrap();
+    assert_eq!(signed.inputs[0], psbt.inputs[0]);
+    assert!(signed.inputs[1].final_script_witness.is_some());
+    assert_eq!(signed.unsigned_tx, psbt.unsigned_tx);
+    assert_eq!(wallet.sign(&psbt, &[2]), Err(SignError::NoInput(2)));
+
+    let with = |change: fn(&mut Psbt)| {
+        let mut psbt = psbt.clone();
+        change(&mut psbt);
+        wallet.sign(&psbt, &[0])
+    };
+    assert_eq!(
+        with(|psbt| psbt.unsigned_tx.input[0].previous_output = nowhere()),
+        Err(SignError::NotOurs(0))
+    );
+    let lie = |psbt: &mut Psbt| psbt.inputs[0].witness_utxo.as_mut().unwrap().value += Amount::ONE_SAT;
+    assert_eq!(with(lie), Err(SignError::NotOurs(0)));
+    assert_eq!(with(|psbt| psbt.inputs[1].witness_utxo = None), Err(SignError::NoPrevout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_rule_7_locked_coins_are_never_selected() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    let first = setup.earn(&bitcoind, 100_000).await;
+    let wallet = setup.node.wallet();
+
+    let (coins, reserve) = setup.node.reserve(&taproot(), &[]);
+    assert_eq!(coins.iter().map(|coin| coin.outpoint).collect::<Vec<_>>(), [first]);
+    assert_eq!(reserve.balance, Amount::from_sat(100_000));
+    assert_eq!(reserve.per_channel, setup.node.reserve_per_channel());
+    assert!(setup.node.reserve(&taproot(), &[]).0.is_empty());
+    assert!(wallet.list_confirmed_utxos().unwrap().is_empty(), "nor for a fee bump");
+
+    // A new block builds the index anew; the lock stays.
+    let second = setup.earn(&bitcoind, 50_000).await;
+    let (coins, reserve) = setup.node.reserve(&taproot(), &[first]);
+    assert_eq!(coins.iter().map(|coin| coin.outpoint).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(reserve.balance, Amount::from_sat(150_000));
+    assert_eq!(setup.node.balance().locked, Amount::from_sat(150_000));
+
+    wallet.unlock(&[first, second]);
+    assert_eq!(setup.node.reserve(&taproot(), &[]).0.len(), 1, "the first attempt still holds its coin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reorganisation_takes_coins_away() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    let coin = setup.earn(&bitcoind, 100_000).await;
+    let (tip, height) = bitcoind.tip().await;
+    bitcoind.call("invalidateblock", json!([tip])).await;
+    let address = bitcoind.miner("getnewaddress", json!([])).await;
+    // Two empty blocks instead of the one with our coin, which waits in the mempool.
+    for _ in 0..2 {
+        bitcoind.miner("generateblock", json!([address, []])).await;
+    }
+    until("other branch", || setup.node.height() == height + 1).await;
+    assert!(setup.node.wallet().coins().is_empty());
+    assert!(setup.node.reserve(&taproot(), &[coin]).0.is_empty());
+    assert_eq!(setup.node.balance().unconfirmed, Amount::from_sat(100_000));
+    bitcoind.mine_for(1, &[&setup.node]).await;
+    assert_eq!(setup.node.wallet().coins().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_opens_pays_and_closes_into_the_wallets() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 1_000_000).await;
+    let funding = open(&alice, &bob, 500_000).await;
+    let nodes = [&*alice.node, &*bob.node];
+    confirm(&bitcoind, &funding, &nodes).await;
+    let channel = alice.node.channels().remove(0);
+    assert_eq!((channel.capacity_sat, channel.ready), (500_000, true));
+    assert_eq!(channel.user_channel_id, KEY.user_channel_id().to_string());
+    assert_eq!(channel.funding.map(|funding| funding.txid), Some(funding.compute_txid()));
+
+    let invoice = bob.node.invoice(Some(Amount::from_sat(120_000)), "tea", HOUR).unwrap().to_string();
+    let paid = alice.node.pay(&invoice).await.unwrap();
+    assert_eq!((paid.preimage.len(), paid.fee_msat), (64, 0));
+    until("bob can send", || bob.node.channels()[0].outbound_msat > 100_000_000).await;
+    assert!(matches!(alice.node.pay(&invoice).await, Err(PayError::NotSent(_))), "not paid twice");
+    assert!(matches!(alice.node.pay("lnbc1").await, Err(PayError::Invoice(_))));
+    let back = alice.node.invoice(Some(Amount::from_sat(10_000)), "", HOUR).unwrap();
+    bob.node.pay(&back.to_string()).await.unwrap();
+
+    alice.node.close(&channel.channel_id, false).unwrap();
+    until("closed", || nodes.iter().all(|node| node.channels().is_empty())).await;
+    bitcoind.mine_for(1, &nodes).await;
+    let (bobs, total) =
+        (bob.node.balance().confirmed, bob.node.balance().confirmed + alice.node.balance().confirmed);
+    assert_eq!(bobs, Amount::from_sat(110_000), "straight into the wallet, no sweep needed");
+    assert!(total > Amount::from_sat(995_000), "{total}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_close_is_bumped_and_swept() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 700_000).await;
+    let funding = open(&alice, &bob, 500_000).await;
+    let nodes = [&*alice.node, &*bob.node];
+    confirm(&bitcoind, &funding, &nodes).await;
+    let invoice = bob.node.invoice(Some(Amount::from_sat(100_000)), "", HOUR).unwrap();
+    alice.node.pay(&invoice.to_string()).await.unwrap();
+    bob.node.stop().await;
+    // The exchange is over; without this the change could not pay for the bump.
+    let spent: Vec<_> = funding.input.iter().map(|input| input.previous_output).collect();
+    alice.node.wallet().unlock(&spent);
+
+    let channel = alice.node.channels().remove(0);
+    alice.node.close(&channel.channel_id, true).unwrap();
+    until("commitment and its child in the mempool", || mempool(&bitcoind) == 2).await;
+    // Our own output waits for `to_self_delay`, 144 blocks.
+    bitcoind.mine_for(1, &[&alice.node]).await;
+    bitcoind.mine_for(144, &[&alice.node]).await;
+    until("sweep in the mempool", || mempool(&bitcoind) == 1).await;
+    bitcoind.mine_for(1, &[&alice.node]).await;
+    let balance = alice.node.balance().confirmed;
+    assert!(balance > Amount::from_sat(590_000), "{balance}");
+}
+
+/// How many transactions wait to be mined.
+fn mempool(bitcoind: &Bitcoind) -> u64 {
+    tokio::task::block_in_place(|| {
+        let info = bitcoind.call("getmempoolinfo", json!([]));
+        tokio::runtime::Handle::current().block_on(info)["size"].as_u64().unwrap()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_survives_a_restart_and_the_peer_is_connected_again() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 400_000).await;
+    let funding = open(&alice, &bob, 200_000).await;
+    confirm(&bitcoind, &funding, &[&alice.node, &bob.node]).await;
+    alice.node.stop().await;
+    assert!(alice.node.peers().is_empty());
+
+    let again = run(&bitcoind, &alice.folder, &alice.store).await;
+    assert_eq!(again.node_id(), alice.node.node_id());
+    until("connected again", || again.channels().iter().any(|channel| channel.usable)).await;
+    let invoice = bob.node.invoice(Some(Amount::from_sat(20_000)), "", HOUR).unwrap();
+    again.pay(&invoice.to_string()).await.unwrap();
+    again.stop().await;
+}
+
+/// The state that the daemon stores with a released proposal must hold the channel, although LDK's background
+/// processor has not written anything since the peer signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn money_rule_1_the_state_taken_at_release_survives_a_crash_and_a_stale_write() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 400_000).await;
+    let before = alice.node.manager_state();
+    let funding = open(&alice, &bob, 200_000).await;
+    let released = alice.node.manager_state();
+    assert!(released.generation > before.generation);
+
+    let crashed = alice.store.snapshot();
+    crashed.write_manager(released.clone()).unwrap();
+    crashed.write_manager(before).unwrap();
+    assert_eq!(crashed.manager_generation(), released.generation, "the stale write is ignored");
+    alice.node.stop().await;
+
+    let again = run(&bitcoind, &alice.folder, &crashed).await;
+    assert!(again.manager_state().generation > released.generation, "generations go on");
+    confirm(&bitcoind, &funding, &[&again, &bob.node]).await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_rule_1_the_background_writes_only_newer_states() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 400_000).await;
+    open(&alice, &bob, 200_000).await;
+    let released = alice.node.manager_state();
+    alice.store.write_manager(released.clone()).unwrap();
+    bitcoind.mine_for(1, &[&alice.node]).await;
+    until("a newer state", || alice.store.manager_generation() > released.generation).await;
+    alice.node.stop().await;
+    let again = run(&bitcoind, &alice.folder, &alice.store).await;
+    assert_eq!(again.channels().len(), 1);
+    again.stop().await;
+}
+
+#[derive(Default)]
+struct Blocks(Mutex<Vec<(u32, BlockHash)>>);
+
+impl BlockListener for Blocks {
+    fn best_block(&self) -> Option<BlockHash> {
+        self.0.lock().unwrap().last().map(|(_, hash)| *hash)
+    }
+
+    fn block_connected(&self, height: u32, block: &Block) {
+        self.0.lock().unwrap().push((height, block.block_hash()));
+    }
+
+    fn blocks_disconnected(&self, height: u32) {
+        self.0.lock().unwrap().retain(|(at, _)| *at <= height);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_sees_every_block_also_those_it_missed() {
+    let bitcoind = Bitcoind::start().await;
+    let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
+    let blocks = Arc::new(Blocks::default());
+    let go = || {
+        let store = Arc::clone(&store) as Arc<dyn NodeStore>;
+        let outside = Arc::clone(&blocks) as Arc<dyn BlockListener>;
+        Node::start(config(&folder), Arc::clone(&bitcoind.rpc), store, Some(outside))
+    };
+    let node = go().await.unwrap();
+    bitcoind.mine_for(2, &[&node]).await;
+    node.stop().await;
+    // The last block it saw is replaced while it does not look.
+    let (tip, _) = bitcoind.tip().await;
+    bitcoind.call("invalidateblock", json!([tip])).await;
+    bitcoind.mine(3).await;
+    let node = go().await.unwrap();
+    bitcoind.mine_for(1, &[&node]).await;
+    node.stop().await;
+    let heights: Vec<u32> = blocks.0.lock().unwrap().iter().map(|(height, _)| *height).collect();
+    assert_eq!(heights, [102, 103, 104, 105, 106]);
+    assert_eq!(blocks.best_block(), Some(bitcoind.tip().await.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_could_lose_money_is_refused() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.node.stop().await;
+    let go = |config| {
+        let store = Arc::clone(&setup.store) as Arc<dyn NodeStore>;
+        Node::start(config, Arc::clone(&bitcoind.rpc), store, None)
+    };
+    let mut other = config(&setup.folder);
+    other.network = bitcoin::Network::Signet;
+    assert!(matches!(go(other).await, Err(NodeError::Network { .. })));
+    let stranger = tempfile::tempdir().unwrap();
+    assert!(matches!(go(config(&stranger)).await, Err(NodeError::Seed(SeedError::Missing))));
+    let unrelated = start(&bitcoind).await;
+    assert!(matches!(go(config(&unrelated.folder)).await, Err(NodeError::Wallet(_))), "another seed");
+    unrelated.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet_changes_are_summed_up_and_idle_blocks_are_not_written() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    bitcoind.mine_for(20, &[&setup.node]).await;
+    assert_eq!(setup.store.wallet_change_count(), 1, "the birth of the wallet, and no idle block");
+    let last = (0..80).map(|_| setup.node.wallet().new_address().unwrap()).last().unwrap();
+    setup.node.stop().await;
+    let again = run(&bitcoind, &setup.folder, &setup.store).await;
+    assert_eq!(setup.store.wallet_change_count(), 1);
+    assert_eq!(again.wallet().owns(&[last.script_pubkey()]), [true]);
+    again.stop().await;
+}

@@ -1,0 +1,321 @@
+//! A regtest bitcoind, a store in memory, and nodes over both.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bitcoin::hashes::Hash;
+use bitcoin::psbt::Input;
+use bitcoin::{
+    Address, Amount, BlockHash, Network, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
+};
+use lightning::io;
+use lightning::util::persist::{
+    CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, KVStoreSync,
+};
+use payjoin_core::{ChannelAmount, ExchangeId};
+use payjoin_lightning::node::{ManagerState, Node, NodeConfig, NodeStore, Rpc, RpcAuth};
+use payjoin_lightning::{ChannelKey, ChannelSpec};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Waits until `done` says so.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "timed out: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A bitcoind of its own, ended when dropped.
+pub struct Bitcoind {
+    process: Child,
+    folder: TempDir,
+    port: u16,
+    pub rpc: Arc<Rpc>,
+    miner: Rpc,
+}
+
+impl Drop for Bitcoind {
+    fn drop(&mut self) {
+        self.process.kill().and_then(|()| self.process.wait()).expect("our own child");
+    }
+}
+
+fn executable() -> PathBuf {
+    if let Some(exe) = std::env::var_os("BITCOIND_EXE") {
+        return exe.into();
+    }
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let prefix = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bitcoind/bin");
+    std::env::split_paths(&on_path)
+        .chain([prefix])
+        .map(|folder| folder.join("bitcoind"))
+        .find(|exe| exe.exists())
+        .expect("no bitcoind: set BITCOIND_EXE, or run `cargo xtask bitcoind`")
+}
+
+impl Bitcoind {
+    /// Starts bitcoind with a wallet `miner` that owns 101 blocks.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new(executable())
+            .arg(format!("-datadir={}", folder.path().display()))
+            .arg(format!("-rpcport={port}"))
+            .args(["-regtest", "-listen=0", "-listenonion=0", "-natpmp=0", "-addresstype=bech32"])
+            .args(["-changetype=bech32", "-fallbackfee=0.0001"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("bitcoind starts");
+        let client = |path: &str| {
+            let cookie = folder.path().join("regtest/.cookie");
+            Rpc::new(format!("http://127.0.0.1:{port}{path}"), RpcAuth::Cookie(cookie)).unwrap()
+        };
+        let (rpc, miner) = (Arc::new(client("")), client("/wallet/miner"));
+        let began = Instant::now();
+        while let Err(error) = rpc.call("getblockcount", json!([])).await {
+            assert!(began.elapsed() < PATIENCE, "bitcoind does not answer: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let bitcoind = Self { process, folder, port, rpc, miner };
+        bitcoind.call("createwallet", json!(["miner"])).await;
+        bitcoind.mine(101).await;
+        bitcoind
+    }
+
+    /// A second client, with its own idea of how to log in.
+    pub fn client(&self, auth: RpcAuth) -> Rpc {
+        Rpc::new(format!("http://127.0.0.1:{}", self.port), auth).unwrap()
+    }
+
+    pub fn cookie(&self) -> PathBuf {
+        self.folder.path().join("regtest/.cookie")
+    }
+
+    pub async fn call(&self, method: &'static str, params: Value) -> Value {
+        self.rpc.call(method, params).await.unwrap()
+    }
+
+    pub async fn miner(&self, method: &'static str, params: Value) -> Value {
+        self.miner.call(method, params).await.unwrap()
+    }
+
+    pub async fn mine(&self, blocks: u32) {
+        let address = self.miner("getnewaddress", json!([])).await;
+        self.miner("generatetoaddress", json!([blocks, address])).await;
+    }
+
+    /// Sends and mines one block.
+    pub async fn fund(&self, address: &Address, sat: u64) -> OutPoint {
+        let btc = Amount::from_sat(sat).to_btc();
+        let txid = self.miner("sendtoaddress", json!([address.to_string(), btc])).await;
+        let transaction = self.miner("gettransaction", json!([txid])).await;
+        self.mine(1).await;
+        let transaction: Transaction =
+            bitcoin::consensus::encode::deserialize_hex(transaction["hex"].as_str().unwrap()).unwrap();
+        let script = address.script_pubkey();
+        let vout = transaction.output.iter().position(|output| output.script_pubkey == script).unwrap();
+        OutPoint::new(transaction.compute_txid(), vout as u32)
+    }
+
+    pub async fn tip(&self) -> (BlockHash, u32) {
+        let info = self.call("getblockchaininfo", json!([])).await;
+        (info["bestblockhash"].as_str().unwrap().parse().unwrap(), info["blocks"].as_u64().unwrap() as u32)
+    }
+
+    /// Mines and waits until the nodes have dealt with it.
+    pub async fn mine_for(&self, blocks: u32, nodes: &[&Node]) {
+        self.mine(blocks).await;
+        let (_, height) = self.tip().await;
+        until("nodes at the tip", || nodes.iter().all(|node| node.height() == height)).await;
+    }
+}
+
+/// Everything in memory, with the rule about generations that a real store keeps.
+#[derive(Default)]
+pub struct MemStore(Mutex<Data>);
+
+#[derive(Clone, Default)]
+struct Data {
+    values: HashMap<(String, String, String), Vec<u8>>,
+    generation: u64,
+    changes: Vec<Vec<u8>>,
+}
+
+impl MemStore {
+    /// What a crash at this moment would leave behind.
+    pub fn snapshot(&self) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+
+    pub fn wallet_change_count(&self) -> usize {
+        self.0.lock().unwrap().changes.len()
+    }
+}
+
+fn key(primary: &str, secondary: &str, key: &str) -> (String, String, String) {
+    (primary.to_owned(), secondary.to_owned(), key.to_owned())
+}
+
+impl KVStoreSync for MemStore {
+    fn read(&self, primary: &str, secondary: &str, name: &str) -> Result<Vec<u8>, io::Error> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no such key");
+        self.0.lock().unwrap().values.get(&key(primary, secondary, name)).cloned().ok_or_else(missing)
+    }
+
+    fn write(&self, primary: &str, secondary: &str, name: &str, bytes: Vec<u8>) -> Result<(), io::Error> {
+        self.0.lock().unwrap().values.insert(key(primary, secondary, name), bytes);
+        Ok(())
+    }
+
+    fn remove(&self, primary: &str, secondary: &str, name: &str, _lazy: bool) -> Result<(), io::Error> {
+        self.0.lock().unwrap().values.remove(&key(primary, secondary, name));
+        Ok(())
+    }
+
+    fn list(&self, primary: &str, secondary: &str) -> Result<Vec<String>, io::Error> {
+        let data = self.0.lock().unwrap();
+        let keys = data.values.keys().filter(|(p, s, _)| p == primary && s == secondary);
+        Ok(keys.map(|(_, _, name)| name.clone()).collect())
+    }
+}
+
+impl NodeStore for MemStore {
+    fn write_manager(&self, state: ManagerState) -> Result<(), io::Error> {
+        let mut data = self.0.lock().unwrap();
+        if state.generation > data.generation {
+            let place =
+                key(CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, "", CHANNEL_MANAGER_PERSISTENCE_KEY);
+            data.generation = state.generation;
+            data.values.insert(place, state.bytes);
+        }
+        Ok(())
+    }
+
+    fn manager_generation(&self) -> u64 {
+        self.0.lock().unwrap().generation
+    }
+
+    fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, io::Error> {
+        Ok(self.0.lock().unwrap().changes.clone())
+    }
+
+    fn append_wallet_change(&self, change: Vec<u8>) -> Result<(), io::Error> {
+        self.0.lock().unwrap().changes.push(change);
+        Ok(())
+    }
+
+    fn replace_wallet_changes(&self, change: Vec<u8>) -> Result<(), io::Error> {
+        self.0.lock().unwrap().changes = vec![change];
+        Ok(())
+    }
+}
+
+/// A node with its folder and store.
+pub struct Setup {
+    pub folder: TempDir,
+    pub store: Arc<MemStore>,
+    pub node: Arc<Node>,
+}
+
+pub fn config(folder: &TempDir) -> NodeConfig {
+    NodeConfig {
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        poll: Duration::from_millis(50),
+        ..NodeConfig::new(Network::Regtest, folder.path().join("seed"))
+    }
+}
+
+pub async fn start(bitcoind: &Bitcoind) -> Setup {
+    let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
+    let node = run(bitcoind, &folder, &store).await;
+    Setup { folder, store, node }
+}
+
+pub async fn run(bitcoind: &Bitcoind, folder: &TempDir, store: &Arc<MemStore>) -> Arc<Node> {
+    let store = Arc::clone(store) as Arc<dyn NodeStore>;
+    Node::start(config(folder), Arc::clone(&bitcoind.rpc), store, None).await.expect("the node starts")
+}
+
+impl Setup {
+    /// Gives the wallet a confirmed P2TR coin.
+    pub async fn earn(&self, bitcoind: &Bitcoind, sat: u64) -> OutPoint {
+        let address = self.node.wallet().new_address().unwrap();
+        let outpoint = bitcoind.fund(&address, sat).await;
+        until("coin arrives", || self.node.wallet().coins().iter().any(|coin| coin.outpoint == outpoint))
+            .await;
+        outpoint
+    }
+
+    pub fn spec(&self, sat: u64) -> ChannelSpec {
+        let address = self.node.listening().unwrap();
+        ChannelSpec {
+            peer: format!("{}@{address}", self.node.node_id()).parse().unwrap(),
+            amount: ChannelAmount::Exact(Amount::from_sat(sat)),
+            push: Amount::ZERO,
+            announced: false,
+            payer_is_me: false,
+        }
+    }
+}
+
+/// The fee of every transaction we build.
+pub const FEE: u64 = 1_000;
+
+/// A transaction of all offered coins of `node` to `output`, change to its wallet, not signed.
+pub fn build(node: &Node, output: TxOut) -> Psbt {
+    let (coins, _) = node.reserve(&ScriptBuf::new(), &[]);
+    let total: u64 = coins.iter().map(|coin| coin.txout.value.to_sat()).sum();
+    let (_, change) = node.wallet().reveal_invoice().unwrap();
+    let change =
+        TxOut { value: Amount::from_sat(total - output.value.to_sat() - FEE), script_pubkey: change };
+    let input = |outpoint| TxIn { previous_output: outpoint, sequence: Sequence::MAX, ..TxIn::default() };
+    let transaction = Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: coins.iter().map(|coin| input(coin.outpoint)).collect(),
+        output: vec![output, change],
+    };
+    let mut psbt = Psbt::from_unsigned_tx(transaction).unwrap();
+    psbt.inputs =
+        coins.into_iter().map(|coin| Input { witness_utxo: Some(coin.txout), ..Input::default() }).collect();
+    psbt
+}
+
+/// Signs all inputs.
+pub fn sign(node: &Node, psbt: &Psbt) -> Transaction {
+    let all: Vec<usize> = (0..psbt.inputs.len()).collect();
+    node.wallet().sign(psbt, &all).unwrap().extract_tx().unwrap()
+}
+
+pub const KEY: ChannelKey = ChannelKey { exchange: ExchangeId(7), index: 0 };
+
+/// Opens a channel up to the point where its funding transaction may be broadcast, and returns that.
+pub async fn open(from: &Setup, to: &Setup, sat: u64) -> Transaction {
+    let funder = from.node.funder();
+    let amount = Amount::from_sat(sat);
+    let script = funder.open(KEY, &to.spec(sat), amount).await.unwrap();
+    let psbt = build(&from.node, TxOut { value: amount, script_pubkey: script });
+    funder.fund(KEY, &psbt.unsigned_tx, 0).await.unwrap();
+    sign(&from.node, &psbt)
+}
+
+/// Broadcasts the funding transaction and waits until both ends can use the channel.
+pub async fn confirm(bitcoind: &Bitcoind, funding: &Transaction, nodes: &[&Node]) {
+    bitcoind.rpc.broadcast(funding).await.unwrap();
+    bitcoind.mine_for(6, nodes).await;
+    let usable = |node: &&Node| node.channels().iter().any(|channel| channel.usable);
+    until("channel usable", || nodes.iter().all(usable)).await;
+}
+
+/// An outpoint that does not exist.
+pub fn nowhere() -> OutPoint {
+    OutPoint::new(bitcoin::Txid::from_byte_array([9; 32]), 0)
+}

@@ -1,0 +1,177 @@
+//! Which crate may depend on which.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Finding;
+use crate::{process, workspace};
+
+/// `core <- io <- tor`, `core <- lightning`, `bins -> all`; xtask drives processes and uses none of ours.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("payjoin-core", &[]),
+    ("payjoin-io", &["payjoin-core"]),
+    ("payjoin-lightning", &["payjoin-core"]),
+    ("payjoin-tor", &["payjoin-core", "payjoin-io"]),
+    ("payjoind", &["payjoin-core", "payjoin-io", "payjoin-lightning", "payjoin-tor"]),
+    ("xtask", &[]),
+];
+
+const CORE: &str = "payjoin-core";
+
+/// Crates that run, sleep, connect or store. None may be in the core's tree, however deep; a name stands for every
+/// crate that begins with it and a hyphen, too.
+const OUTSIDE: &[&str] = &[
+    "arti",
+    "async-io",
+    "async-std",
+    "futures-executor",
+    "hyper",
+    "isahc",
+    "libsqlite3-sys",
+    "mio",
+    "minreq",
+    "native-tls",
+    "openssl",
+    "polling",
+    "reqwest",
+    "rusqlite",
+    "rustls",
+    "smol",
+    "socket2",
+    "sqlx",
+    "tokio",
+    "ureq",
+];
+
+/// A dependency that a manifest names.
+#[derive(Debug)]
+struct Edge {
+    from: String,
+    to: String,
+    manifest: String,
+}
+
+pub(super) fn check() -> Result<Vec<Finding>> {
+    let metadata = process::output(workspace::cargo().args([
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--no-deps",
+    ]))?;
+    let tree = process::output(workspace::cargo().args([
+        "tree",
+        "--locked",
+        "--package",
+        CORE,
+        "--edges=normal",
+        "--prefix=none",
+        "--format={p}",
+    ]))?;
+    let mut findings = Vec::new();
+    for edge in edges(&serde_json::from_str(&metadata)?)? {
+        if let Some(message) = forbidden(&edge) {
+            let text = fs::read_to_string(workspace::root().join(&edge.manifest))?;
+            findings.push(Finding::new(&edge.manifest, line_of(&text, &edge.to), message));
+        }
+    }
+    findings.extend(outside(&tree).map(|name| {
+        Finding::new(
+            "payjoin-core/Cargo.toml",
+            1,
+            format!("the core's tree holds {name}, a runtime or network crate"),
+        )
+    }));
+    Ok(findings)
+}
+
+/// Every edge between members of the workspace: normal, build and dev alike.
+fn edges(metadata: &Value) -> Result<Vec<Edge>> {
+    let packages = metadata["packages"].as_array().context("metadata without packages")?;
+    let names: Vec<_> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    let root = format!("{}/", metadata["workspace_root"].as_str().unwrap_or_default());
+    let mut edges = Vec::new();
+    for package in packages {
+        let manifest = package["manifest_path"].as_str().unwrap_or_default();
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let to = dependency["name"].as_str().unwrap_or_default();
+            if names.contains(&to) {
+                edges.push(Edge {
+                    from: package["name"].as_str().unwrap_or_default().to_owned(),
+                    to: to.to_owned(),
+                    manifest: manifest.strip_prefix(&root).unwrap_or(manifest).to_owned(),
+                });
+            }
+        }
+    }
+    Ok(edges)
+}
+
+fn forbidden(edge: &Edge) -> Option<String> {
+    let rule = ALLOWED.iter().find(|(name, _)| *name == edge.from);
+    match rule {
+        None => Some(format!("{} is a new crate: say in tidy/edges.rs what it may use", edge.from)),
+        Some((_, allowed)) if allowed.contains(&edge.to.as_str()) => None,
+        Some(_) => Some(format!("{} must not depend on {}", edge.from, edge.to)),
+    }
+}
+
+fn line_of(manifest: &str, dependency: &str) -> usize {
+    manifest.lines().position(|line| line.starts_with(dependency)).map_or(1, |index| index + 1)
+}
+
+/// The crates of a `cargo tree` listing that have no place in the core.
+fn outside(tree: &str) -> impl Iterator<Item = &str> {
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    names.filter(|name| {
+        let begins = |outside: &str| {
+            name.strip_prefix(outside).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        OUTSIDE.iter().any(|outside| begins(outside))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: &str, to: &str) -> Option<String> {
+        forbidden(&Edge { from: from.to_owned(), to: to.to_owned(), manifest: String::new() })
+    }
+
+    #[test]
+    fn edges_of_the_plan_pass_and_all_others_are_named() {
+        assert_eq!(check("payjoin-io", "payjoin-core"), None);
+        assert_eq!(check("payjoind", "payjoin-lightning"), None);
+        for (from, to) in [
+            ("payjoin-core", "payjoin-io"),
+            ("payjoin-io", "payjoin-lightning"),
+            ("payjoin-lightning", "payjoin-io"),
+            ("payjoin-io", "payjoin-tor"),
+            ("xtask", "payjoin-core"),
+        ] {
+            assert_eq!(check(from, to), Some(format!("{from} must not depend on {to}")));
+        }
+        assert!(check("payjoin-new", "payjoin-core").is_some_and(|message| message.contains("new crate")));
+    }
+
+    #[test]
+    fn edges_are_read_from_metadata_with_their_manifest() {
+        let metadata = serde_json::json!({ "workspace_root": "/w", "packages": [
+            { "name": "a", "manifest_path": "/w/a/Cargo.toml",
+              "dependencies": [{ "name": "b", "kind": "dev" }, { "name": "serde", "kind": null }] },
+            { "name": "b", "manifest_path": "/w/b/Cargo.toml", "dependencies": [] },
+        ]});
+        let found = edges(&metadata).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].to.as_str(), found[0].manifest.as_str()), ("b", "a/Cargo.toml"));
+        assert_eq!(line_of("[dependencies]\nserde = \"1\"\nb.workspace = true\n", "b"), 3);
+    }
+
+    #[test]
+    fn a_runtime_or_a_socket_deep_in_the_tree_is_found() {
+        let tree = "payjoin-core v0.1.0\nserde v1\ntokio v1\nhyper-util v0.1\nsocket2 v0.6\ntokiodo v1\n";
+        assert_eq!(outside(tree).collect::<Vec<_>>(), ["tokio", "hyper-util", "socket2"]);
+    }
+}
