@@ -14,9 +14,9 @@ use bitcoin::{
     Witness,
 };
 use payjoin_core::{
-    ChannelAmount, CheckedProposal, Coin, Exchange, ExchangeId, FundedChannel, Inspection, IntentId, Invoice,
-    InvoiceId, Obligation, PlannedChannel, Policy, Request, Reserve, ResourceRequest, StableProposal,
-    Timestamp,
+    ChannelAmount, CheckedProposal, Coin, Delivery, Exchange, ExchangeId, FundedChannel, Inspection,
+    IntentId, Invoice, InvoiceId, Obligation, PlannedChannel, Policy, Request, Reserve, ResourceRequest,
+    StableProposal, Timestamp,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -232,6 +232,7 @@ pub(crate) fn request(input: u32) -> Request {
         content_length: Some(body.len().to_string()),
         body,
         authenticated: true,
+        delivery: Delivery::Http,
     }
 }
 
