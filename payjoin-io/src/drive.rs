@@ -33,6 +33,9 @@ pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
             break Reply::unavailable("Try again later.");
         }
     };
+    if let Reply::Error { message, status, .. } = &reply {
+        tracing::info!(status, message, reason = attempt.trouble, "an exchange was refused");
+    }
     attempt.end().await;
     reply
 }
@@ -80,7 +83,11 @@ impl<'a> Attempt<'a> {
         Ok(match question {
             Question::Recall(original) => Answer::Recalled(host.store.recall(&original)?),
             Question::Inspect(transaction) => {
-                Answer::Inspected(in_time(left, host.chain.inspect(&transaction)).await?)
+                let inspection = in_time(left, host.chain.inspect(&transaction)).await?;
+                if let Err(reason) = &inspection.acceptable {
+                    tracing::info!(?reason, "the node would not take an Original");
+                }
+                Answer::Inspected(inspection)
             }
             Question::Owns(scripts) => Answer::Owned(host.wallet.owns(&scripts)),
             Question::Resources(request) => Answer::Resources(self.reserve(&request)?),

@@ -42,7 +42,7 @@ impl Server {
     pub fn new(host: Host, limits: Limits) -> Self {
         let inner = Inner {
             host,
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             exchanges: Arc::new(Semaphore::new(limits.exchanges as usize)),
             busy: Mutex::default(),
             rates: Mutex::default(),

@@ -1,4 +1,5 @@
 //! The embedded node against a real bitcoind.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod node_support;
 
@@ -8,12 +9,16 @@ use std::time::Duration;
 use bitcoin::{Amount, Block, BlockHash, Psbt, ScriptBuf, TxOut};
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use node_support::{
-    Bitcoind, FEE, KEY, MemStore, build, config, confirm, nowhere, open, run, sign, start, until,
+    Bitcoind, FEE, KEY, MemStore, Setup, build, config, confirm, nowhere, open, open_as, run, run_with, sign,
+    start, until,
 };
 use payjoin_lightning::node::{
-    BlockListener, Node, NodeError, NodeStore, PayError, RpcAuth, RpcError, SeedError, SignError,
+    BlockListener, Node, NodeConfig, NodeError, NodeStore, PayError, Rpc, RpcAuth, RpcError, SeedError,
+    SignError,
 };
+use payjoin_lightning::{ChannelKey, FunderError};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,6 +68,25 @@ async fn rpc_reads_a_changed_cookie_again_and_names_bad_credentials() {
     assert_eq!(rpc.call("getblockcount", json!([])).await.unwrap(), 101);
     let batch = rpc.batch(&[("getblockcount", json!([])), ("nonsense", json!([]))]).await.unwrap();
     assert!(matches!(&batch[..], [Ok(_), Err(RpcError::Server { code: -32601, .. })]), "{batch:?}");
+}
+
+#[tokio::test]
+async fn rpc_reports_a_full_work_queue_as_such() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let auth = RpcAuth::UserPassword { user: "u".into(), password: "p".into() };
+    let rpc = Rpc::new(url, auth).unwrap();
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfull";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    };
+    let (answer, request) = tokio::join!(rpc.call("getblockcount", json!([])), serve);
+    assert!(matches!(answer, Err(RpcError::Status(status)) if status == 503), "{answer:?}");
+    assert!(request.contains("authorization: Basic dTpw\r\n"), "{request}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +171,26 @@ async fn money_rule_7_locked_coins_are_never_selected() {
 
     wallet.unlock(&[first, second]);
     assert_eq!(setup.node.reserve(&taproot(), &[]).0.len(), 1, "the first attempt still holds its coin");
+    setup.node.stop().await;
+
+    let locked = NodeConfig { locked: vec![second], ..config(&setup.folder) };
+    let again = run_with(&bitcoind, locked, &setup.store).await;
+    assert_eq!(again.wallet().list_confirmed_utxos().unwrap()[0].outpoint, first);
+    assert_eq!(again.balance().locked, Amount::from_sat(50_000));
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coinbase_is_offered_only_when_it_is_ripe() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    let address = setup.node.wallet().new_address().unwrap();
+    bitcoind.miner("generatetoaddress", json!([1, address.to_string()])).await;
+    bitcoind.mine_for(98, &[&setup.node]).await;
+    assert_eq!(setup.node.balance().confirmed, Amount::ZERO);
+    bitcoind.mine_for(1, &[&setup.node]).await;
+    assert_eq!(setup.node.reserve(&taproot(), &[]).0.len(), 1);
+    setup.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +284,7 @@ async fn a_channel_survives_a_restart_and_the_peer_is_connected_again() {
     let bitcoind = Bitcoind::start().await;
     let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
     alice.earn(&bitcoind, 400_000).await;
-    let funding = open(&alice, &bob, 200_000).await;
+    let funding = open_as(&alice, &bob, 200_000, true).await;
     confirm(&bitcoind, &funding, &[&alice.node, &bob.node]).await;
     alice.node.stop().await;
     assert!(alice.node.peers().is_empty());
@@ -291,6 +335,35 @@ async fn money_rule_1_the_background_writes_only_newer_states() {
     let again = run(&bitcoind, &alice.folder, &alice.store).await;
     assert_eq!(again.channels().len(), 1);
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_opens_no_more_channels_than_it_may() {
+    let bitcoind = Bitcoind::start().await;
+    let alice = start(&bitcoind).await;
+    let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
+    let strict = NodeConfig { inbound_per_peer: 1, ..config(&folder) };
+    let bob = Setup { node: run_with(&bitcoind, strict, &store).await, folder, store };
+    let funder = alice.node.funder();
+    let open = |index| {
+        let key = ChannelKey { index, ..KEY };
+        let (funder, spec) = (Arc::clone(&funder), bob.spec(50_000));
+        async move { funder.open(key, &spec, Amount::from_sat(50_000)).await }
+    };
+    assert!(open(0).await.unwrap().is_p2wsh());
+    let refused = open(1).await;
+    assert!(matches!(refused, Err(FunderError::Closed(_))), "{refused:?}");
+    assert_eq!(bob.node.channels().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_store_fails_ends() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.store.break_down();
+    bitcoind.mine(1).await;
+    tokio::time::timeout(Duration::from_secs(20), setup.node.stopped()).await.unwrap();
+    setup.node.stop().await;
 }
 
 #[derive(Default)]
@@ -360,7 +433,10 @@ async fn wallet_changes_are_summed_up_and_idle_blocks_are_not_written() {
     let setup = start(&bitcoind).await;
     bitcoind.mine_for(20, &[&setup.node]).await;
     assert_eq!(setup.store.wallet_change_count(), 1, "the birth of the wallet, and no idle block");
-    let last = (0..80).map(|_| setup.node.wallet().new_address().unwrap()).last().unwrap();
+    let mut last = setup.node.wallet().new_address().unwrap();
+    for _ in 0..80 {
+        last = setup.node.wallet().new_address().unwrap();
+    }
     setup.node.stop().await;
     let again = run(&bitcoind, &setup.folder, &setup.store).await;
     assert_eq!(setup.store.wallet_change_count(), 1);

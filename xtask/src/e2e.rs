@@ -21,8 +21,12 @@ mod tls;
 mod wait;
 mod world;
 
-pub(crate) use cases::{CASES, Case};
-pub(crate) use world::{Programs, World};
+use cases::{CASES, Case};
+pub(crate) use chain::Chain;
+pub(crate) use daemon::Options;
+pub(crate) use json::Fields;
+pub(crate) use payer::FEE_RATE;
+pub(crate) use world::{Invoice, Programs, World};
 
 /// A machine with two cores runs two worlds well.
 const SIDE_BY_SIDE: usize = 2;

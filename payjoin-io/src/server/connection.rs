@@ -25,6 +25,9 @@ use super::request::{From, busy, malformed, refusal, response};
 use super::{Inner, LINGER};
 use crate::{Connection, Stream};
 
+/// hyper's own least size for its buffer.
+const LEAST_BUFFER: usize = 8192;
+
 /// Serves a connection within all limits of time, and closes it.
 pub(super) async fn serve(server: Arc<Inner>, connection: Connection, stop: watch::Receiver<bool>) {
     let Connection { mut stream, peer, authenticated } = connection;
@@ -62,7 +65,7 @@ async fn http(
         // A payer may close its sending side after the request.
         .half_close(true)
         .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .serve_connection(TokioIo::new(gate), service);

@@ -6,6 +6,9 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::StoreError;
 
+/// Statements that a connection keeps prepared: all of ours.
+pub(super) const STATEMENTS: usize = 64;
+
 /// `MIGRATIONS[n]` takes schema version `n` to `n + 1`. Never edit one that was released; append.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
@@ -25,6 +28,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 
 pub(super) fn open_with(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
     let mut db = Connection::open(path)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     // Where `fsync` does not reach the platter; no effect elsewhere.

@@ -12,7 +12,7 @@ use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
 use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
 
 use super::NodeError;
-use super::parts::{ChainMonitor, ChannelManager, Monitor, StoredAt, Sweeper};
+use super::parts::{ChainMonitor, ChannelManager, Monitor, Parts, StoredAt, Sweeper};
 use super::rpc::Rpc;
 use super::stop::Stop;
 use super::wallet::NodeWallet;
@@ -49,18 +49,27 @@ impl Listen for Outside {
 /// Everyone who watches the chain once the node runs. The outside listener comes last: it finds wallet and channels up
 /// to date.
 pub(super) struct Listeners {
-    pub(super) manager: Arc<ChannelManager>,
-    pub(super) monitors: Arc<ChainMonitor>,
-    pub(super) sweeper: Arc<Sweeper>,
-    pub(super) wallet: Arc<NodeWallet>,
-    pub(super) outside: Option<Arc<dyn BlockListener>>,
+    wallet: Arc<NodeWallet>,
+    manager: Arc<ChannelManager>,
+    chain_monitor: Arc<ChainMonitor>,
+    sweeper: Arc<Sweeper>,
+    outside: Option<Arc<dyn BlockListener>>,
 }
 
 impl Listeners {
+    pub(super) fn new(
+        parts: &Parts,
+        wallet: Arc<NodeWallet>,
+        outside: Option<Arc<dyn BlockListener>>,
+    ) -> Self {
+        let (manager, chain_monitor) = (Arc::clone(&parts.manager), Arc::clone(&parts.chain_monitor));
+        Self { wallet, manager, chain_monitor, sweeper: Arc::clone(&parts.sweeper), outside }
+    }
+
     fn each(&self, tell: impl Fn(&dyn Listen)) {
         tell(&*self.wallet);
         tell(&*self.manager);
-        tell(&*self.monitors);
+        tell(&*self.chain_monitor);
         tell(&*self.sweeper);
         if let Some(outside) = &self.outside {
             tell(&Outside(Arc::clone(outside)));

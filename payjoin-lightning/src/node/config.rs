@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bitcoin::{Amount, FeeRate, Network};
+use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use lightning::util::anchor_channel_reserves::{AnchorChannelReserveContext, get_reserve_per_channel};
 use lightning::util::config::UserConfig;
 
@@ -28,6 +28,9 @@ pub struct NodeConfig {
     pub birthday: Option<u32>,
     /// What is kept back in the wallet to close channels.
     pub reserve: ReserveConfig,
+    /// Coins that unfinished exchanges hold, one entry for each holder. Given here and not later because LDK may look
+    /// for coins as soon as the node runs (money rule 7).
+    pub locked: Vec<OutPoint>,
 }
 
 /// What one channel may cost to close in bad times.
@@ -69,6 +72,7 @@ impl NodeConfig {
             inbound_per_peer: 4,
             birthday: None,
             reserve: ReserveConfig::default(),
+            locked: Vec::new(),
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Events {
     pub(super) manager: Arc<ChannelManager>,
     pub(super) payments: Arc<Payments>,
     pub(super) sweeper: Arc<Sweeper>,
-    pub(super) bumper: Bumper,
+    pub(super) bumper: Arc<Bumper>,
     pub(super) keys: Arc<KeysManager>,
     pub(super) inbound_per_peer: usize,
 }

@@ -153,11 +153,7 @@ impl Node {
         let (id, peer): (&ChannelId, _) = (&channel.channel_id, &channel.counterparty.node_id);
         let closing = match force {
             false => self.manager.close_channel(id, peer),
-            true => self.manager.force_close_broadcasting_latest_txn(
-                id,
-                peer,
-                "closed by the operator".to_owned(),
-            ),
+            true => self.manager.force_close_broadcasting_latest_txn(id, peer, "channel closed".to_owned()),
         };
         closing.map_err(|error| CloseError::Refused(format!("{error:?}")))
     }

@@ -114,7 +114,7 @@ pub(super) struct Parts {
     pub(super) chain_monitor: Arc<ChainMonitor>,
     pub(super) manager_store: Arc<ManagerStore>,
     pub(super) sweeper: Arc<Sweeper>,
-    pub(super) bumper: Bumper,
+    pub(super) bumper: Arc<Bumper>,
     pub(super) gossip: Arc<Gossip>,
     pub(super) scorer: Arc<Scorer>,
     pub(super) peers: Arc<PeerManager>,
@@ -130,50 +130,74 @@ pub(super) struct StoredAt {
     pub(super) sweeper: BlockHash,
 }
 
+/// What the ChannelManager is wired to.
+struct Wiring {
+    chain_monitor: Arc<ChainMonitor>,
+    signers: Arc<Signers>,
+    graph: Arc<Graph>,
+    scorer: Arc<Scorer>,
+    router: Arc<Router>,
+    message_router: Arc<MessageRouter>,
+}
+
 impl Ground {
     /// Reads the parts from the store, or makes them when there are none. `tip` is the block new ones start from.
     pub(super) fn build(&self, config: &NodeConfig, tip: BestBlock) -> Result<Parts, NodeError> {
-        let chain_monitor = Arc::new(ChainMonitor::new(
-            None,
-            Arc::clone(&self.broadcaster),
-            Arc::clone(&self.log),
-            Arc::clone(&self.fees),
-            Arc::clone(&self.store),
-            Arc::clone(&self.keys),
-            self.keys.get_peer_storage_key(),
-        ));
-        let graph = Arc::new(Graph::new(config.network, Arc::clone(&self.log)));
-        let scorer = self.scorer(&graph)?;
-        let signers = Arc::new(Signers::new(Arc::clone(&self.keys), Arc::clone(&self.wallet)));
-        let monitors =
-            read_channel_monitors(Arc::clone(&self.store), Arc::clone(&self.keys), Arc::clone(&signers))?;
-        let refs = monitors.iter().map(|(_, monitor)| monitor).collect();
-        let (manager_at, manager) =
-            self.manager(config, tip, refs, &chain_monitor, &signers, &graph, &scorer)?;
+        let wiring = self.wire(config)?;
+        let (keys, signers) = (Arc::clone(&self.keys), Arc::clone(&wiring.signers));
+        let monitors = read_channel_monitors(Arc::clone(&self.store), keys, signers)?;
+        let (manager_at, manager) = match stored_manager(&*self.store)? {
+            Some(bytes) => self.read_manager(config, &wiring, &bytes, &monitors)?,
+            None if monitors.is_empty() => (tip.block_hash, self.new_manager(config, &wiring, tip)),
+            None => return Err(NodeError::Incomplete("there are monitors but no channel manager")),
+        };
         let manager = Arc::new(manager);
         let manager_store = Arc::new(ManagerStore::new(Arc::clone(&self.store), Arc::clone(&manager))?);
         let (sweeper_at, sweeper) = self.sweeper(tip, &manager_store)?;
+        let Wiring { chain_monitor, signers, graph, scorer, .. } = wiring;
         let gossip = Arc::new(Gossip::new(graph, None, Arc::clone(&self.log)));
-        let peers = Arc::new(self.peers(&manager, &gossip, &chain_monitor));
         let coins = Arc::new(WalletSync::new(Arc::clone(&self.wallet), Arc::clone(&self.log)));
         let bumper = Bumper::new(Arc::clone(&self.broadcaster), coins, signers, Arc::clone(&self.log));
         let with_ground = |(at, monitor)| {
             let (broadcaster, fees) = (Arc::clone(&self.broadcaster), Arc::clone(&self.fees));
             (at, (monitor, broadcaster, fees, Arc::clone(&self.log)))
         };
-        let monitors = monitors.into_iter().map(with_ground).collect();
-        let sweeper = Arc::new(sweeper);
         Ok(Parts {
+            peers: Arc::new(self.peers(&manager, &gossip, &chain_monitor)),
+            bumper: Arc::new(bumper),
+            sweeper: Arc::new(sweeper),
+            monitors: monitors.into_iter().map(with_ground).collect(),
+            stored_at: StoredAt { manager: manager_at, sweeper: sweeper_at },
             manager,
             chain_monitor,
             manager_store,
-            sweeper,
-            bumper,
             gossip,
             scorer,
-            peers,
-            monitors,
-            stored_at: StoredAt { manager: manager_at, sweeper: sweeper_at },
+        })
+    }
+
+    fn wire(&self, config: &NodeConfig) -> Result<Wiring, NodeError> {
+        let (keys, log) = (|| Arc::clone(&self.keys), || Arc::clone(&self.log));
+        let graph = Arc::new(Graph::new(config.network, log()));
+        let scorer = self.scorer(&graph)?;
+        let scoring = ProbabilisticScoringFeeParameters::default();
+        let router = Router::new(Arc::clone(&graph), log(), keys(), Arc::clone(&scorer), scoring);
+        let chain_monitor = ChainMonitor::new(
+            None,
+            Arc::clone(&self.broadcaster),
+            log(),
+            Arc::clone(&self.fees),
+            Arc::clone(&self.store),
+            keys(),
+            self.keys.get_peer_storage_key(),
+        );
+        Ok(Wiring {
+            chain_monitor: Arc::new(chain_monitor),
+            signers: Arc::new(Signers::new(keys(), Arc::clone(&self.wallet))),
+            router: Arc::new(router),
+            message_router: Arc::new(MessageRouter::new(Arc::clone(&graph), keys())),
+            graph,
+            scorer,
         })
     }
 
@@ -193,54 +217,42 @@ impl Ground {
         Ok(Arc::new(RwLock::new(scorer)))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "LDK's own list, taken apart")]
-    fn manager(
+    fn new_manager(&self, config: &NodeConfig, wiring: &Wiring, tip: BestBlock) -> ChannelManager {
+        ChannelManager::new(
+            Arc::clone(&self.fees),
+            Arc::clone(&wiring.chain_monitor),
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&wiring.router),
+            Arc::clone(&wiring.message_router),
+            Arc::clone(&self.log),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&wiring.signers),
+            config.ldk(),
+            ChainParameters { network: config.network, best_block: tip },
+            unix_time(),
+        )
+    }
+
+    fn read_manager(
         &self,
         config: &NodeConfig,
-        tip: BestBlock,
-        monitors: Vec<&ChannelMonitor<InMemorySigner>>,
-        chain_monitor: &Arc<ChainMonitor>,
-        signers: &Arc<Signers>,
-        graph: &Arc<Graph>,
-        scorer: &Arc<Scorer>,
+        wiring: &Wiring,
+        bytes: &[u8],
+        monitors: &[(BlockHash, ChannelMonitor<InMemorySigner>)],
     ) -> Result<(BlockHash, ChannelManager), NodeError> {
-        let (keys, log) = (|| Arc::clone(&self.keys), || Arc::clone(&self.log));
-        let scoring = ProbabilisticScoringFeeParameters::default();
-        let router =
-            Arc::new(DefaultRouter::new(Arc::clone(graph), log(), keys(), Arc::clone(scorer), scoring));
-        let message_router = Arc::new(DefaultMessageRouter::new(Arc::clone(graph), keys()));
-        let (fees, broadcaster) = (Arc::clone(&self.fees), Arc::clone(&self.broadcaster));
-        let (chain_monitor, signers) = (Arc::clone(chain_monitor), Arc::clone(signers));
-        let Some(bytes) = stored_manager(&*self.store)? else {
-            let chain = ChainParameters { network: config.network, best_block: tip };
-            let manager = ChannelManager::new(
-                fees,
-                chain_monitor,
-                broadcaster,
-                router,
-                message_router,
-                log(),
-                keys(),
-                keys(),
-                signers,
-                config.ldk(),
-                chain,
-                now().as_secs() as u32,
-            );
-            return Ok((tip.block_hash, manager));
-        };
         let args = ChannelManagerReadArgs::new(
-            keys(),
-            keys(),
-            signers,
-            fees,
-            chain_monitor,
-            broadcaster,
-            router,
-            message_router,
-            log(),
+            Arc::clone(&self.keys),
+            Arc::clone(&self.keys),
+            Arc::clone(&wiring.signers),
+            Arc::clone(&self.fees),
+            Arc::clone(&wiring.chain_monitor),
+            Arc::clone(&self.broadcaster),
+            Arc::clone(&wiring.router),
+            Arc::clone(&wiring.message_router),
+            Arc::clone(&self.log),
             config.ldk(),
-            monitors,
+            monitors.iter().map(|(_, monitor)| monitor).collect(),
         );
         ReadableArgs::read(&mut &bytes[..], args)
             .map_err(|error| NodeError::damaged("the channel manager", error))
@@ -280,7 +292,7 @@ impl Ground {
         };
         let entropy = self.keys.get_secure_random_bytes();
         let (log, keys) = (Arc::clone(&self.log), Arc::clone(&self.keys));
-        PeerManager::new(handlers, now().as_secs() as u32, &entropy, log, keys)
+        PeerManager::new(handlers, unix_time(), &entropy, log, keys)
     }
 
     fn read(&self, primary: &str, secondary: &str, key: &str) -> Result<Option<Vec<u8>>, io::Error> {
@@ -314,4 +326,9 @@ fn read(
 /// Time since the epoch.
 pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// [`now`] as LDK wants it: 32 bits of seconds, enough until 2106.
+fn unix_time() -> u32 {
+    u32::try_from(now().as_secs()).unwrap_or(u32::MAX)
 }

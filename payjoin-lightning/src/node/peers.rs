@@ -10,7 +10,7 @@ use bitcoin::secp256k1::PublicKey;
 use lightning::io;
 use lightning_net_tokio::{connect_outbound, setup_inbound};
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::lock;
@@ -25,6 +25,8 @@ const NAMESPACE: &str = "peers";
 const CONNECT: Duration = Duration::from_secs(10);
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
+/// Most connections that were made to us. LDK ends those that do not finish their handshake.
+const INBOUND: usize = 128;
 /// How often peers with channels are connected again.
 const RECONNECT: Duration = Duration::from_secs(3);
 
@@ -108,13 +110,21 @@ impl Peers {
 
     /// Accepts connections until `stop`.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
+        let slots = Arc::new(Semaphore::new(INBOUND));
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait() => return,
+            let next = async { (Arc::clone(&slots).acquire_owned().await, listener.accept().await) };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
+                () = stop.wait() => return,
             };
             match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => drop(tokio::spawn(setup_inbound(Arc::clone(&self.manager), stream))),
+                Ok(stream) => {
+                    let connection = setup_inbound(Arc::clone(&self.manager), stream);
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a peer could not be accepted");
                     tokio::time::sleep(RECONNECT).await;

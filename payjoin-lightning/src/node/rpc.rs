@@ -97,8 +97,7 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    /// A client for `url`, for example `http://127.0.0.1:8332`. Does not connect yet. `url` must not hold
-    /// credentials: errors may show it.
+    /// A client for `url`, for example `http://127.0.0.1:8332`. Does not connect yet.
     pub fn new(url: impl Into<String>, auth: RpcAuth) -> Result<Self, RpcError> {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -106,7 +105,7 @@ impl Rpc {
             .pool_idle_timeout(IDLE)
             .timeout(TIMEOUT)
             .build()
-            .map_err(RpcError::Transport)?;
+            .map_err(transport)?;
         Ok(Self { url: url.into(), auth, header: Mutex::new(None), http })
     }
 
@@ -219,13 +218,13 @@ impl Rpc {
 
     async fn send(&self, method: &'static str, body: &Value, auth: HeaderValue) -> Result<Value, RpcError> {
         let request = self.http.post(&self.url).header(AUTHORIZATION, auth).json(body);
-        let response = request.send().await.map_err(RpcError::Transport)?;
+        let response = request.send().await.map_err(transport)?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(RpcError::Unauthorized);
         }
         // A refused call has status 500 and a JSON body that says more than the status.
-        let bytes = response.bytes().await.map_err(RpcError::Transport)?;
+        let bytes = response.bytes().await.map_err(transport)?;
         serde_json::from_slice(&bytes).map_err(|_| match status.is_success() {
             true => RpcError::Unexpected(method),
             false => RpcError::Status(status),
@@ -245,6 +244,11 @@ impl Rpc {
         header.set_sensitive(true);
         Ok(header)
     }
+}
+
+/// The URL is known, and may hold what belongs in no log.
+fn transport(error: reqwest::Error) -> RpcError {
+    RpcError::Transport(error.without_url())
 }
 
 fn request(id: usize, method: &str, params: &Value) -> Value {

@@ -13,7 +13,6 @@ use lightning_background_processor::{
 };
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::broadcast::{Packages, broadcaster};
 use super::chain::{BlockListener, Listeners};
@@ -104,40 +103,37 @@ impl Node {
             tracing::warn!(%error, "no fee rates yet");
         }
         let mut parts = ground.build(&config, tip)?;
-        let listeners = Listeners {
-            manager: Arc::clone(&parts.manager),
-            monitors: Arc::clone(&parts.chain_monitor),
-            sweeper: Arc::clone(&parts.sweeper),
-            wallet: Arc::clone(&ground.wallet),
-            outside,
-        };
+        let listeners = Listeners::new(&parts, Arc::clone(&ground.wallet), outside);
         let (at, stored) = (parts.stored_at, std::mem::take(&mut parts.monitors));
         let synced = listeners.catch_up(&rpc, config.network, at, &stored).await?;
         for (_, (monitor, ..)) in stored {
             let watched = parts.chain_monitor.load_existing_monitor(monitor.channel_id(), monitor);
             watched.map_err(|()| NodeError::Incomplete("two monitors of one channel"))?;
         }
-        let peers = Arc::clone(&parts.peers);
-        let peers = Arc::new(Peers::load(peers, Arc::clone(&parts.manager), Arc::clone(&ground.store))?);
-        let node = Arc::new(assemble(&config, &rpc, &ground, &parts, peers, listener.as_ref())?);
-        let mut tasks = vec![
-            tokio::spawn(packages.run(Arc::clone(&rpc), Arc::clone(&ground.wallet), node.switch.stop())),
-            tokio::spawn(listeners.follow(
-                Arc::clone(&rpc),
-                config.network,
-                synced,
-                config.poll,
-                node.switch.stop(),
-            )),
-            tokio::spawn(keep_fees(Arc::clone(&ground.fees), rpc, node.switch.stop())),
-            tokio::spawn(Arc::clone(&node.peers).reconnect(node.switch.stop())),
-        ];
+        let node = Arc::new(assemble(&config, rpc, &ground, &parts, listener.as_ref())?);
+        let (rpc, stop) = (|| Arc::clone(&node.rpc), || node.switch.stop());
+        node.spawn("chain", listeners.follow(rpc(), config.network, synced, config.poll, stop()));
+        node.spawn("broadcasts", packages.run(rpc(), Arc::clone(&ground.wallet), stop()));
+        node.spawn("fee rates", keep_fees(Arc::clone(&ground.fees), rpc(), stop()));
+        node.spawn("reconnections", Arc::clone(&node.peers).reconnect(stop()));
         if let Some(listener) = listener {
-            tasks.push(tokio::spawn(Arc::clone(&node.peers).accept(listener, node.switch.stop())));
+            node.spawn("connections", Arc::clone(&node.peers).accept(listener, stop()));
         }
-        tasks.push(background(&config, ground, parts, &node));
-        *lock(&node.tasks) = tasks;
+        let events = events(&config, &ground, &parts, &node);
+        node.spawn("channels", background(parts, events, ground.log, Arc::clone(&node.switch)));
         Ok(node)
+    }
+
+    /// Runs a task to its end. A task that panics takes the whole node with it: LDK panics when it cannot write.
+    fn spawn(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let (switch, task) = (Arc::clone(&self.switch), tokio::spawn(work));
+        let watched = tokio::spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, what, "a task failed; the node ends");
+                switch.throw();
+            }
+        });
+        lock(&self.tasks).push(watched);
     }
 }
 
@@ -160,6 +156,7 @@ impl Ground {
         let keys = KeysManager::new(&lightning_seed, start.as_secs(), start.subsec_nanos(), true);
         let reserve = config.reserve.per_channel();
         let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, reserve)?;
+        wallet.lock(&config.locked);
         let (broadcaster, packages) = broadcaster();
         let ground = Self {
             keys: Arc::new(keys),
@@ -175,18 +172,19 @@ impl Ground {
 
 fn assemble(
     config: &NodeConfig,
-    rpc: &Arc<Rpc>,
+    rpc: Arc<Rpc>,
     ground: &Ground,
     parts: &Parts,
-    peers: Arc<Peers>,
     listener: Option<&TcpListener>,
 ) -> Result<Node, NodeError> {
     let manager = Arc::clone(&parts.manager);
+    let peers = Peers::load(Arc::clone(&parts.peers), Arc::clone(&manager), Arc::clone(&ground.store))?;
+    let peers = Arc::new(peers);
     Ok(Node {
         node_id: manager.get_our_node_id(),
         listening: listener.map(TcpListener::local_addr).transpose().map_err(NodeError::Listen)?,
         reserve_per_channel: config.reserve.per_channel(),
-        rpc: Arc::clone(rpc),
+        rpc,
         wallet: Arc::clone(&ground.wallet),
         funder: Arc::new(LdkFunder::new(Arc::clone(&manager), Arc::clone(&peers) as Arc<dyn Connector>)),
         payments: Arc::new(Payments::new(Arc::clone(&manager), config.network)),
@@ -199,25 +197,29 @@ fn assemble(
     })
 }
 
-/// Runs LDK's background processor. When it fails, for example because the store does, the whole node ends: nothing
-/// that is not durable may be acted upon.
-fn background(config: &NodeConfig, ground: Ground, parts: Parts, node: &Node) -> JoinHandle<()> {
-    let events = Arc::new(Events {
+fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> Events {
+    Events {
         funder: Arc::clone(&node.funder),
         manager: Arc::clone(&parts.manager),
         payments: Arc::clone(&node.payments),
         sweeper: Arc::clone(&parts.sweeper),
-        bumper: parts.bumper,
-        keys: ground.keys,
+        bumper: Arc::clone(&parts.bumper),
+        keys: Arc::clone(&ground.keys),
         inbound_per_peer: config.inbound_per_peer,
-    });
-    let stop = node.switch.stop();
+    }
+}
+
+/// LDK's background processor. When it cannot write, the whole node ends: nothing that is not durable may be acted
+/// upon.
+async fn background(parts: Parts, events: Events, log: Arc<Log>, switch: Arc<Switch>) {
+    let stop = switch.stop();
+    let sleep = move |time| {
+        let mut stop = stop.clone();
+        Box::pin(async move { tokio::time::timeout(time, stop.wait()).await.is_ok() })
+    };
     let processing = process_events_async_with_kv_store_sync(
         parts.manager_store,
-        move |event| {
-            let events = Arc::clone(&events);
-            async move { events.handle(event) }
-        },
+        |event| std::future::ready(events.handle(event)),
         parts.chain_monitor,
         parts.manager,
         NO_ONION_MESSENGER,
@@ -225,25 +227,16 @@ fn background(config: &NodeConfig, ground: Ground, parts: Parts, node: &Node) ->
         parts.peers,
         NO_LIQUIDITY_MANAGER,
         Some(parts.sweeper),
-        ground.log,
+        log,
         Some(parts.scorer),
-        move |time| {
-            let mut stop = stop.clone();
-            Box::pin(async move { tokio::time::timeout(time, stop.wait()).await.is_ok() })
-        },
+        sleep,
         false,
         || Some(now()),
     );
-    let processing = tokio::spawn(processing);
-    let switch = Arc::clone(&node.switch);
-    tokio::spawn(async move {
-        match processing.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the node's store failed; the node ends"),
-            Err(error) => tracing::error!(%error, "the node's background work failed; the node ends"),
-        }
+    if let Err(error) = processing.await {
+        tracing::error!(%error, "the node's store failed; the node ends");
         switch.throw();
-    })
+    }
 }
 
 async fn keep_fees(fees: Arc<Fees>, rpc: Arc<Rpc>, mut stop: Stop) {

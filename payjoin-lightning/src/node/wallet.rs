@@ -189,7 +189,7 @@ impl NodeWallet {
         (coins, Reserve { balance, existing: per_channel * channels as u64, per_channel })
     }
 
-    /// Locks coins, one holder more for each. For locks that were stored before a restart.
+    /// Locks coins, one holder more for each.
     pub fn lock(&self, coins: &[OutPoint]) {
         let mut state = lock(&self.state);
         coins.iter().for_each(|coin| state.coins.lock(*coin));

@@ -1,4 +1,5 @@
 //! A regtest bitcoind, a store in memory, and nodes over both.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test support: failing is reporting")]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Waits until `done` says so.
-pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < PATIENCE, "timed out: {what}");
@@ -34,11 +35,11 @@ pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// A bitcoind of its own, ended when dropped.
-pub struct Bitcoind {
+pub(crate) struct Bitcoind {
     process: Child,
     folder: TempDir,
     port: u16,
-    pub rpc: Arc<Rpc>,
+    pub(crate) rpc: Arc<Rpc>,
     miner: Rpc,
 }
 
@@ -63,7 +64,7 @@ fn executable() -> PathBuf {
 
 impl Bitcoind {
     /// Starts bitcoind with a wallet `miner` that owns 101 blocks.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(executable())
@@ -91,29 +92,29 @@ impl Bitcoind {
     }
 
     /// A second client, with its own idea of how to log in.
-    pub fn client(&self, auth: RpcAuth) -> Rpc {
+    pub(crate) fn client(&self, auth: RpcAuth) -> Rpc {
         Rpc::new(format!("http://127.0.0.1:{}", self.port), auth).unwrap()
     }
 
-    pub fn cookie(&self) -> PathBuf {
+    pub(crate) fn cookie(&self) -> PathBuf {
         self.folder.path().join("regtest/.cookie")
     }
 
-    pub async fn call(&self, method: &'static str, params: Value) -> Value {
+    pub(crate) async fn call(&self, method: &'static str, params: Value) -> Value {
         self.rpc.call(method, params).await.unwrap()
     }
 
-    pub async fn miner(&self, method: &'static str, params: Value) -> Value {
+    pub(crate) async fn miner(&self, method: &'static str, params: Value) -> Value {
         self.miner.call(method, params).await.unwrap()
     }
 
-    pub async fn mine(&self, blocks: u32) {
+    pub(crate) async fn mine(&self, blocks: u32) {
         let address = self.miner("getnewaddress", json!([])).await;
         self.miner("generatetoaddress", json!([blocks, address])).await;
     }
 
     /// Sends and mines one block.
-    pub async fn fund(&self, address: &Address, sat: u64) -> OutPoint {
+    pub(crate) async fn fund(&self, address: &Address, sat: u64) -> OutPoint {
         let btc = Amount::from_sat(sat).to_btc();
         let txid = self.miner("sendtoaddress", json!([address.to_string(), btc])).await;
         let transaction = self.miner("gettransaction", json!([txid])).await;
@@ -125,13 +126,13 @@ impl Bitcoind {
         OutPoint::new(transaction.compute_txid(), vout as u32)
     }
 
-    pub async fn tip(&self) -> (BlockHash, u32) {
+    pub(crate) async fn tip(&self) -> (BlockHash, u32) {
         let info = self.call("getblockchaininfo", json!([])).await;
         (info["bestblockhash"].as_str().unwrap().parse().unwrap(), info["blocks"].as_u64().unwrap() as u32)
     }
 
     /// Mines and waits until the nodes have dealt with it.
-    pub async fn mine_for(&self, blocks: u32, nodes: &[&Node]) {
+    pub(crate) async fn mine_for(&self, blocks: u32, nodes: &[&Node]) {
         self.mine(blocks).await;
         let (_, height) = self.tip().await;
         until("nodes at the tip", || nodes.iter().all(|node| node.height() == height)).await;
@@ -140,22 +141,28 @@ impl Bitcoind {
 
 /// Everything in memory, with the rule about generations that a real store keeps.
 #[derive(Default)]
-pub struct MemStore(Mutex<Data>);
+pub(crate) struct MemStore(Mutex<Data>);
 
 #[derive(Clone, Default)]
 struct Data {
     values: HashMap<(String, String, String), Vec<u8>>,
     generation: u64,
     changes: Vec<Vec<u8>>,
+    broken: bool,
 }
 
 impl MemStore {
     /// What a crash at this moment would leave behind.
-    pub fn snapshot(&self) -> Arc<Self> {
+    pub(crate) fn snapshot(&self) -> Arc<Self> {
         Arc::new(Self(Mutex::new(self.0.lock().unwrap().clone())))
     }
 
-    pub fn wallet_change_count(&self) -> usize {
+    /// From now on the disk is full.
+    pub(crate) fn break_down(&self) {
+        self.0.lock().unwrap().broken = true;
+    }
+
+    pub(crate) fn wallet_change_count(&self) -> usize {
         self.0.lock().unwrap().changes.len()
     }
 }
@@ -190,6 +197,9 @@ impl KVStoreSync for MemStore {
 impl NodeStore for MemStore {
     fn write_manager(&self, state: ManagerState) -> Result<(), io::Error> {
         let mut data = self.0.lock().unwrap();
+        if data.broken {
+            return Err(io::Error::new(io::ErrorKind::Other, "disk full"));
+        }
         if state.generation > data.generation {
             let place =
                 key(CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, "", CHANNEL_MANAGER_PERSISTENCE_KEY);
@@ -219,13 +229,13 @@ impl NodeStore for MemStore {
 }
 
 /// A node with its folder and store.
-pub struct Setup {
-    pub folder: TempDir,
-    pub store: Arc<MemStore>,
-    pub node: Arc<Node>,
+pub(crate) struct Setup {
+    pub(crate) folder: TempDir,
+    pub(crate) store: Arc<MemStore>,
+    pub(crate) node: Arc<Node>,
 }
 
-pub fn config(folder: &TempDir) -> NodeConfig {
+pub(crate) fn config(folder: &TempDir) -> NodeConfig {
     NodeConfig {
         listen: Some("127.0.0.1:0".parse().unwrap()),
         poll: Duration::from_millis(50),
@@ -233,20 +243,24 @@ pub fn config(folder: &TempDir) -> NodeConfig {
     }
 }
 
-pub async fn start(bitcoind: &Bitcoind) -> Setup {
+pub(crate) async fn start(bitcoind: &Bitcoind) -> Setup {
     let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
     let node = run(bitcoind, &folder, &store).await;
     Setup { folder, store, node }
 }
 
-pub async fn run(bitcoind: &Bitcoind, folder: &TempDir, store: &Arc<MemStore>) -> Arc<Node> {
+pub(crate) async fn run(bitcoind: &Bitcoind, folder: &TempDir, store: &Arc<MemStore>) -> Arc<Node> {
+    run_with(bitcoind, config(folder), store).await
+}
+
+pub(crate) async fn run_with(bitcoind: &Bitcoind, config: NodeConfig, store: &Arc<MemStore>) -> Arc<Node> {
     let store = Arc::clone(store) as Arc<dyn NodeStore>;
-    Node::start(config(folder), Arc::clone(&bitcoind.rpc), store, None).await.expect("the node starts")
+    Node::start(config, Arc::clone(&bitcoind.rpc), store, None).await.expect("the node starts")
 }
 
 impl Setup {
     /// Gives the wallet a confirmed P2TR coin.
-    pub async fn earn(&self, bitcoind: &Bitcoind, sat: u64) -> OutPoint {
+    pub(crate) async fn earn(&self, bitcoind: &Bitcoind, sat: u64) -> OutPoint {
         let address = self.node.wallet().new_address().unwrap();
         let outpoint = bitcoind.fund(&address, sat).await;
         until("coin arrives", || self.node.wallet().coins().iter().any(|coin| coin.outpoint == outpoint))
@@ -254,7 +268,7 @@ impl Setup {
         outpoint
     }
 
-    pub fn spec(&self, sat: u64) -> ChannelSpec {
+    pub(crate) fn spec(&self, sat: u64) -> ChannelSpec {
         let address = self.node.listening().unwrap();
         ChannelSpec {
             peer: format!("{}@{address}", self.node.node_id()).parse().unwrap(),
@@ -267,10 +281,10 @@ impl Setup {
 }
 
 /// The fee of every transaction we build.
-pub const FEE: u64 = 1_000;
+pub(crate) const FEE: u64 = 1_000;
 
 /// A transaction of all offered coins of `node` to `output`, change to its wallet, not signed.
-pub fn build(node: &Node, output: TxOut) -> Psbt {
+pub(crate) fn build(node: &Node, output: TxOut) -> Psbt {
     let (coins, _) = node.reserve(&ScriptBuf::new(), &[]);
     let total: u64 = coins.iter().map(|coin| coin.txout.value.to_sat()).sum();
     let (_, change) = node.wallet().reveal_invoice().unwrap();
@@ -290,25 +304,30 @@ pub fn build(node: &Node, output: TxOut) -> Psbt {
 }
 
 /// Signs all inputs.
-pub fn sign(node: &Node, psbt: &Psbt) -> Transaction {
+pub(crate) fn sign(node: &Node, psbt: &Psbt) -> Transaction {
     let all: Vec<usize> = (0..psbt.inputs.len()).collect();
     node.wallet().sign(psbt, &all).unwrap().extract_tx().unwrap()
 }
 
-pub const KEY: ChannelKey = ChannelKey { exchange: ExchangeId(7), index: 0 };
+pub(crate) const KEY: ChannelKey = ChannelKey { exchange: ExchangeId(7), index: 0 };
 
 /// Opens a channel up to the point where its funding transaction may be broadcast, and returns that.
-pub async fn open(from: &Setup, to: &Setup, sat: u64) -> Transaction {
+pub(crate) async fn open(from: &Setup, to: &Setup, sat: u64) -> Transaction {
+    open_as(from, to, sat, false).await
+}
+
+pub(crate) async fn open_as(from: &Setup, to: &Setup, sat: u64, announced: bool) -> Transaction {
     let funder = from.node.funder();
     let amount = Amount::from_sat(sat);
-    let script = funder.open(KEY, &to.spec(sat), amount).await.unwrap();
+    let spec = ChannelSpec { announced, ..to.spec(sat) };
+    let script = funder.open(KEY, &spec, amount).await.unwrap();
     let psbt = build(&from.node, TxOut { value: amount, script_pubkey: script });
     funder.fund(KEY, &psbt.unsigned_tx, 0).await.unwrap();
     sign(&from.node, &psbt)
 }
 
 /// Broadcasts the funding transaction and waits until both ends can use the channel.
-pub async fn confirm(bitcoind: &Bitcoind, funding: &Transaction, nodes: &[&Node]) {
+pub(crate) async fn confirm(bitcoind: &Bitcoind, funding: &Transaction, nodes: &[&Node]) {
     bitcoind.rpc.broadcast(funding).await.unwrap();
     bitcoind.mine_for(6, nodes).await;
     let usable = |node: &&Node| node.channels().iter().any(|channel| channel.usable);
@@ -316,6 +335,6 @@ pub async fn confirm(bitcoind: &Bitcoind, funding: &Transaction, nodes: &[&Node]
 }
 
 /// An outpoint that does not exist.
-pub fn nowhere() -> OutPoint {
+pub(crate) fn nowhere() -> OutPoint {
     OutPoint::new(bitcoin::Txid::from_byte_array([9; 32]), 0)
 }

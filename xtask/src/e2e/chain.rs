@@ -182,7 +182,8 @@ impl Wallet<'_> {
     pub(crate) fn payment(&self, address: &str, amount: Amount, fee_rate: u64) -> Result<Psbt> {
         let output = json!({ address: amount.to_btc() });
         let options = json!({ "fee_rate": fee_rate, "change_type": "bech32" });
-        let created = self.call("walletcreatefundedpsbt", json!([[], [output], 0, options]))?;
+        // The last parameter: no key paths. A payjoin receiver refuses them, to warn careless payers.
+        let created = self.call("walletcreatefundedpsbt", json!([[], [output], 0, options, false]))?;
         self.sign_text(created.text("psbt")?)
     }
 
@@ -192,7 +193,7 @@ impl Wallet<'_> {
     }
 
     fn sign_text(&self, psbt: &str) -> Result<Psbt> {
-        let signed = self.call("walletprocesspsbt", json!([psbt]))?;
+        let signed = self.call("walletprocesspsbt", json!([psbt, true, "DEFAULT", false]))?;
         signed.text("psbt")?.parse().context("walletprocesspsbt gave no PSBT")
     }
 

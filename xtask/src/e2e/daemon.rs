@@ -127,12 +127,6 @@ impl Daemon {
             Ok(steps.iter().find(|step| step["step"] == name).cloned())
         })
     }
-
-    /// The names of all steps reported so far.
-    pub(crate) fn steps(&self) -> Vec<String> {
-        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.iter().filter_map(|step| step["step"].as_str()).map(str::to_owned).collect()
-    }
 }
 
 /// Reads what the daemon tells until it ends.

@@ -22,14 +22,16 @@ use super::super::world::Invoice;
 enum Expect {
     /// This status, readable by a web page.
     Status(u16),
-    /// A BIP 78 error with this code, readable by a web page.
-    Bip78(&'static str),
+    /// The refusal of its version.
+    Version,
+    /// The refusal of its Original, in words that contain these.
+    Rejected(&'static str),
     /// Anything but success: a refusal of any kind, or nothing.
     NoSuccess,
 }
-use Expect::{Bip78, NoSuccess, Status};
+use Expect::{NoSuccess, Rejected, Status, Version};
 
-const REJECTED: Expect = Bip78("original-psbt-rejected");
+const NO_PSBT: Expect = Rejected("not a PSBT");
 
 /// What it is, the bytes, and what must come back.
 type Row = (&'static str, Vec<u8>, Expect);
@@ -72,13 +74,24 @@ fn judge(node: &Daemon, reply: &Reply, expect: Expect) -> Result<()> {
     {
         ensure!(!text.contains(secret), "the reply tells {secret}");
     }
-    let readable = reply.has_header("access-control-allow-origin: *");
+    if text.is_empty() {
+        ensure!(matches!(expect, NoSuccess), "no reply");
+        return Ok(());
+    }
+    ensure!(reply.status().is_some_and(|status| status >= 400), "this is no refusal");
+    ensure!(reply.has_header("access-control-allow-origin: *"), "a web page cannot read it");
+    let error: Value = serde_json::from_str(&reply.body()).context("no BIP 78 error")?;
+    let code = error.text("errorCode")?;
     match expect {
-        NoSuccess => ensure!(reply.status().is_none_or(|status| status >= 400), "this is no refusal"),
-        Status(status) => ensure!(reply.status() == Some(status) && readable, "expected a readable {status}"),
-        Bip78(code) => {
-            let error: Value = serde_json::from_str(&reply.body()).unwrap_or_default();
-            ensure!(error["errorCode"] == code && readable, "expected a readable {code}");
+        NoSuccess => {}
+        Status(status) => ensure!(reply.status() == Some(status), "expected {status}"),
+        Version => {
+            ensure!(code == "version-unsupported", "expected a refusal of the version");
+            ensure!(error["supported"] == serde_json::json!([1]), "it does not say which version we speak");
+        }
+        Rejected(why) => {
+            ensure!(code == "original-psbt-rejected", "expected a refusal of the Original");
+            ensure!(error.text("message")?.contains(why), "expected \"{why}\"");
         }
     }
     Ok(())
@@ -140,7 +153,7 @@ fn framing(path: &str, honest: &[u8]) -> Vec<Row> {
         ("HTTP 2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), NoSuccess),
         ("TLS where none is spoken", b"\x16\x03\x01\x00\x2a\x01\x00\x00\x26\x03\x03".to_vec(), NoSuccess),
         ("every byte there is", (0..=255).collect(), NoSuccess),
-        ("two requests in one go", [post(path, &[], b"x"), post(path, &[], b"y")].concat(), REJECTED),
+        ("two requests in one go", [post(path, &[], b"x"), post(path, &[], b"y")].concat(), NO_PSBT),
     ]
 }
 
@@ -163,9 +176,11 @@ fn targets(path: &str, honest: &[u8]) -> Vec<Row> {
         ("a path above the root", to("/../../etc/passwd"), NoSuccess),
         ("a path with a quote", to("/'%20OR%20'1'='1"), NoSuccess),
         ("a path of 10,000 letters", to(&format!("/{}", "a".repeat(10_000))), NoSuccess),
-        ("version 2", to(&format!("{path}?v=2")), Bip78("version-unsupported")),
-        ("version 0", to(&format!("{path}?v=0")), Bip78("version-unsupported")),
-        ("a version of words", to(&format!("{path}?v=one")), NoSuccess),
+        ("version 2", to(&format!("{path}?v=2")), Version),
+        ("version 0", to(&format!("{path}?v=0")), Version),
+        ("a version of words", to(&format!("{path}?v=one")), Version),
+        ("a parameter twice", to(&format!("{path}?v=1&v=1")), Rejected("repeated")),
+        ("a rate of words", to(&format!("{path}?v=1&minfeerate=low")), Rejected("malformed")),
     ]
 }
 
@@ -176,16 +191,16 @@ fn bodies(path: &str, honest: &[u8]) -> Vec<Row> {
     let length = format!("Content-Length: {}", honest.len());
     let typed = |kind: &str| request(&format!("POST {query} HTTP/1.1"), &[kind, &length], honest);
     vec![
-        ("an empty body", body(b""), NoSuccess),
-        ("no type", request(&format!("POST {query} HTTP/1.1"), &[&length], honest), NoSuccess),
-        ("a type of another kind", typed("Content-Type: application/json"), NoSuccess),
-        ("words", body(b"give me a payjoin"), REJECTED),
-        ("NULs", body(&[0; 64]), REJECTED),
-        ("bytes that are no UTF-8", body(&[0xff, 0xfe, 0xc0, 0x80]), REJECTED),
-        ("base64 of nothing known", body(b"AAAA"), REJECTED),
-        ("half of an honest PSBT", body(&honest[..honest.len() / 2]), REJECTED),
-        ("an honest PSBT twice", body(&[honest, honest].concat()), REJECTED),
-        ("a million letters", body(&vec![b'A'; 1_000_000]), REJECTED),
+        ("an empty body", body(b""), NO_PSBT),
+        ("no type", request(&format!("POST {query} HTTP/1.1"), &[&length], honest), Rejected("Content-Type")),
+        ("a type of another kind", typed("Content-Type: application/json"), Rejected("Content-Type")),
+        ("words", body(b"give me a payjoin"), NO_PSBT),
+        ("NULs", body(&[0; 64]), NO_PSBT),
+        ("bytes that are no UTF-8", body(&[0xff, 0xfe, 0xc0, 0x80]), Rejected("UTF-8")),
+        ("base64 of nothing known", body(b"AAAA"), NO_PSBT),
+        ("half of an honest PSBT", body(&honest[..honest.len() / 2]), NO_PSBT),
+        ("an honest PSBT twice", body(&[honest, honest].concat()), NO_PSBT),
+        ("a million letters", body(&vec![b'A'; 1_000_000]), NO_PSBT),
     ]
 }
 
@@ -201,14 +216,14 @@ fn originals(world: &World<'_>, path: &str, invoice: &Invoice, honest: &Psbt) ->
     let less = world.payer().payment(&invoice.address, invoice.amount - Amount::from_sat(1), FEE_RATE)?;
     let elsewhere = world.payer().payment(&world.payer().address("bech32")?, invoice.amount, FEE_RATE)?;
     Ok(vec![
-        ("one satoshi too little", send(&less), REJECTED),
-        ("a payment to somebody else", send(&elsewhere), REJECTED),
-        ("inputs that are not signed", altered(unsign), REJECTED),
-        ("a signature that is wrong", altered(spoil_signature), REJECTED),
-        ("an input that does not exist", altered(invent_input), REJECTED),
-        ("a lie about an input's value", altered(lie_about_value), REJECTED),
-        ("no inputs", altered(remove_inputs), REJECTED),
-        ("an extended public key", altered(tell_xpub), REJECTED),
+        ("one satoshi too little", send(&less), Rejected("pays less")),
+        ("a payment to somebody else", send(&elsewhere), Rejected("does not pay the invoice")),
+        ("inputs that are not signed", altered(unsign), Rejected("not finalized")),
+        ("a signature that is wrong", altered(spoil_signature), Rejected("cannot be broadcast")),
+        ("an input that does not exist", altered(invent_input), Rejected("does not exist")),
+        ("a lie about an input's value", altered(lie_about_value), Rejected("misstates")),
+        ("no inputs", altered(remove_inputs), Rejected("no inputs")),
+        ("an extended public key", altered(tell_xpub), Rejected("leaks")),
     ])
 }
 

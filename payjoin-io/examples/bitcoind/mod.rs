@@ -1,0 +1,113 @@
+//! What the example asks of a bitcoind, over JSON-RPC. A wallet has its own way to the chain.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+use bitcoin::{Address, Amount, Block, OutPoint, ScriptBuf, Transaction, TxOut};
+use payjoin_core::{Coin, Inspection};
+use payjoin_io::{Chain, HostError};
+use serde_json::{Value, json};
+
+/// A node at `http://USER:PASSWORD@HOST:PORT`.
+pub(crate) struct Bitcoind {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Bitcoind {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), http: reqwest::Client::new() }
+    }
+
+    /// One round trip for any number of calls, answered in order.
+    async fn calls(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>, HostError> {
+        let body = calls.iter().map(|(method, params)| json!({ "method": method, "params": params }));
+        let sending = self.http.post(&self.url).json(&body.collect::<Vec<_>>()).send();
+        let replies = async { sending.await?.json::<Vec<Value>>().await };
+        // The URL holds the password.
+        let replies = replies.await.map_err(|error| HostError(error.without_url().to_string()))?;
+        replies.into_iter().map(result).collect()
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Result<Value, HostError> {
+        Ok(self.calls(&[(method, params)]).await?.pop().unwrap_or_default())
+    }
+
+    /// Confirmed coins of an address.
+    pub(crate) async fn coins(&self, address: &Address) -> Result<Vec<Coin>, HostError> {
+        let found = self.call("scantxoutset", json!(["start", [format!("addr({address})")]])).await?;
+        let coin = |coin: &Value| {
+            let vout = coin["vout"].as_u64()?.try_into().ok()?;
+            let outpoint = OutPoint { txid: coin["txid"].as_str()?.parse().ok()?, vout };
+            Some(Coin { outpoint, txout: txout(&coin["amount"], &coin["scriptPubKey"])? })
+        };
+        found["unspents"].as_array().into_iter().flatten().map(coin).collect::<Option<_>>().ok_or_else(odd)
+    }
+
+    pub(crate) async fn height(&self) -> Result<u32, HostError> {
+        let height = self.call("getblockcount", json!([])).await?;
+        height.as_u64().and_then(|height| height.try_into().ok()).ok_or_else(odd)
+    }
+
+    pub(crate) async fn block(&self, height: u32) -> Result<Block, HostError> {
+        let hash = self.call("getblockhash", json!([height])).await?;
+        let block = self.call("getblock", json!([hash, 0])).await?;
+        block.as_str().and_then(|hex| deserialize_hex(hex).ok()).ok_or_else(odd)
+    }
+
+    /// What the mempool holds that spends these coins.
+    pub(crate) async fn spends(
+        &self,
+        coins: &[OutPoint],
+    ) -> Result<HashMap<OutPoint, Transaction>, HostError> {
+        let mut spends = HashMap::new();
+        for coin in coins {
+            let asked = json!([[{ "txid": coin.txid, "vout": coin.vout }]]);
+            let found = self.call("gettxspendingprevout", asked).await?[0]["spendingtxid"].take();
+            if !found.is_null() {
+                let hex = self.call("getrawtransaction", json!([found])).await?;
+                let spend = hex.as_str().and_then(|hex| deserialize_hex(hex).ok()).ok_or_else(odd)?;
+                spends.insert(*coin, spend);
+            }
+        }
+        Ok(spends)
+    }
+}
+
+#[async_trait]
+impl Chain for Bitcoind {
+    async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, HostError> {
+        let mut calls = vec![("testmempoolaccept", json!([[serialize_hex(transaction)]]))];
+        for OutPoint { txid, vout } in transaction.input.iter().map(|input| input.previous_output) {
+            calls.push(("gettxout", json!([txid, vout])));
+        }
+        let mut found = self.calls(&calls).await?.into_iter();
+        let verdict = found.next().ok_or_else(odd)?[0].take();
+        let refused = || Err(verdict["reject-reason"].to_string());
+        let acceptable = if verdict["allowed"] == true { Ok(()) } else { refused() };
+        let prevouts = found.map(|found| txout(&found["value"], &found["scriptPubKey"]["hex"])).collect();
+        Ok(Inspection { acceptable, prevouts })
+    }
+
+    async fn broadcast(&self, transaction: &Transaction) -> Result<(), HostError> {
+        self.call("sendrawtransaction", json!([serialize_hex(transaction)])).await.map(drop)
+    }
+}
+
+fn txout(value: &Value, script: &Value) -> Option<TxOut> {
+    let script_pubkey = ScriptBuf::from_hex(script.as_str()?).ok()?;
+    Some(TxOut { value: Amount::from_btc(value.as_f64()?).ok()?, script_pubkey })
+}
+
+fn result(mut reply: Value) -> Result<Value, HostError> {
+    if reply["error"].is_null() {
+        Ok(reply["result"].take())
+    } else {
+        Err(HostError(reply["error"].to_string()))
+    }
+}
+
+fn odd() -> HostError {
+    HostError("bitcoind gave an answer that makes no sense".into())
+}

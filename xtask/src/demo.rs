@@ -1,0 +1,134 @@
+//! The whole story once, told as it happens.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
+use bitcoin::{Amount, Transaction, Txid};
+use serde_json::{Value, json};
+
+use crate::e2e::{Chain, FEE_RATE, Fields, Invoice, Options, Programs, World};
+
+/// What the operator wants in the channel, what the payer pays, and what the node's wallet holds before.
+const CHANNEL: u64 = 500_000;
+const PAYMENT: u64 = 600_000;
+const WALLET: u64 = 300_000;
+/// What is paid over the channel at the end.
+const LIGHTNING_PAYMENT: Amount = Amount::from_sat(42_000);
+
+/// Each step of the sequence, who speaks to whom, and what it means.
+const NOTES: &[(&str, &str, &str)] = &[
+    (
+        "BIP 21",
+        "node -> payer",
+        "one code to scan; `pj=` is where the payer's wallet may ask for something better",
+    ),
+    ("Original PSBT", "payer -> node", "a plain payment, signed: whatever happens now, the node is paid"),
+    ("open_channel", "node -> peer", "the queued channel fits the payment, so the node asks its peer"),
+    ("accept_channel", "peer -> node", "both keys are known: so is the funding script"),
+    (
+        "funding_created",
+        "node -> peer",
+        "the transaction id is final before anyone has signed the transaction",
+    ),
+    ("funding_signed", "peer -> node", "the node can close the channel from now on: safe to fund it"),
+    (
+        "Proposal PSBT",
+        "node -> payer",
+        "the payment output has become the channel; an input of the node is signed",
+    ),
+    ("broadcast", "payer -> all", "the payer checked it, signed it and sent it"),
+    ("confirmed", "chain", "the payment is the channel's funding transaction"),
+    ("channel_ready", "node <-> peer", "the channel is open"),
+];
+
+/// Runs the demo and ends with one line of truth.
+pub(crate) fn run() -> Result<()> {
+    let programs = Programs::provide()?;
+    let dir = tempfile::Builder::new().prefix("demo-").tempdir()?;
+    say("starting a regtest chain, a payer and two Lightning nodes");
+    let start = Instant::now();
+    let world = World::new(&programs, dir.path())?;
+    let listener = Box::new(move |step: &Value| tell(start, step));
+    let node = world.daemon_with("node", Options { listener: Some(listener), ..Options::default() })?;
+    let peer = world.daemon("peer")?;
+    world.give(&node, &[WALLET])?;
+    say(&format!("the node holds {WALLET} sat; its operator wants a channel of {CHANNEL} sat to the peer"));
+    let intent = node.queue(&peer, &CHANNEL.to_string(), &[])?;
+
+    let invoice = world.receive(&node, Some(PAYMENT))?;
+    let replaced = Replaced::build(&world, &invoice)?;
+    say("the payer scans the code with payjoin-cli");
+    let txid = world.pay(&invoice)?;
+    node.step("broadcast")?;
+    say("six blocks are mined");
+    world.mine(1)?;
+    node.step("confirmed")?;
+    world.mine(5)?;
+    node.step("channel_ready")?;
+    let funding = node.funding(intent)?;
+    ensure!(funding.txid == txid, "the channel does not stand on the payment");
+    node.await_channel(funding)?;
+    node.pay(&peer, LIGHTNING_PAYMENT)?;
+    say(&format!("a BOLT 11 invoice of {} sat is paid across the channel", LIGHTNING_PAYMENT.to_sat()));
+    println!("\n{}", replaced.truth(&world.chain, txid)?);
+    Ok(())
+}
+
+fn say(text: &str) {
+    println!("         * {text}");
+}
+
+fn tell(start: Instant, step: &Value) {
+    let name = step["step"].as_str().unwrap_or_default();
+    let Some((_, who, note)) = NOTES.iter().find(|(known, ..)| *known == name) else { return };
+    println!("{:6.1} s {name:<16} {who:<14} {note}", start.elapsed().as_secs_f32());
+    for (field, unit) in [("uri", ""), ("amount_sat", " sat"), ("txid", "")] {
+        match &step[field] {
+            Value::String(text) => println!("{:41}{text}{unit}", ""),
+            Value::Number(number) => println!("{:41}{number}{unit}", ""),
+            _ => {}
+        }
+    }
+}
+
+/// The two transactions that it would have taken without payjoin, built and signed by a real wallet and accepted by
+/// the mempool, but not sent.
+struct Replaced {
+    payment: Transaction,
+    open: Transaction,
+}
+
+impl Replaced {
+    fn build(world: &World<'_>, invoice: &Invoice) -> Result<Self> {
+        let payment = world.payer().payment(&invoice.address, invoice.amount, FEE_RATE)?.extract_tx()?;
+        world.chain.accepts(&payment)?;
+        // The node's wallet as it would be after the plain payment: one coin more, on a taproot address.
+        let wallet = world.chain.wallet("without-payjoin")?;
+        world.chain.give(&[(wallet.address("bech32m")?, invoice.amount)])?;
+        let channel = Amount::from_sat(CHANNEL);
+        let open = wallet.payment(&two_of_two(&world.chain)?, channel, FEE_RATE)?.extract_tx()?;
+        world.chain.accepts(&open)?;
+        Ok(Self { payment, open })
+    }
+
+    fn truth(&self, chain: &Chain, txid: Txid) -> Result<String> {
+        let payjoin = chain.transaction(txid)?.vsize();
+        let (payment, open) = (self.payment.vsize(), self.open.vsize());
+        let saved = (payment + open).checked_sub(payjoin).context("nothing is saved")?;
+        Ok(format!(
+            "{txid}: {payjoin} vB instead of {payment} vB (payment) + {open} vB (channel): {saved} vB saved, {} %",
+            saved * 100 / (payment + open)
+        ))
+    }
+}
+
+/// An address like that of a channel's funding output.
+fn two_of_two(chain: &Chain) -> Result<String> {
+    let key = |byte| -> Result<String> {
+        let secret = SecretKey::from_slice(&[byte; 32])?;
+        Ok(PublicKey::from_secret_key(&Secp256k1::new(), &secret).to_string())
+    };
+    let made = chain.call("createmultisig", json!([2, [key(1)?, key(2)?], "bech32"]))?;
+    Ok(made.text("address")?.to_owned())
+}
