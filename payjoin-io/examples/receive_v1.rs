@@ -1,9 +1,7 @@
-//! A wallet of one key takes payjoins: `receive_v1 http://USER:PASSWORD@HOST:PORT KEY_IN_WIF https://ENDPOINT`, with a
-//! bitcoind of regtest, and a proxy that speaks TLS at ENDPOINT and forwards to 127.0.0.1:8078.
+//! A wallet of one key takes payjoins, on regtest and behind a TLS proxy that forwards ENDPOINT to 127.0.0.1:8078.
 
 mod bitcoind;
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,7 +17,7 @@ struct OneKey {
     key: PrivateKey,
     script: ScriptBuf,
     coins: Vec<Coin>,
-    locked: Mutex<HashSet<OutPoint>>,
+    locked: Mutex<Vec<OutPoint>>,
 }
 
 #[async_trait]
@@ -38,17 +36,20 @@ impl Wallet for OneKey {
     }
 
     fn unlock(&self, coins: &[OutPoint]) {
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner).retain(|coin| !coins.contains(coin));
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        for coin in coins {
+            locked.iter().position(|held| held == coin).map(|at| locked.swap_remove(at));
+        }
     }
 
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError> {
         let (secp, mut psbt) = (Secp256k1::new(), proposal.psbt().clone());
         let mut cache = SighashCache::new(proposal.psbt().unsigned_tx.clone());
         for index in proposal.our_inputs() {
-            let hashed = proposal.psbt().sighash_ecdsa(*index, &mut cache);
-            let (hash, sighash_type) = hashed.map_err(|error| HostError(error.to_string()))?;
-            let signature =
-                ecdsa::Signature { signature: secp.sign_ecdsa(&hash, &self.key.inner), sighash_type };
+            let (hash, sighash_type) =
+                proposal.psbt().sighash_ecdsa(*index, &mut cache).map_err(|e| HostError(e.to_string()))?;
+            let signature = secp.sign_ecdsa(&hash, &self.key.inner);
+            let signature = ecdsa::Signature { signature, sighash_type };
             let witness = Witness::p2wpkh(&signature, &PublicKey::from_secret_key(&secp, &self.key.inner));
             psbt.inputs[*index].final_script_witness = Some(witness);
         }
@@ -69,16 +70,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (script, coins) = (address.script_pubkey(), node.coins(&address).await?);
     let store = Store::open("receive_v1.sqlite")?;
     store.recover().await?;
-    let locked = Mutex::new(store.locked_coins()?.into_iter().collect());
-    let wallet = Arc::new(OneKey { key, script: script.clone(), coins, locked });
-    let (host, owed) = Host::new(node.clone(), wallet, Arc::new(NoChannels), store, Policy::default(), now);
+    let wallet = OneKey { key, script: script.clone(), coins, locked: Mutex::new(store.locked_coins()?) };
+    let (wallet, funder) = (Arc::new(wallet), Arc::new(NoChannels));
+    let (host, owed) = Host::new(node.clone(), wallet, funder, store, Policy::default(), now);
     let (id, change, expires) = (InvoiceId::from_entropy(rand::random()), script.clone(), now().plus(86_400));
     let invoice = Invoice { id, script, change, amount: None, created: now(), expires };
     host.store.insert_invoice(&invoice).await?;
     println!("{}", bip21_v1(&address, None, &format!("{endpoint}/{}", invoice.id))?);
     let (server, mut settler) = (Server::new(host.clone(), Limits::default()), Settler::new(host, owed)?);
-    let listener = Tcp::behind_tls_proxy("127.0.0.1:8078").await?;
-    tokio::spawn(async move { server.run(&listener, std::future::pending()).await });
+    let tcp = Tcp::behind_tls_proxy("127.0.0.1:8078").await?;
+    tokio::spawn(async move { server.run(&tcp, std::future::pending()).await });
     let mut height = node.height().await?;
     loop {
         let watched = settler.watched_outpoints();

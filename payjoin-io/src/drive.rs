@@ -126,7 +126,7 @@ impl<'a> Attempt<'a> {
         }
         let shown = host.store.offered_coins(&request.invoice)?;
         let (coins, reserve) = host.wallet.reserve(request, &shown)?;
-        self.coins = coins.iter().map(|coin| coin.outpoint).filter(|coin| !shown.contains(coin)).collect();
+        self.coins = coins.iter().map(|coin| coin.outpoint).collect();
         let mut wishes = Vec::new();
         if request.channels {
             let mut reserved = host.reserved();

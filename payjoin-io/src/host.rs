@@ -100,15 +100,17 @@ pub trait Chain: Send + Sync {
 pub trait Wallet: Send + Sync {
     /// Which scripts are ours, in order.
     fn owns(&self, scripts: &[ScriptBuf]) -> Vec<bool>;
-    /// Confirmed, unlocked coins, best first, at most a bounded number; locks them in memory until
-    /// [`Wallet::unlock`]. `prefer` names coins shown to an earlier unfinished attempt at the same invoice: they come
-    /// first even though they are locked (money rule 8). Costs nothing that grows with the wallet.
+    /// Confirmed, unlocked coins, best first, at most a bounded number. `prefer` names coins shown to an earlier
+    /// unfinished attempt at the same invoice: they come first even though they are locked (money rule 8). Costs nothing
+    /// that grows with the wallet.
+    ///
+    /// Locks are counted: each coin given is locked once more, until one [`Wallet::unlock`] for it.
     fn reserve(
         &self,
         request: &ResourceRequest,
         prefer: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), HostError>;
-    /// Gives coins back.
+    /// Ends one lock on each of these coins.
     fn unlock(&self, coins: &[OutPoint]);
     /// Signs and finalizes our inputs, and no others.
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError>;

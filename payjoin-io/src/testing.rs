@@ -1,6 +1,5 @@
 //! A scripted host: chain, wallet and Lightning node that do as a test tells them, around the real store and machines.
 
-use std::collections::HashSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,7 +45,8 @@ pub(crate) struct World {
     pub(crate) stalled: AtomicBool,
     /// Acts in the order in which they were begun.
     acts: Mutex<Vec<String>>,
-    pub(crate) locked: Mutex<HashSet<OutPoint>>,
+    /// A coin for each lock on it.
+    pub(crate) locked: Mutex<Vec<OutPoint>>,
     pub(crate) broadcast: Mutex<Vec<Transaction>>,
 }
 
@@ -105,14 +105,18 @@ impl Wallet for World {
         let mut locked = self.locked.lock().unwrap();
         let free = (100..103).map(outpoint).find(|coin| !locked.contains(coin));
         let coin = prefer.first().copied().or(free).ok_or(HostError("no coins".into()))?;
-        locked.insert(coin);
+        locked.push(coin);
         let txout = TxOut { value: COIN, script_pubkey: script("ours") };
         let reserve = Reserve { balance: COIN, ..Reserve::default() };
         Ok((vec![Coin { outpoint: coin, txout }], reserve))
     }
 
     fn unlock(&self, coins: &[OutPoint]) {
-        self.locked.lock().unwrap().retain(|coin| !coins.contains(coin));
+        let mut locked = self.locked.lock().unwrap();
+        for coin in coins {
+            let lock = locked.iter().position(|locked| locked == coin).expect("every unlock has its lock");
+            locked.swap_remove(lock);
+        }
     }
 
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError> {
@@ -213,8 +217,11 @@ impl Stage {
 
     /// Coins locked in the store are those locked in the wallet, and no intent is in anybody's hand.
     pub(crate) fn assert_nothing_leaks(&self) {
-        let stored: HashSet<_> = self.host.store.locked_coins().unwrap().into_iter().collect();
-        assert_eq!(*self.world.locked.lock().unwrap(), stored);
+        let (mut stored, mut locked) =
+            (self.host.store.locked_coins().unwrap(), self.world.locked.lock().unwrap().clone());
+        stored.sort_unstable();
+        locked.sort_unstable();
+        assert_eq!(locked, stored);
         assert!(self.host.reserved().is_empty());
     }
 }

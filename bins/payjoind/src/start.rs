@@ -120,14 +120,8 @@ async fn assemble(
     let interrupted = store.recover().await?;
     let rpc = Arc::new(Rpc::new(config.bitcoind_url(), auth(&config))?);
     let (blocks, news) = Blocks::new(&store)?;
-    let node = Node::start(
-        node_config(datadir, &config),
-        rpc,
-        Arc::new(Keep(store.clone())),
-        Some(Arc::new(blocks)),
-    )
-    .await?;
-    node.wallet().lock(&store.locked_coins()?);
+    let settings = NodeConfig { locked: store.locked_coins()?, ..node_config(datadir, &config) };
+    let node = Node::start(settings, rpc, Arc::new(Keep(store.clone())), Some(Arc::new(blocks))).await?;
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
     let roles = Arc::new(Roles { node: node.clone(), channels, store: store.clone() });
@@ -195,6 +189,7 @@ async fn wait_for_end(daemon: &Daemon) -> Result<(), StartError> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         _ = asked.wait_for(|stop| *stop) => {}
+        () = daemon.node.stopped() => tracing::error!("the Lightning node ended; stopping"),
     }
     daemon.stop.send_replace(true);
     Ok(())

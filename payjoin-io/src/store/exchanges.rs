@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// The second durable write of an exchange (W7 and W8): the Lightning node's state with the proposal. After it
-    /// the proposal may leave (money rule 1). Gives the coins that nobody locks any more.
+    /// the proposal may leave (money rule 1). Gives the coins whose locks ended.
     ///
     /// # Errors
     /// [`StoreError::WrongState`] unless the exchange is admitted, [`StoreError::CoinLocked`] for a coin it never
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Ends an admitted exchange without a proposal: its coins are unlocked, its intents queued again with the reason.
-    /// The Original stays an obligation. Gives the coins that nobody locks any more.
+    /// The Original stays an obligation. Gives the coins whose locks ended.
     ///
     /// # Errors
     /// [`StoreError::WrongState`] unless the exchange is admitted.
@@ -106,7 +106,7 @@ impl Store {
         self.write(move |db| fail(db, exchange, &reason)).await
     }
 
-    /// Ends an obligation (W10). Gives the coins that nobody locks any more.
+    /// Ends an obligation (W10). Gives the coins whose locks ended.
     ///
     /// # Errors
     /// [`StoreError::WrongState`] while the exchange runs or when it is settled.

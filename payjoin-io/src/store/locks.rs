@@ -7,13 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Store, StoreError};
 
 impl Store {
-    /// Every coin that an unsettled exchange may spend.
+    /// Every coin that an unsettled exchange may spend, once for each such exchange.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn locked_coins(&self) -> Result<Vec<OutPoint>, StoreError> {
         self.read(|db| {
-            let mut query = db.prepare_cached("SELECT DISTINCT coin FROM locks")?;
+            let mut query = db.prepare_cached("SELECT coin FROM locks")?;
             query.query_and_then([], outpoint)?.collect()
         })
     }
@@ -69,7 +69,7 @@ pub(super) fn lock(
     Ok(())
 }
 
-/// Ends the exchange's locks but those on `keep`, which it must hold. Gives the coins that nobody locks any more.
+/// Ends the exchange's locks but those on `keep`, which it must hold. Gives the coins whose locks ended.
 pub(super) fn unlock(
     db: &Connection,
     exchange: ExchangeId,
@@ -80,15 +80,11 @@ pub(super) fn unlock(
         return Err(StoreError::CoinLocked(*coin));
     }
     let mut delete = db.prepare_cached("DELETE FROM locks WHERE coin = ?1 AND exchange = ?2")?;
-    let mut shared = db.prepare_cached("SELECT 1 FROM locks WHERE coin = ?1")?;
-    let mut freed = Vec::new();
-    for coin in held.into_iter().filter(|coin| !keep.contains(coin)) {
+    let ended: Vec<OutPoint> = held.into_iter().filter(|coin| !keep.contains(coin)).collect();
+    for coin in &ended {
         delete.execute(params![coin.to_string(), exchange.0])?;
-        if !shared.exists([coin.to_string()])? {
-            freed.push(coin);
-        }
     }
-    Ok(freed)
+    Ok(ended)
 }
 
 /// The coins that the exchange may spend.

@@ -209,8 +209,8 @@ impl NodeStore for MemStore {
         Ok(())
     }
 
-    fn manager_generation(&self) -> u64 {
-        self.0.lock().unwrap().generation
+    fn manager_generation(&self) -> Result<u64, io::Error> {
+        Ok(self.0.lock().unwrap().generation)
     }
 
     fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, io::Error> {

