@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 pub(crate) use bitcoind::Bitcoind;
-pub(crate) use cli::Receiver;
+pub(crate) use cli::{Receiver, send};
 use payjoin_core::Timestamp;
 use payjoin_io::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 use tempfile::TempDir;
