@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tor_cell::relaycell::msg::{Connected, End, EndReason};
 use tor_hsservice::{RendRequest, StreamRequest};
 use tor_proto::stream::IncomingStreamRequest;
@@ -26,6 +26,8 @@ const MEETING: Duration = Duration::from_secs(60);
 const MESSAGE: Duration = Duration::from_secs(10);
 /// A circuit without an open stream is closed after this time. A payer that comes back makes another.
 const IDLE: Duration = Duration::from_secs(30);
+/// The same while others wait for its place. Long enough for a payer to open its stream.
+const IDLE_IN_A_CROWD: Duration = Duration::from_secs(2);
 /// The last cells of a stream that was closed are still on their way for a moment; closing the circuit cuts them off.
 const LAST_CELLS: Duration = Duration::from_millis(500);
 
@@ -49,6 +51,10 @@ impl Gate {
             streams: places(config.flood.streams),
             connections,
         }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.circuits.available_permits() == 0
     }
 }
 
@@ -102,13 +108,16 @@ impl Circuit {
 
     /// Until the payer closes the circuit or leaves it idle.
     async fn serve(&self, requests: &mut (impl Stream<Item = StreamRequest> + Unpin)) {
+        let mut used = Instant::now();
         loop {
-            match timeout(IDLE, requests.next()).await {
+            match timeout(IDLE_IN_A_CROWD, requests.next()).await {
                 Ok(Some(request)) => self.open(request).await,
                 Ok(None) => return,
-                Err(_) if self.is_idle() => return,
-                Err(_) => {}
+                Err(_) if !self.is_idle() => {}
+                Err(_) if self.gate.is_crowded() || used.elapsed() > IDLE => return,
+                Err(_) => continue,
             }
+            used = Instant::now();
         }
     }
 

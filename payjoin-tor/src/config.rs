@@ -113,9 +113,9 @@ pub struct Flood {
     pub intros_per_second: u32,
     /// Introductions that it lets through at once. Default 200.
     pub intro_burst: u32,
-    /// Circuits from payers at once. Default 128.
+    /// Circuits from payers at once; an idle one takes some 100 kB. Default 512.
     pub circuits: u32,
-    /// Open streams at once, over all circuits. Default 128.
+    /// Open streams at once, over all circuits. The server should take as many connections. Default 240.
     pub streams: u32,
     /// Open streams at once in a circuit. One more, and the circuit is closed. Default 16.
     pub streams_per_circuit: u32,
@@ -127,8 +127,8 @@ impl Default for Flood {
             intro_points: 3,
             intros_per_second: 25,
             intro_burst: 200,
-            circuits: 128,
-            streams: 128,
+            circuits: 512,
+            streams: 240,
             streams_per_circuit: 16,
         }
     }

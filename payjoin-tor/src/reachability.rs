@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tor_hsservice::RunningOnionService;
 
 use crate::TorClient;
@@ -16,6 +16,8 @@ const ATTEMPT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between attempts that failed.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// A new service needs some time; failures before that mean nothing.
+const GRACE: Duration = Duration::from_secs(60);
 /// Pause after a success.
 const RECHECK: Duration = Duration::from_secs(600);
 
@@ -43,13 +45,19 @@ pub(crate) struct Probe {
 impl Probe {
     /// Asks again and again.
     pub(crate) async fn run(self, sender: watch::Sender<Reachability>) {
+        // An error here would mean that the client is gone, and we hold it.
+        let _ = self.client.bootstrap().wait_for(|bootstrap| bootstrap.ready).await;
+        let start = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let found = self.ask().await;
             let reachable = found == Reachability::Reachable;
             sender.send_if_modified(|last| {
-                let changed = *last != found;
-                *last = found;
+                let too_early = *last == Reachability::Unknown && !reachable && start.elapsed() < GRACE;
+                let changed = !too_early && *last != found;
+                if changed {
+                    *last = found;
+                }
                 changed
             });
             sleep(if reachable { RECHECK } else { pause }).await;
