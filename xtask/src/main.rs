@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bitcoind;
@@ -120,29 +120,22 @@ Example:
   curl --socks5-hostname <SOCKS port> http://<address>.onion/";
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(Arguments::parse().verb).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(verb: Verb) -> Result<()> {
+fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run()?,
-        Verb::Test => test::run()?,
+        Verb::Test => return test::run(),
         Verb::E2e { list: true, .. } => e2e::list(),
-        Verb::E2e { names, .. } => {
-            let outcome = e2e::run(&names)?;
-            println!("{} passed, {} failed", outcome.passed, outcome.failed);
-            ensure!(outcome.failed == 0, "end-to-end cases failed");
-        }
+        Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
         Verb::TorNetwork => tor::run()?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
