@@ -46,7 +46,8 @@ fn now() -> Timestamp {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let dir = arguments.next().ok_or("which folder?")?;
     let tor = TorClient::start(&TorConfig { network_file: arguments.next(), ..TorConfig::new(&dir) }).await?;

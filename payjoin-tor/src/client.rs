@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tor_rtcompat::PreferredRuntime;
 
-use crate::error::{Cause, ConnectError, ListenError, StartError, chain};
+use crate::error::{ConnectError, ListenError, StartError, chain};
 use crate::{OnionConfig, OnionListener, TorConfig};
 
 /// Between attempts to start that failed.
@@ -145,11 +145,5 @@ async fn watch_bootstrap(arti: Arc<Arti>, sender: watch::Sender<Bootstrap>) {
         let percent = (status.as_frac() * 100.0).clamp(0.0, 100.0) as u8;
         let blocked = status.blocked().map(|blockage| blockage.to_string());
         sender.send_replace(Bootstrap { percent, ready: status.ready_for_traffic(), blocked });
-    }
-}
-
-impl From<ConnectError> for std::io::Error {
-    fn from(error: ConnectError) -> Self {
-        Self::other(Cause::from(error))
     }
 }
