@@ -122,14 +122,22 @@ pub(super) fn arti_settings(authorities: &[(Ipv4Addr, &Identity)]) -> String {
              orports = [\"{ip}:{OR_PORT}\"]\n"
         );
     }
+    let _ = write!(
+        text,
+        "\n[tor_network.authorities]\nv3idents = [{idents}]\nuploads = [{directories}]\n\
+         downloads = [{directories}]\nvotes = [{directories}]\n"
+    );
     let minutes = 24 * INTERVAL / 60;
-    text + &format!(
-        "
-[tor_network.authorities]
-v3idents = [{idents}]
-uploads = [{directories}]
-downloads = [{directories}]
-votes = [{directories}]
+    // Minutes of a time period.
+    let _ = write!(text, "\n[override_net_params]\nhsdir_interval = {minutes}\n{SMALL_NETWORK}");
+    text
+}
+
+/// Continues the table `override_net_params`.
+const SMALL_NETWORK: &str = "\
+cbtdisabled = 1
+# There are fewer guards than arti wants to know.
+guard-min-filtered-sample-size = 4
 
 # All relays are in one subnet.
 [path_rules]
@@ -142,13 +150,4 @@ initial_predicted_ports = []
 # Whatever an exit can reach is on loopback.
 [address_filter]
 allow_local_addrs = true
-
-[override_net_params]
-# Minutes of a time period.
-hsdir_interval = {minutes}
-cbtdisabled = 1
-# There are fewer guards than arti wants to know.
-guard-min-filtered-sample-size = 4
-"
-    )
-}
+";
