@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bitcoind;
 mod ci;
 mod demo;
@@ -48,6 +49,9 @@ enum Verb {
     /// Rules that no compiler checks: dependency edges, lengths, clocks in the core, forbidden words
     #[command(after_help = TIDY_HELP)]
     Tidy,
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Find or provision a real bitcoind and print its path
     #[command(after_help = BITCOIND_HELP)]
     Bitcoind,
@@ -126,6 +130,7 @@ fn run(verb: Verb) -> Result<()> {
         }
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
+        Verb::Bench(bench) => bench::run(&bench)?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
     }
     Ok(())
