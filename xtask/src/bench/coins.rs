@@ -53,8 +53,8 @@ fn fund(bank: Wallet<'_>, output: Vec<TxOut>) -> Result<Transaction> {
         input: Vec::new(),
         output,
     };
-    // A transaction without inputs reads like one with a witness: say that it has none.
-    let funded = bank.call("fundrawtransaction", json!([serialize_hex(&bare), {}, false]))?;
+    // Without inputs, only the encoding with witnesses is unambiguous: the crate writes that one.
+    let funded = bank.call("fundrawtransaction", json!([serialize_hex(&bare), {}, true]))?;
     let signed = bank.call("signrawtransactionwithwallet", json!([funded.text("hex")?]))?;
     deserialize_hex(signed.text("hex")?).context("the wallet gave no transaction")
 }
