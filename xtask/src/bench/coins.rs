@@ -1,8 +1,10 @@
 //! Coins for everyone, from few transactions.
 
 use anyhow::{Context, Result};
-use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, absolute, transaction};
+use bitcoin::consensus::Encodable;
+use bitcoin::consensus::encode::deserialize_hex;
+use bitcoin::hex::DisplayHex;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, absolute, transaction};
 use serde_json::json;
 
 use crate::e2e::{Chain, Fields, Wallet};
@@ -35,7 +37,7 @@ impl<'a> Bank<'a> {
         let mut coins = Vec::with_capacity(count);
         while coins.len() < count {
             let outputs = PER_TRANSACTION.min(count - coins.len());
-            let funded = fund(self.wallet, vec![TxOut { value, script_pubkey: script.clone() }; outputs])?;
+            let funded = fund(self.wallet, &vec![TxOut { value, script_pubkey: script.clone() }; outputs])?;
             let txid = self.chain.broadcast(&funded)?;
             self.chain.mine(1)?;
             let made = (0..).zip(funded.output).filter(|(_, output)| output.script_pubkey == *script);
@@ -46,15 +48,18 @@ impl<'a> Bank<'a> {
 }
 
 /// Adds the bank's inputs and change to these outputs, and signs.
-fn fund(bank: Wallet<'_>, output: Vec<TxOut>) -> Result<Transaction> {
-    let bare = Transaction {
-        version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
-        input: Vec::new(),
-        output,
-    };
-    // Without inputs, only the encoding with witnesses is unambiguous: the crate writes that one.
-    let funded = bank.call("fundrawtransaction", json!([serialize_hex(&bare), {}, true]))?;
+fn fund(bank: Wallet<'_>, outputs: &Vec<TxOut>) -> Result<Transaction> {
+    let funded = bank.call("fundrawtransaction", json!([unfunded(outputs)?, {}, false]))?;
     let signed = bank.call("signrawtransactionwithwallet", json!([funded.text("hex")?]))?;
     deserialize_hex(signed.text("hex")?).context("the wallet gave no transaction")
+}
+
+/// A transaction without inputs in the encoding without witnesses, the only one in which bitcoind reads it.
+fn unfunded(outputs: &Vec<TxOut>) -> Result<String> {
+    let mut bytes = Vec::new();
+    transaction::Version::TWO.consensus_encode(&mut bytes)?;
+    Vec::<TxIn>::new().consensus_encode(&mut bytes)?;
+    outputs.consensus_encode(&mut bytes)?;
+    absolute::LockTime::ZERO.consensus_encode(&mut bytes)?;
+    Ok(bytes.to_lower_hex_string())
 }
