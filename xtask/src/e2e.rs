@@ -15,18 +15,19 @@ mod daemon;
 mod json;
 mod ledger;
 mod payer;
-mod ports;
+pub(crate) mod ports;
 mod queue;
 mod raw;
 mod tls;
-mod wait;
+pub(crate) mod wait;
 mod world;
 
 use cases::{CASES, Case};
-pub(crate) use chain::Chain;
-pub(crate) use daemon::Options;
+pub(crate) use chain::{Chain, Wallet};
+pub(crate) use daemon::{Daemon, Options};
 pub(crate) use json::Fields;
 pub(crate) use payer::FEE_RATE;
+pub(crate) use tls::Certificate;
 pub(crate) use world::{Invoice, Programs, World};
 
 /// A machine with two cores runs two worlds well.

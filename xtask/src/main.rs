@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bitcoind;
 mod ci;
 mod debian;
@@ -50,6 +51,9 @@ enum Verb {
     /// Rules that no compiler checks: dependency edges, lengths, clocks in the core, forbidden words
     #[command(after_help = TIDY_HELP)]
     Tidy,
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Find or provision a real bitcoind and print its path
     #[command(after_help = BITCOIND_HELP)]
     Bitcoind,
@@ -135,6 +139,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
         Verb::TorNetwork => tor::run()?,
+        Verb::Bench(bench) => bench::run(&bench)?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
     }
     Ok(ExitCode::SUCCESS)

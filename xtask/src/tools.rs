@@ -20,26 +20,32 @@ const PAYJOIN_CLI: Tool = Tool { name: "payjoin-cli", version: "1.0.0", features
 
 /// The reference payjoin wallet, in a debug build.
 pub(crate) fn payjoin_cli() -> Result<PathBuf> {
-    PAYJOIN_CLI.provide(&workspace::target().join("tools"))
+    PAYJOIN_CLI.provide(&workspace::target().join("tools"), &["--debug"])
+}
+
+/// The reference payjoin wallet, in a release build.
+pub(crate) fn payjoin_cli_release() -> Result<PathBuf> {
+    PAYJOIN_CLI.provide(&workspace::target().join("tools-release"), &[])
 }
 
 impl Tool {
-    fn provide(&self, root: &Path) -> Result<PathBuf> {
+    fn provide(&self, root: &Path, profile: &[&str]) -> Result<PathBuf> {
         let _lock = process::lock(&root.join("lock"))?;
         let program = root.join("bin").join(self.name);
         let record = fs::read_to_string(root.join(".crates2.json")).unwrap_or_default();
         if !(program.is_file() && self.is_recorded(&record)) {
             eprintln!("building {} {} (a minute or two, once)", self.name, self.version);
-            self.install(root)?;
+            self.install(root, profile)?;
         }
         Ok(program)
     }
 
-    fn install(&self, root: &Path) -> Result<()> {
+    fn install(&self, root: &Path, profile: &[&str]) -> Result<()> {
         process::run(
             workspace::cargo()
-                .args(["install", "--locked", "--force", "--debug", "--root"])
+                .args(["install", "--locked", "--force", "--root"])
                 .arg(root)
+                .args(profile)
                 .args(["--features", &self.features.join(",")])
                 .arg(format!("{}@{}", self.name, self.version)),
         )
