@@ -358,6 +358,8 @@ async fn a_peer_opens_no_more_channels_than_it_may() {
     let refused = open(1).await;
     assert!(matches!(refused, Err(FunderError::Closed(_))), "{refused:?}");
     assert_eq!(bob.node.channels().len(), 1);
+    assert_eq!(bob.node.balance().reserve, Amount::ZERO, "what a peer never funds keeps nothing back");
+    assert!(alice.node.balance().reserve > Amount::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]
