@@ -418,6 +418,7 @@ async fn a_listener_sees_every_block_also_those_it_missed() {
 async fn a_start_that_could_lose_money_is_refused() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
+    assert!(setup.store.manager_generation().unwrap() > 0, "the manager is kept before the first monitor");
     setup.node.stop().await;
     let go = |config| {
         let store = Arc::clone(&setup.store) as Arc<dyn NodeStore>;
