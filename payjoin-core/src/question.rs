@@ -86,7 +86,8 @@ pub enum Answer {
 pub struct Inspection {
     /// `testmempoolaccept`: `Err` carries the node's reject reason for the log.
     pub acceptable: Result<(), String>,
-    /// The real output each input spends, in input order; `None` when it does not exist or is spent.
+    /// The real output each input spends, in input order; `None` when it is not in the chain or is spent. Of an output
+    /// that is only in the mempool say `None`: its parent can be replaced, and then nothing ever settles the exchange.
     pub prevouts: Vec<Option<TxOut>>,
 }
 

@@ -188,7 +188,10 @@ impl Settlement {
             Some(Spend::Payer(_)) => {
                 // What the mempool held is in the block or impossible now.
                 self.pending = None;
-                self.record(Some((transaction, height)));
+                // Two conflicts may spend two inputs of the payer's: the first of them decided.
+                if self.obligation.mined.as_ref().is_none_or(|(_, first)| height <= *first) {
+                    self.record(Some((transaction, height)));
+                }
             }
             Some(Spend::Coin) => self.coin_spent = Some(height),
             None => {}

@@ -159,7 +159,10 @@ impl<'a> Attempt<'a> {
 
     async fn release(&mut self, release: &Release) -> Result<Answer, HostError> {
         let host = self.host;
-        let node = if release.channels.is_empty() { Vec::new() } else { host.funder.state()? };
+        let node = match release.channels.is_empty() {
+            true => Vec::new(),
+            false => host.funder.state(release.exchange, &release.channels).await?,
+        };
         // Nothing may be undone while it is not known whether the proposal is out.
         let id = self.admitted.take();
         match host.store.release(release, node).await {

@@ -132,8 +132,13 @@ pub trait Funder: Send + Sync {
     async fn abandon(&self, exchange: ExchangeId, reason: &str);
     /// Closes the channels of a released payjoin that can never be mined any more. Called again after a crash.
     async fn forget(&self, exchange: ExchangeId, channels: &[FundedChannel]);
-    /// The node's state, to be written in the same transaction as the release (money rule 1).
-    fn state(&self) -> Result<Vec<KvWrite>, HostError>;
+    /// The node's state, to be written in the same transaction as the release (money rule 1). An error when one of the
+    /// channels that the exchange is about to release is not there any more.
+    async fn state(
+        &self,
+        exchange: ExchangeId,
+        channels: &[FundedChannel],
+    ) -> Result<Vec<KvWrite>, HostError>;
 }
 
 /// The [`Funder`] of a wallet without Lightning: every payment is a plain payjoin.
@@ -154,7 +159,7 @@ impl Funder for NoChannels {
 
     async fn forget(&self, _: ExchangeId, _: &[FundedChannel]) {}
 
-    fn state(&self) -> Result<Vec<KvWrite>, HostError> {
+    async fn state(&self, _: ExchangeId, _: &[FundedChannel]) -> Result<Vec<KvWrite>, HostError> {
         Ok(Vec::new())
     }
 }

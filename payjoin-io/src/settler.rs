@@ -27,6 +27,8 @@ struct Running {
     wake: Option<Timestamp>,
     /// The payjoin was in the mempool.
     seen: bool,
+    /// The store does not have the latest confirmation.
+    unrecorded: bool,
     ended: Option<Settled>,
 }
 
@@ -66,6 +68,7 @@ impl Settler {
     /// run of blocks.
     pub async fn on_block(&mut self, height: u32, block: &Block) {
         self.take_incoming();
+        self.void_from(height).await;
         for transaction in &block.txdata {
             let mut ids: Vec<_> = transaction
                 .input
@@ -80,6 +83,23 @@ impl Settler {
                 self.give(id, SettlementInput::Mined(transaction.clone(), height)).await;
             }
         }
+    }
+
+    /// After a crash the blocks since the last recorded one are told again, and a reorganisation of them is not: what
+    /// the store knows of this height and above counts no more.
+    async fn void_from(&mut self, height: u32) {
+        let stale = |running: &Running| running.mined().is_some_and(|(_, at)| *at >= height);
+        let ids: Vec<_> = self.running.iter().filter(|(_, r)| stale(r)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.give(id, SettlementInput::Disconnected(height)).await;
+        }
+    }
+
+    /// Whether the store has every confirmation and reorganisation: only then is it safe to forget the blocks they
+    /// came in.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        !self.running.values().any(|running| running.unrecorded)
     }
 
     /// The block at this height and those above it are reorganised out.
@@ -115,39 +135,49 @@ impl Settler {
         }
     }
 
-    fn add(&mut self, obligation: Obligation) {
+    /// Only we write confirmations, so what we had of an obligation is newer than what `obligation` was read with.
+    fn add(&mut self, mut obligation: Obligation) {
         let id = obligation.exchange;
-        self.remove(id);
+        let mut unrecorded = false;
+        if let Some(running) = self.remove(id) {
+            obligation.mined = running.mined().cloned();
+            unrecorded = running.unrecorded;
+        }
         let inputs = obligation.original.input.iter().map(|input| input.previous_output);
         let coins: Vec<_> = inputs.chain(obligation.coins.iter().copied()).collect();
         for coin in &coins {
             self.watched.entry(*coin).or_default().push(id);
         }
         let machine = Settlement::new(obligation, self.host.policy.clone());
-        self.running.insert(id, Running { machine, coins, wake: None, seen: false, ended: None });
+        self.running.insert(id, Running { machine, coins, wake: None, seen: false, unrecorded, ended: None });
     }
 
-    fn remove(&mut self, id: ExchangeId) {
-        for coin in self.running.remove(&id).map(|running| running.coins).unwrap_or_default() {
-            if let Some(ids) = self.watched.get_mut(&coin) {
+    fn remove(&mut self, id: ExchangeId) -> Option<Running> {
+        let running = self.running.remove(&id)?;
+        for coin in &running.coins {
+            if let Some(ids) = self.watched.get_mut(coin) {
                 ids.retain(|other| *other != id);
                 if ids.is_empty() {
-                    self.watched.remove(&coin);
+                    self.watched.remove(coin);
                 }
             }
         }
+        Some(running)
     }
 
     async fn give(&mut self, id: ExchangeId, input: SettlementInput) {
         let now = self.host.now();
         let Some(running) = self.running.get_mut(&id) else { return };
+        if running.unrecorded {
+            running.record(&self.host).await;
+        }
         if running.ended.is_none() {
             running.machine.handle_input(now, input);
             running.drain(&self.host).await;
         }
         if let Some(outcome) = running.ended {
             match settle(&self.host, running.machine.obligation(), outcome).await {
-                Ok(()) => self.remove(id),
+                Ok(()) => drop(self.remove(id)),
                 Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
             }
         }
@@ -162,6 +192,19 @@ impl Running {
             self.seen = true;
             tracing::info!(target: "step", step = "broadcast", txid = %transaction.compute_txid());
         }
+    }
+
+    fn mined(&self) -> Option<&(Transaction, u32)> {
+        self.machine.obligation().mined.as_ref()
+    }
+
+    async fn record(&mut self, host: &Host) {
+        let id = self.machine.obligation().exchange;
+        let recorded = host.store.record_mined(id, self.mined().cloned()).await;
+        if let Err(error) = &recorded {
+            tracing::error!(%error, exchange = id.0, "a confirmation is not recorded yet");
+        }
+        self.unrecorded = recorded.is_err();
     }
 
     async fn drain(&mut self, host: &Host) {
@@ -180,9 +223,7 @@ impl Running {
                         let txid = transaction.compute_txid();
                         tracing::info!(target: "step", step = "confirmed", %txid, height);
                     }
-                    if let Err(error) = host.store.record_mined(id, mined).await {
-                        tracing::error!(%error, exchange = id.0, "a confirmation is not recorded");
-                    }
+                    self.record(host).await;
                 }
                 SettlementOutput::Done(outcome) => {
                     self.ended = Some(outcome);

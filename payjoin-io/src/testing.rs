@@ -152,7 +152,8 @@ impl Funder for World {
         self.acts.lock().unwrap().push(format!("forget {} of exchange {}", channels.len(), exchange.0));
     }
 
-    fn state(&self) -> Result<Vec<KvWrite>, HostError> {
+    async fn state(&self, _: ExchangeId, _: &[FundedChannel]) -> Result<Vec<KvWrite>, HostError> {
+        self.act("state").await?;
         let (primary, secondary, key) = (String::new(), String::new(), "manager".into());
         Ok(vec![KvWrite { primary, secondary, key, value: b"state".to_vec(), generation: 1 }])
     }

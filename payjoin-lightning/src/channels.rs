@@ -33,6 +33,9 @@ pub enum ChannelsError {
     /// `fund_all` without `open_all`, or a second time. Channels are left as they are.
     #[error("the exchange has no channels to fund")]
     NotOpen,
+    /// A channel closed after it was safe; every channel is abandoned.
+    #[error("a channel closed after its peer had signed")]
+    Closed,
     /// The attempt failed; every channel of it is abandoned.
     #[error(transparent)]
     Attempt(#[from] FundingError),
@@ -90,7 +93,7 @@ impl Channels {
     ///
     /// # Errors
     /// [`ChannelsError::NotOpen`] without a preceding `open_all`; [`ChannelsError::Attempt`] when one channel failed or
-    /// time is up, and all are abandoned.
+    /// time is up, and [`ChannelsError::Closed`] when one closed after it was safe, and all are abandoned.
     pub async fn fund_all(
         &self,
         exchange: ExchangeId,
@@ -100,7 +103,18 @@ impl Channels {
         let mut attempt = self.open().remove(&exchange).ok_or(ChannelsError::NotOpen)?;
         let now = attempt.now();
         attempt.funding.handle_input(now, FundingInput::Fund(Arc::new(transaction.clone()), funding));
-        Ok(self.drive(exchange, &mut attempt).await?)
+        self.drive(exchange, &mut attempt).await?;
+        if !self.are_live(exchange, funding.len()).await {
+            self.abandon_all(exchange, "a channel closed").await;
+            return Err(ChannelsError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Whether the node holds this many channels of the exchange. A peer can close a safe channel while others are not
+    /// safe yet, or before the proposal leaves: look again then (money rule 1).
+    pub async fn are_live(&self, exchange: ExchangeId, channels: usize) -> bool {
+        self.funder.live().await.into_iter().filter(|key| key.exchange == exchange).count() == channels
     }
 
     /// Forgets every channel of the exchange, at any stage and after a restart too. The caller knows that nothing of

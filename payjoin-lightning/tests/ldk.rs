@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction};
 use common::wire::{Fault, Wire};
 use common::{Dialer, Manager, Manner, Node, channel, payjoin};
@@ -170,6 +171,55 @@ async fn money_rule_1_a_channel_is_not_safe_before_its_monitor_is_durable() {
 
     scene.us.finish_writes();
     funding.await.unwrap();
+}
+
+/// Says that the channel of index 1 is safe only when it is told to.
+struct Slow(Arc<LdkFunder<Arc<Manager>>>, tokio::sync::Semaphore);
+
+#[async_trait]
+impl ChannelFunder for Slow {
+    async fn open(&self, key: ChannelKey, spec: &ChannelSpec, sat: Amount) -> Result<ScriptBuf, FunderError> {
+        self.0.open(key, spec, sat).await
+    }
+
+    async fn fund(&self, key: ChannelKey, transaction: &Transaction, vout: u32) -> Result<(), FunderError> {
+        let funded = self.0.fund(key, transaction, vout).await;
+        if key.index == 1 {
+            self.1.acquire().await.unwrap().forget();
+        }
+        funded
+    }
+
+    async fn abandon(&self, key: ChannelKey) {
+        self.0.abandon(key).await;
+    }
+
+    async fn live(&self) -> Vec<ChannelKey> {
+        self.0.live().await
+    }
+}
+
+#[tokio::test]
+async fn money_rule_1_a_channel_that_closes_while_others_are_not_safe_yet_abandons_all() {
+    let scene = Scene::new(Manner::Accept).await;
+    let slow = Arc::new(Slow(Arc::clone(&scene.funder), tokio::sync::Semaphore::new(0)));
+    let channels = Channels::new(Arc::clone(&slow) as Arc<dyn ChannelFunder>, LONG);
+    let wanted = scene.wanted();
+    let scripts = channels.open_all(EXCHANGE, &wanted).await.unwrap();
+    let (transaction, positions) = payjoin(&wanted, &scripts);
+    let carol = async {
+        let is_safe = |event: &&Event| matches!(event, Event::FundingTxBroadcastSafe { .. });
+        let safe = || scene.us.events.lock().unwrap().iter().filter(is_safe).count();
+        until("both channels are safe", || safe() == 2).await;
+        let (manager, us) = (&scene.carol.manager, scene.us.manager.get_our_node_id());
+        let id = manager.list_channels().remove(0).channel_id;
+        manager.force_close_broadcasting_latest_txn(&id, &us, "gone".into()).unwrap();
+        until("Carol's channel is gone", || scene.us.manager.list_channels().len() == 1).await;
+        slow.1.add_permits(1);
+    };
+    let (result, ()) = tokio::join!(channels.fund_all(EXCHANGE, &transaction, &positions), carol);
+    assert_eq!(result, Err(ChannelsError::Closed));
+    scene.expect_nothing_left_with_carol().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod node_support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bitcoin::{Amount, Block, BlockHash, Psbt, ScriptBuf, TxOut};
+use bitcoin::{Amount, Block, BlockHash, OutPoint, Psbt, ScriptBuf, TxOut};
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use node_support::{
     Bitcoind, FEE, KEY, MemStore, Setup, build, config, confirm, nowhere, open, open_as, run, run_with, sign,
@@ -45,6 +45,10 @@ async fn rpc_inspects_a_transaction_and_finds_spenders_in_the_mempool() {
         bitcoind.rpc.broadcast(&signed).await.unwrap();
     }
     assert_eq!(bitcoind.rpc.inspect(&signed).await.unwrap().prevouts, [None], "spent in the mempool");
+    let mut child = signed.clone();
+    child.input.truncate(1);
+    child.input[0].previous_output = OutPoint::new(signed.compute_txid(), 1);
+    assert_eq!(bitcoind.rpc.inspect(&child).await.unwrap().prevouts, [None], "its parent can be replaced");
     let spenders = bitcoind.rpc.spenders(&[nowhere(), coin, coin]).await.unwrap();
     assert_eq!(spenders, [None, Some(signed.clone()), Some(signed.clone())]);
     bitcoind.mine(1).await;
@@ -354,6 +358,8 @@ async fn a_peer_opens_no_more_channels_than_it_may() {
     let refused = open(1).await;
     assert!(matches!(refused, Err(FunderError::Closed(_))), "{refused:?}");
     assert_eq!(bob.node.channels().len(), 1);
+    assert_eq!(bob.node.balance().reserve, Amount::ZERO, "what a peer never funds keeps nothing back");
+    assert!(alice.node.balance().reserve > Amount::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,6 +418,7 @@ async fn a_listener_sees_every_block_also_those_it_missed() {
 async fn a_start_that_could_lose_money_is_refused() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
+    assert!(setup.store.manager_generation().unwrap() > 0, "the manager is kept before the first monitor");
     setup.node.stop().await;
     let go = |config| {
         let store = Arc::clone(&setup.store) as Arc<dyn NodeStore>;

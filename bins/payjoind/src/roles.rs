@@ -91,8 +91,17 @@ impl Funder for Roles {
         self.channels.abandon_all(exchange, "its payjoin can never be mined").await;
     }
 
-    fn state(&self) -> Result<Vec<KvWrite>, HostError> {
-        Ok(vec![manager_write(self.node.manager_state())])
+    async fn state(
+        &self,
+        exchange: ExchangeId,
+        channels: &[FundedChannel],
+    ) -> Result<Vec<KvWrite>, HostError> {
+        let state = self.node.manager_state();
+        // Afterwards: what is there now was there then.
+        if !self.channels.are_live(exchange, channels.len()).await {
+            return Err(HostError("a channel closed after its peer had signed".into()));
+        }
+        Ok(vec![manager_write(state)])
     }
 }
 

@@ -112,6 +112,9 @@ async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: 
     }
     if let Some((height, hash)) = tip {
         settler.on_tip(height).await;
+        if !settler.is_recorded() {
+            return;
+        }
         if let Err(error) = record(store, hash) {
             tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
         }

@@ -42,7 +42,8 @@ impl Inspected {
     pub(crate) fn new(original: Original, inspection: Inspection, policy: &Policy) -> Result<Self, Reply> {
         let Original { payload, psbt, transaction, params, payment } = original;
         let prevouts: Option<Vec<TxOut>> = inspection.prevouts.into_iter().collect();
-        let prevouts = prevouts.ok_or(Reply::rejected("An input does not exist or is spent."))?;
+        let prevouts =
+            prevouts.ok_or(Reply::rejected("An input does not exist, is not confirmed or is spent."))?;
         check_utxos(&psbt, &prevouts)?;
         let fee_rate = fee_rate(&transaction, &prevouts)?;
         if fee_rate < policy.min_fee_rate {

@@ -120,6 +120,10 @@ fn find_payment(psbt: &Psbt, invoice: &Invoice) -> Result<usize, Reply> {
     if sum.is_none_or(|sum| sum > Amount::MAX_MONEY) {
         return Err(Reply::rejected("The outputs exceed all money there is."));
     }
+    // `testmempoolaccept` takes it and `sendrawtransaction` does not: we could not keep our word to broadcast it.
+    if outputs.iter().any(|output| output.script_pubkey.is_op_return() && output.value > Amount::ZERO) {
+        return Err(Reply::rejected("The PSBT burns money."));
+    }
     let mut ours = outputs.iter().enumerate().filter(|(_, output)| output.script_pubkey == invoice.script);
     match (ours.next(), ours.next()) {
         (None, _) => Err(Reply::rejected("The PSBT does not pay the invoice.")),

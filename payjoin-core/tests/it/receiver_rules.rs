@@ -154,6 +154,7 @@ const PSBT: &[Row] = &[
     ("less than the invoice asks for", |c| c.transaction(|t| t.output[1].value = sats(PAID - 1)), REJECTED, "The PSBT pays less than the invoice asks for."),
     ("a payment of dust", |c| { c.invoice.amount = None; c.transaction(|t| t.output[1].value = sats(329)); }, REJECTED, "The payment is dust."),
     ("a payment of nothing", |c| { c.invoice.amount = None; c.transaction(|t| t.output[1].value = Amount::ZERO); }, REJECTED, "The payment is dust."),
+    ("an output that burns money", |c| c.transaction(|t| t.output[0].script_pubkey = bitcoin::ScriptBuf::new_op_return([1])), REJECTED, "The PSBT burns money."),
     ("an output beyond all money", |c| c.transaction(|t| t.output[0].value = Amount::MAX_MONEY + Amount::ONE_SAT), REJECTED, "The outputs exceed all money there is."),
     ("outputs that together are beyond all money", |c| c.transaction(|t| t.output[0].value = Amount::MAX_MONEY), REJECTED, "The outputs exceed all money there is."),
     ("outputs whose sum overflows", |c| c.transaction(|t| t.output[0].value = Amount::MAX), REJECTED, "The outputs exceed all money there is."),
@@ -162,7 +163,7 @@ const PSBT: &[Row] = &[
 #[rustfmt::skip]
 const CHAIN: &[Row] = &[
     ("a transaction that the mempool would not take", |c| c.host.acceptable = Err("min relay fee not met".into()), REJECTED, "The PSBT cannot be broadcast."),
-    ("an input that does not exist or is spent", |c| c.host.prevouts = vec![None], REJECTED, "An input does not exist or is spent."),
+    ("an input that is not in the chain or is spent", |c| c.host.prevouts = vec![None], REJECTED, "An input does not exist, is not confirmed or is spent."),
     ("a lie about the value of an input", |c| c.host.prevouts[0].as_mut().unwrap().value = sats(999_999), REJECTED, "The PSBT misstates an output it spends."),
     ("a lie of 200 BTC that would pass a fee floor", |c| { c.psbt(|p| p.inputs[0].witness_utxo.as_mut().unwrap().value = Amount::from_btc(200.0).unwrap()); }, REJECTED, "The PSBT misstates an output it spends."),
     ("a lie about the script of an input", |c| c.host.prevouts[0].as_mut().unwrap().script_pubkey = script(Kind::P2wpkh, 9), REJECTED, "The PSBT misstates an output it spends."),

@@ -223,6 +223,18 @@ fn payjoin_and_original_may_swap_in_a_reorganisation() {
 }
 
 #[test]
+fn the_first_of_two_conflicts_decides_and_a_reorganisation_of_the_second_changes_nothing() {
+    let world = world();
+    let mut second = world.conflict.clone();
+    second.output[0].value -= bitcoin::Amount::ONE_SAT;
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(LATER, In::Mined(world.conflict.clone(), 100)), recorded(&world.conflict, 100));
+    assert_eq!(run.feed(LATER, In::Mined(second, 102)), []);
+    assert_eq!(run.feed(LATER, In::Disconnected(102)), []);
+    assert_eq!(run.bury(102), (105, vec![Out::Done(Settled::Conflict)]));
+}
+
+#[test]
 fn a_block_told_twice_is_recorded_once() {
     let world = world();
     let mut run = Run::new(&world);

@@ -52,7 +52,7 @@ async fn a_payment_with_a_queued_channel_funds_it() {
     let stage = Stage::new();
     let intent = stage.queue_channel().await;
     proposal(outcome(&stage, "a", 1).await);
-    assert_eq!(stage.world.acts(), ["inspect", "open", "fund", "sign"]);
+    assert_eq!(stage.world.acts(), ["inspect", "open", "fund", "sign", "state"]);
     let state = stage.host.store.intent(intent).unwrap().unwrap().state;
     assert!(matches!(state, IntentState::Released { .. }), "{state:?}");
     assert_eq!(stage.host.store.kv_read("", "", "manager").unwrap(), Some(b"state".to_vec()));
@@ -173,5 +173,18 @@ async fn an_original_with_a_seen_input_is_refused_and_leaks_nothing() {
     let Reply::Error { status, .. } = drive(&stage.host, &mut exchange).await else { panic!("a proposal") };
     assert_eq!(status, 400);
     assert_eq!(stage.host.store.queued_wishes(9).unwrap()[0].id, intent);
+    stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn money_rule_1_a_proposal_whose_channel_is_gone_does_not_leave() {
+    let stage = Stage::new();
+    let intent = stage.queue_channel().await;
+    stage.world.fault("state", Fault::Refuse);
+    assert!(matches!(outcome(&stage, "a", 1).await, Some(Reply::Error { status: 503, .. })));
+    assert!(stage.world.acts().contains(&"abandon 1".to_owned()));
+    let state = stage.host.store.intent(intent).unwrap().unwrap().state;
+    assert_eq!(state, IntentState::Queued { reason: Some("no state".into()) });
+    assert_eq!(stage.host.store.exchanges(9).unwrap()[0].payjoin_txid, None);
     stage.assert_nothing_leaks();
 }

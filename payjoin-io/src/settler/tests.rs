@@ -189,3 +189,46 @@ async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
     assert_eq!(stage.host.store.exchanges(1).unwrap()[0].settled, Some(Settled::Original));
     stage.assert_nothing_leaks();
 }
+
+#[tokio::test]
+async fn a_confirmation_of_a_block_that_was_replaced_while_we_were_down_counts_no_more() {
+    let mut case = Case::new().await;
+    let (payjoin, original) = (case.payjoin.clone(), case.original.clone());
+    case.settler.on_block(100, &block(&[&payjoin])).await;
+    // We die before the block is noted as dealt with, so that nobody tells of its end.
+    let mut case = case.restarted();
+    case.mine(100, &[]).await;
+    assert!(matches!(case.intent(), IntentState::Released { .. }));
+    case.mine(101, &[&original]).await;
+    assert_eq!(case.outcome(), None);
+    case.mine(102, &[]).await;
+    assert_eq!(case.outcome(), Some(Settled::Original));
+}
+
+#[tokio::test]
+async fn a_confirmation_that_the_store_refuses_is_recorded_later() {
+    let mut case = Case::new().await;
+    // The store refuses for want of the exchange, which begins later.
+    let invoice = case.stage.invoice("b").await;
+    let mut early = case.stage.host.store.obligations().unwrap().remove(0);
+    early.exchange = ExchangeId(2);
+    case.settler.add(early);
+    let original = case.original.clone();
+    case.settler.on_block(100, &block(&[&original])).await;
+    assert!(!case.settler.is_recorded());
+    let mut second = case.stage.exchange(&invoice, 2);
+    assert!(matches!(drive(&case.stage.host, &mut second).await, Reply::Proposal(_)));
+    case.settler.tick().await;
+    assert!(case.settler.is_recorded());
+    assert_eq!(case.stage.host.store.obligations().unwrap()[1].mined, Some((original, 100)));
+}
+
+#[tokio::test]
+async fn an_obligation_that_was_read_before_its_confirmation_was_recorded_does_not_undo_it() {
+    let mut case = Case::new().await;
+    let (payjoin, stale) = (case.payjoin.clone(), case.stage.host.store.obligations().unwrap().remove(0));
+    case.mine(100, &[&payjoin]).await;
+    case.settler.add(stale);
+    case.mine(101, &[]).await;
+    assert_eq!(case.outcome(), Some(Settled::Payjoin));
+}

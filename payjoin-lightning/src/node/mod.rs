@@ -193,14 +193,21 @@ impl Node {
         self.reserve_per_channel
     }
 
-    /// [`NodeWallet::reserve`] for the channels that exist now.
+    /// [`NodeWallet::reserve`] for the channels that we may have to close.
     pub fn reserve(&self, payer_script: &Script, prefer: &[OutPoint]) -> (Vec<Coin>, Reserve) {
-        self.wallet.reserve(payer_script, prefer, self.manager.list_channels().len())
+        self.wallet.reserve(payer_script, prefer, self.channels_to_close())
     }
 
-    /// [`NodeWallet::balance`] for the channels that exist now.
+    /// [`NodeWallet::balance`] for the channels that we may have to close.
     pub fn balance(&self) -> Balance {
-        self.wallet.balance(self.manager.list_channels().len())
+        self.wallet.balance(self.channels_to_close())
+    }
+
+    /// Channels that may cost us a fee to close. One that a peer opened counts once its funding is mined: until then a
+    /// peer could make us keep back any amount for nothing.
+    fn channels_to_close(&self) -> usize {
+        let channels = self.manager.list_channels();
+        channels.iter().filter(|c| c.is_outbound || c.confirmations.is_some_and(|depth| depth > 0)).count()
     }
 
     /// Height of the best block the node has dealt with.

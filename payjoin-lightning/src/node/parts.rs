@@ -146,13 +146,19 @@ impl Ground {
         let wiring = self.wire(config)?;
         let (keys, signers) = (Arc::clone(&self.keys), Arc::clone(&wiring.signers));
         let monitors = read_channel_monitors(Arc::clone(&self.store), keys, signers)?;
-        let (manager_at, manager) = match stored_manager(&*self.store)? {
+        let stored = stored_manager(&*self.store)?;
+        let is_new = stored.is_none();
+        let (manager_at, manager) = match stored {
             Some(bytes) => self.read_manager(config, &wiring, &bytes, &monitors)?,
             None if monitors.is_empty() => (tip.block_hash, self.new_manager(config, &wiring, tip)),
             None => return Err(NodeError::Incomplete("there are monitors but no channel manager")),
         };
         let manager = Arc::new(manager);
         let manager_store = Arc::new(ManagerStore::new(Arc::clone(&self.store), Arc::clone(&manager))?);
+        if is_new {
+            // Before the first monitor is written: nothing can be made of monitors without a manager.
+            self.store.write_manager(manager_store.state())?;
+        }
         let (sweeper_at, sweeper) = self.sweeper(tip, &manager_store)?;
         let Wiring { chain_monitor, signers, graph, scorer, .. } = wiring;
         let gossip = Arc::new(Gossip::new(graph, None, Arc::clone(&self.log)));

@@ -75,8 +75,7 @@ pub enum RpcError {
 pub struct Inspected {
     /// `testmempoolaccept`; `Err` carries the reject reason.
     pub acceptable: Result<(), String>,
-    /// The output each input spends, in order; `None` when it does not exist or is spent, in the chain or in the
-    /// mempool.
+    /// The output each input spends, in order; `None` when it is not in the chain, or is spent there or in the mempool.
     pub prevouts: Vec<Option<TxOut>>,
 }
 

@@ -37,9 +37,9 @@ pub(super) fn acceptance(value: &Value) -> Option<Result<(), String>> {
     Some(Err(reason.as_str()?.to_owned()))
 }
 
-/// `gettxout`; the inner `None` when there is no such unspent output.
+/// `gettxout`; the inner `None` when there is no such unspent output in the chain.
 pub(super) fn utxo(value: &Value) -> Option<Option<TxOut>> {
-    if value.is_null() {
+    if value.is_null() || value.get("confirmations")?.as_u64()? == 0 {
         return Some(None);
     }
     let value_btc = value.get("value")?.as_f64()?;
@@ -87,8 +87,10 @@ mod tests {
         }
         assert!(acceptance(&json!([])).is_none());
         assert!(acceptance(&json!([{ "allowed": false }])).is_none());
-        assert!(utxo(&json!({ "value": 1.0 })).is_none());
-        assert!(utxo(&json!({ "value": -1.0, "scriptPubKey": { "hex": "51" } })).is_none());
+        assert!(utxo(&json!({ "confirmations": 1, "value": 1.0 })).is_none());
+        assert!(utxo(&json!({ "value": 1.0, "scriptPubKey": { "hex": "51" } })).is_none());
+        let negative = json!({ "confirmations": 1, "value": -1.0, "scriptPubKey": { "hex": "51" } });
+        assert!(utxo(&negative).is_none());
         assert!(spending_txids(&json!([{ "spendingtxid": "zz" }])).is_none());
         assert!(transaction(&json!("00")).is_none());
     }
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn amounts_are_exact_to_the_satoshi() {
         for (btc, sat) in [(0.1, 10_000_000), (20999999.9769, 2_099_999_997_690_000), (0.00000001, 1)] {
-            let out = utxo(&json!({ "value": btc, "scriptPubKey": { "hex": "51" } }));
+            let out = utxo(&json!({ "confirmations": 1, "value": btc, "scriptPubKey": { "hex": "51" } }));
             assert_eq!(out.flatten().map(|out| out.value), Some(Amount::from_sat(sat)));
         }
     }
