@@ -144,10 +144,8 @@ impl Conservation {
     /// [`ConservationError::Malleable`] and [`ConservationError::Replaceable`] where money rules 4 and 5 do not hold,
     /// [`ConservationError::Outputs`] when it funds none.
     pub fn stable(&self, proposal: &CheckedProposal) -> Result<StableProposal, ConservationError> {
-        let finals = self.original.input.iter().zip(&self.prevouts).all(|(input, prevout)| {
-            keeps_txid(&prevout.script_pubkey) && input.script_sig.is_empty() && !input.witness.is_empty()
-        });
-        if !finals || !self.coins.iter().all(|coin| keeps_txid(&coin.txout.script_pubkey)) {
+        let ours = self.coins.iter().all(|coin| keeps_txid(&coin.txout.script_pubkey));
+        if !ours || !has_final_txid(&self.original, &self.prevouts) {
             return Err(ConservationError::Malleable);
         }
         if self.coins.is_empty() && !self.payer_is_me {
@@ -247,30 +245,25 @@ impl Conservation {
         if distinct && apart { Ok(()) } else { Err(ConservationError::Ambiguous) }
     }
 
-    /// What comes in goes out or is fee; the fee does not fall, and our part of it stays within the cap.
+    /// Every output is accounted for, so what is missing from the inputs is fee. It does not fall, and what of it is
+    /// neither the Original's nor taken from the payer is ours and stays within the cap.
     fn check_values(
         &self,
         proposal: &Transaction,
         taken: Amount,
         drain: Option<Amount>,
     ) -> Result<(), ConservationError> {
-        let payment = self.original.output.get(self.payment).ok_or(ConservationError::Outputs)?;
-        let ours = total(self.coins.iter().map(|coin| coin.txout.value))?;
-        let inputs = total([total(self.prevouts.iter().map(|prevout| prevout.value))?, ours])?;
-        let outputs = total(proposal.output.iter().map(|output| output.value))?;
-        let fee = inputs.checked_sub(outputs).ok_or(ConservationError::Value)?;
-        let kept = total(self.channels.iter().map(|(channel, _)| channel.amount).chain(drain))?;
-        let paid = total([payment.value, ours])?.checked_sub(kept).ok_or(ConservationError::Value)?;
-        // The payer's part and ours explain the whole fee: nothing was burned on the way.
-        if fee != total([self.original_fee()?, taken, paid])? {
-            return Err(ConservationError::Value);
-        }
-        if paid > self.max_fee {
+        let inputs = self.prevouts.iter().chain(self.coins.iter().map(|coin| &coin.txout));
+        let fee = difference(inputs, &proposal.output)?;
+        let before = total([self.original_fee()?, taken])?;
+        let ours = fee.checked_sub(before).ok_or(ConservationError::Value)?;
+        if ours > self.max_fee {
             return Err(ConservationError::Fee);
         }
         if self.drain.as_ref().zip(drain).is_some_and(|(script, value)| value < script.minimal_non_dust()) {
             return Err(ConservationError::Dust);
         }
+        let payment = self.original.output.get(self.payment).ok_or(ConservationError::Outputs)?;
         let raised = self.drain.as_ref() == Some(&payment.script_pubkey) && drain >= Some(payment.value);
         if self.channels.is_empty() && !raised {
             return Err(ConservationError::Payment);
@@ -290,9 +283,7 @@ impl Conservation {
     }
 
     fn original_fee(&self) -> Result<Amount, ConservationError> {
-        let inputs = total(self.prevouts.iter().map(|prevout| prevout.value))?;
-        let outputs = total(self.original.output.iter().map(|output| output.value))?;
-        inputs.checked_sub(outputs).ok_or(ConservationError::Value)
+        difference(&self.prevouts, &self.original.output)
     }
 }
 
@@ -304,8 +295,16 @@ struct Outputs {
     drain: Option<Amount>,
 }
 
+/// Whether a transaction keeps its id when its inputs are signed again, by what they really spend. An empty witness
+/// would stop the Lightning node when the transaction confirms.
+pub(crate) fn has_final_txid(transaction: &Transaction, prevouts: &[TxOut]) -> bool {
+    transaction.input.iter().zip(prevouts).all(|(input, prevout)| {
+        keeps_txid(&prevout.script_pubkey) && input.script_sig.is_empty() && !input.witness.is_empty()
+    })
+}
+
 /// A spend of such an output has its final transaction id before it is signed.
-pub(crate) fn keeps_txid(script: &Script) -> bool {
+fn keeps_txid(script: &Script) -> bool {
     script.is_p2wpkh() || script.is_p2wsh() || script.is_p2tr()
 }
 
@@ -315,6 +314,16 @@ fn is_signed(input: &Input) -> bool {
         || !input.partial_sigs.is_empty()
         || input.tap_key_sig.is_some()
         || !input.tap_script_sigs.is_empty()
+}
+
+/// Inputs less outputs.
+fn difference<'a>(
+    inputs: impl IntoIterator<Item = &'a TxOut>,
+    outputs: impl IntoIterator<Item = &'a TxOut>,
+) -> Result<Amount, ConservationError> {
+    let inputs = total(inputs.into_iter().map(|output| output.value))?;
+    let outputs = total(outputs.into_iter().map(|output| output.value))?;
+    inputs.checked_sub(outputs).ok_or(ConservationError::Value)
 }
 
 fn total(amounts: impl IntoIterator<Item = Amount>) -> Result<Amount, ConservationError> {

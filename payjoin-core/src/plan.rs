@@ -145,7 +145,7 @@ impl PlanRequest<'_> {
         let least_change = self.least_change(chosen.len(), coins)?;
         let change_weight = TxOut { value: Amount::ZERO, script_pubkey: self.change.into() }.weight();
         let fee = self.our_fee(coins, FUNDING_OUTPUT * chosen.len() as u64 + change_weight)?;
-        let funds = self.payment.value.checked_add(sum(coins)?)?.checked_sub(fee)?;
+        let funds = self.payment.value.checked_add(total(coins)?)?.checked_sub(fee)?;
         let exact = chosen.iter().try_fold(Amount::ZERO, |sum, wish| match wish.amount {
             ChannelAmount::Exact(amount) => sum.checked_add(amount),
             ChannelAmount::Rest => Some(sum),
@@ -178,7 +178,7 @@ impl PlanRequest<'_> {
     /// What must come back: the existing reserve stays in confirmed coins, the new one may wait for the change.
     fn least_change(&self, channels: usize, coins: &[Coin]) -> Option<Amount> {
         let reserve = &self.resources.reserve;
-        let kept = reserve.balance.checked_sub(sum(coins)?)?;
+        let kept = reserve.balance.checked_sub(total(coins)?)?;
         if !coins.is_empty() && kept < reserve.existing {
             return None;
         }
@@ -231,6 +231,6 @@ fn within(wish: &ChannelWish, amount: Amount) -> bool {
     (wish.min.max(LEAST_CHANGE)..=wish.max).contains(&amount)
 }
 
-fn sum(coins: &[Coin]) -> Option<Amount> {
+fn total(coins: &[Coin]) -> Option<Amount> {
     coins.iter().try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value))
 }

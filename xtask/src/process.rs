@@ -1,7 +1,8 @@
 //! Running other programs.
 
+use std::env;
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,12 @@ pub(crate) fn line(command: &Command) -> String {
 
 fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
+}
+
+/// Where PATH has this program.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// A program that runs in the background. It is killed, by its own process id, when this value goes.
@@ -84,4 +91,16 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_on_path_is_found_with_its_folder() {
+        let found = on_path("sh").unwrap();
+        assert!(found.is_absolute());
+        assert_eq!(on_path("no-such-program-anywhere"), None);
+    }
 }

@@ -1,11 +1,11 @@
 //! What the chain and the wallet say about an Original, and the checks that follow from it.
 
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxOut};
+use bitcoin::{Amount, FeeRate, Psbt, ScriptBuf, Sequence, Transaction, TxOut};
 use payjoin::receive::v1::{MaybeInputsOwned, MaybeInputsSeen};
 
 use super::params::Params;
 use super::request::Original;
-use crate::conservation::keeps_txid;
+use crate::conservation::has_final_txid;
 use crate::{Inspection, Policy, Reply};
 
 /// An Original together with what its inputs really spend.
@@ -87,9 +87,7 @@ impl Facts {
 
     /// Money rules 4 and 10, as far as the Original decides them.
     pub(crate) fn allows_channels(&self, authenticated: bool, change: &ScriptBuf) -> bool {
-        let stable = self.transaction.input.iter().zip(&self.prevouts).all(|(input, prevout)| {
-            keeps_txid(&prevout.script_pubkey) && input.script_sig.is_empty() && !input.witness.is_empty()
-        });
+        let stable = has_final_txid(&self.transaction, &self.prevouts);
         // An earlier attempt showed our change address: a payer who pays to it would blur which output is ours.
         let clear = self.transaction.output.iter().all(|output| output.script_pubkey != *change);
         stable && clear && authenticated && self.params.substitution
@@ -104,17 +102,10 @@ impl Facts {
     }
 }
 
-/// `witness_utxo` is the payer's word: compare it, and `non_witness_utxo` too, with the chain's.
+/// What the PSBT says of the outputs it spends is the payer's word: compare it with the chain's.
 fn check_utxos(psbt: &Psbt, prevouts: &[TxOut]) -> Result<(), Reply> {
     let honest =
-        psbt.inputs.iter().zip(&psbt.unsigned_tx.input).zip(prevouts).all(|((data, input), prevout)| {
-            let OutPoint { txid, vout } = input.previous_output;
-            let witness = data.witness_utxo.as_ref().is_none_or(|utxo| utxo == prevout);
-            let whole = data.non_witness_utxo.as_ref().is_none_or(|transaction| {
-                transaction.compute_txid() == txid && transaction.output.get(vout as usize) == Some(prevout)
-            });
-            witness && whole
-        });
+        psbt.iter_funding_utxos().zip(prevouts).all(|(stated, real)| stated.is_ok_and(|utxo| utxo == real));
     if honest { Ok(()) } else { Err(Reply::rejected("The PSBT misstates an output it spends.")) }
 }
 

@@ -124,6 +124,7 @@ fn find_payment(psbt: &Psbt, invoice: &Invoice) -> Result<usize, Reply> {
     match (ours.next(), ours.next()) {
         (None, _) => Err(Reply::rejected("The PSBT does not pay the invoice.")),
         (Some(_), Some(_)) => Err(Reply::rejected("The PSBT pays the invoice more than once.")),
+        // An invoice of any amount is `None`, which is less than every amount.
         (Some((_, output)), None) if Some(output.value) < invoice.amount => {
             Err(Reply::rejected("The PSBT pays less than the invoice asks for."))
         }

@@ -243,7 +243,7 @@ fn without_channels_the_payment_output_may_only_grow() {
     assert!(rules.check(same.clone()).is_ok());
     same.unsigned_tx.output[0].value -= Amount::ONE_SAT;
     assert_eq!(rules.check(same.clone()).err(), Some(E::Payment));
-    same.unsigned_tx.output[0].script_pubkey = invoice().change;
+    same.unsigned_tx.output[0] = txout(499_000, invoice().change);
     let moved = Conservation { drain: Some(invoice().change), ..rules };
     assert_eq!(moved.check(same).err(), Some(E::Payment));
 }

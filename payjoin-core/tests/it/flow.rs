@@ -150,8 +150,8 @@ fn a_funding_script_that_the_payer_pays_too_is_not_used() {
 
 #[test]
 fn wrong_signatures_end_with_unavailable_and_abandoned_channels() {
-    use Signing::{Fails, Nothing, OtherTransaction, SighashNone, Theirs};
-    for signing in [Fails, Nothing, SighashNone, Theirs, OtherTransaction] {
+    use Signing::{Fails, Nothing, OtherTransaction, ScriptSig, SighashNone, Theirs};
+    for signing in [Fails, Nothing, SighashNone, Theirs, OtherTransaction, ScriptSig] {
         let payment = payment(&[Kind::P2wpkh]);
         let mut with = Host { signing, ..channel_host(&payment) };
         let reply = with.exchange(payment.request());
@@ -363,6 +363,7 @@ fn an_offer_from_one_of_two_equal_outputs_is_taken_only_from_the_first() {
         let theirs = proposal.unsigned_tx.output.iter().filter(|output| output.script_pubkey == change);
         let full: Vec<bool> = theirs.map(|output| output.value == sats(50_000)).collect();
         assert_eq!(full, [!taken, true], "offered output {index}");
+        assert_eq!(host.admission.unwrap().coins.len(), 1, "offered output {index}");
     }
 }
 
@@ -383,6 +384,12 @@ fn a_plain_payjoin_takes_no_coin_that_costs_more_than_it_brings_or_that_the_rese
     assert_eq!(psbt.unsigned_tx.input.len(), 1);
 
     let payment = self::payment(&[Kind::P2wpkh]);
+    let coins = [our_coin(0, 400), our_coin(1, 100_000)];
+    let mut passed_over = Host::new(&payment.spends).with_coins(&coins);
+    Payment { wishes: Wishes::default(), ..payment }.run(&mut passed_over);
+    assert_eq!(passed_over.admission.unwrap().coins, [coins[1].outpoint]);
+
+    let payment = self::payment(&[Kind::P2wpkh]);
     let mut reserved = host(&payment);
     reserved.reserve.existing = sats(1);
     assert_eq!(payment.run(&mut reserved).unsigned_tx.input.len(), 1);
@@ -396,4 +403,18 @@ fn a_plain_payjoin_prefers_the_coin_that_hides_which_output_is_whose() {
     let mut host = Host::new(&payment.spends).with_coins(&coins);
     payment.run(&mut host);
     assert_eq!(host.admission.unwrap().coins, [coins[1].outpoint]);
+}
+
+#[test]
+fn an_offer_from_our_own_output_does_not_count_when_the_reserve_is_planned() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let body = payment.payer().body;
+    // What comes back is 300,000 less 447 for the coin and 204 for the change output.
+    for (index, opened) in [(0, 1), (1, 0)] {
+        let mut host = host(&payment).with_wishes(&[exact(1, 400_000)]);
+        host.reserve.per_channel = sats(299_700);
+        let query = format!("v=1&maxadditionalfeecontribution=900&additionalfeeoutputindex={index}");
+        assert_eq!(host.exchange(request(&query, &body)).status(), 200);
+        assert_eq!(host.opened.len(), opened, "offered output {index}");
+    }
 }

@@ -18,9 +18,9 @@ use bitcoin::{
 };
 use payjoin::send::v1::{SenderBuilder, V1Context};
 use payjoin_core::{
-    Admission, Answer, ChannelAmount, ChannelWish, CheckedProposal, Coin, Exchange, ExchangeId, Inspection,
-    IntentId, Invoice, InvoiceId, Output, PlannedChannel, Policy, Question, Release, Reply, Request, Reserve,
-    Resources, StableProposal, Timestamp,
+    Admission, Answer, ChannelAmount, ChannelWish, CheckedProposal, Coin, Delivery, Exchange, ExchangeId,
+    Inspection, IntentId, Invoice, InvoiceId, Output, PlannedChannel, Policy, Question, Release, Reply,
+    Request, Reserve, Resources, StableProposal, Timestamp,
 };
 
 pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
@@ -298,6 +298,7 @@ pub(crate) fn request(query: &str, body: &[u8]) -> Request {
         content_length: Some(body.len().to_string()),
         body: body.to_vec(),
         authenticated: true,
+        delivery: Delivery::Http,
     }
 }
 
@@ -342,8 +343,10 @@ pub(crate) enum Signing {
     SighashNone,
     /// Signs an input of the payer.
     Theirs,
-    /// Moves a satoshi between outputs first.
+    /// Takes a satoshi from an output first.
     OtherTransaction,
+    /// Writes a scriptSig into the transaction, which leaves its id without scriptSigs as it was.
+    ScriptSig,
 }
 
 /// Answers every question, and keeps what was asked.
@@ -488,6 +491,7 @@ impl Host {
                 psbt.inputs[theirs].final_script_witness = Some(Witness::from_slice(&[[1; 64]]))
             }
             Signing::OtherTransaction => psbt.unsigned_tx.output[0].value -= Amount::ONE_SAT,
+            Signing::ScriptSig => psbt.unsigned_tx.input[0].script_sig = ScriptBuf::from_bytes(vec![0x51]),
         }
         self.checked = Some(checked);
         Answer::Signed(Box::new(psbt))

@@ -129,17 +129,21 @@ fn money_rule_6_fallback_the_original_is_kept_before_anything_is_offered_and_sen
 
 #[test]
 fn money_rule_7_locks_every_coin_that_is_shown_was_locked_by_the_admission() {
+    // A plain payjoin alone would prefer the second coin of the first row.
+    let rows =
+        [(vec![50_000, 500_000], exact(1, 400_000), 1), (vec![60_000, 70_000, 80_000], exact(1, 700_000), 2)];
     for lightning in [Lightning::Works, Lightning::OpenFails, Lightning::FundFails] {
-        let payment = payment(&[Kind::P2wpkh]);
-        let coins = [our_coin(0, 60_000), our_coin(1, 70_000), our_coin(2, 80_000)];
-        let mut host = Host { lightning, ..Host::new(&payment.spends) }
-            .with_coins(&coins)
-            .with_wishes(&[exact(1, 700_000)]);
-        payment.run(&mut host);
-        let (admission, release) = (host.admission.unwrap(), host.release.unwrap());
-        assert_eq!(admission.coins.len(), 2);
-        assert!(release.coins.iter().all(|coin| admission.coins.contains(coin)));
-        assert!(!release.coins.is_empty());
+        for (coins, wish, locked) in rows.clone() {
+            let payment = payment(&[Kind::P2wpkh]);
+            let coins: Vec<Spend> = (0..).zip(coins).map(|(seed, value)| our_coin(seed, value)).collect();
+            let mut host = Host::new(&payment.spends).with_coins(&coins).with_wishes(&[wish]);
+            host.lightning = lightning.clone();
+            payment.run(&mut host);
+            let (admission, release) = (host.admission.unwrap(), host.release.unwrap());
+            assert_eq!(admission.coins.len(), locked);
+            assert!(release.coins.iter().all(|coin| admission.coins.contains(coin)));
+            assert!(!release.coins.is_empty());
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which channels a payment opens, with which coins, and what comes back.
 
-use bitcoin::{FeeRate, TxOut};
+use bitcoin::{FeeRate, ScriptBuf, TxOut};
 use payjoin_core::{ChannelWish, Coin, Plan, PlanRequest, Policy, Reserve, Resources, plan};
 
 use crate::kit::*;
@@ -13,6 +13,7 @@ const CHANNEL: u64 = 430;
 
 struct Setting {
     payment: u64,
+    script: ScriptBuf,
     wishes: Vec<ChannelWish>,
     coins: Vec<u64>,
     /// Beyond the coins.
@@ -26,6 +27,7 @@ struct Setting {
 fn setting(payment: u64, wishes: &[ChannelWish], coins: &[u64]) -> Setting {
     Setting {
         payment,
+        script: invoice().script,
         wishes: wishes.to_vec(),
         coins: coins.to_vec(),
         balance: 0,
@@ -48,7 +50,7 @@ impl Setting {
         let reserve = Reserve { balance, existing: sats(self.existing), per_channel: sats(self.per_channel) };
         let resources = Resources { wishes: self.wishes.clone(), coins, reserve };
         plan(&PlanRequest {
-            payment: &TxOut { value: sats(self.payment), script_pubkey: invoice().script },
+            payment: &TxOut { value: sats(self.payment), script_pubkey: self.script.clone() },
             change: &invoice().change,
             resources: &resources,
             fee_rate: FeeRate::from_sat_per_kwu(RATE),
@@ -121,6 +123,14 @@ fn a_payment_that_one_vouched_channel_takes_whole_has_no_change() {
 }
 
 #[test]
+fn a_funding_output_that_weighs_more_than_the_payment_cannot_take_all_of_it() {
+    let native = |wish| Setting { script: script(Kind::P2wpkh, 1), ..setting(600_000, &[wish], &[]) };
+    native(mine(exact(1, 600_000))).gives_nothing();
+    // 12 vB more for P2WSH in place of P2WPKH, and change.
+    native(mine(rest(1))).gives(&[(1, 600_000 - 120 - CHANGE - 330)], &[], Some(330));
+}
+
+#[test]
 fn the_rest_is_the_payment_less_the_exact_channels() {
     setting(600_000, &[rest(1)], &[50_000]).gives(&[(1, 600_000)], &[50_000], Some(50_000 - COIN - CHANGE));
     let change = 50_000 - COIN - CHANGE - CHANNEL;
@@ -136,6 +146,12 @@ fn the_rest_is_taken_once_and_within_its_limits() {
     let capped = ChannelWish { max: sats(500_000), ..rest(1) };
     let change = 100_000 + 50_000 - COIN - CHANGE;
     setting(600_000, &[capped.clone(), rest(2)], &[50_000]).gives(&[(1, 500_000)], &[50_000], Some(change));
+    let small = |id| ChannelWish { max: sats(100_000), ..rest(id) };
+    setting(600_000, &[small(1), small(2)], &[50_000]).gives(
+        &[(1, 100_000)],
+        &[50_000],
+        Some(change + 400_000),
+    );
     let large = ChannelWish { min: sats(600_001), ..rest(1) };
     setting(600_000, &[large], &[50_000]).gives_nothing();
     setting(600_000, &[mine(capped)], &[]).gives(&[(1, 500_000)], &[], Some(100_000 - CHANGE));
@@ -152,7 +168,8 @@ fn intents_come_in_order_and_one_that_does_not_fit_is_passed_over() {
 fn an_exact_amount_outside_what_the_node_can_open_is_passed_over() {
     let small = ChannelWish { min: sats(500_000), ..exact(1, 400_000) };
     let large = ChannelWish { max: sats(300_000), ..exact(2, 400_000) };
-    setting(600_000, &[small, large], &[50_000]).gives_nothing();
+    let dust = ChannelWish { min: sats(0), ..exact(3, 329) };
+    setting(600_000, &[small, large, dust], &[50_000]).gives_nothing();
 }
 
 #[test]

@@ -211,6 +211,15 @@ fn refuses_what_the_chain_and_the_wallet_contradict() {
 }
 
 #[test]
+fn refuses_lies_about_legacy_inputs_too() {
+    for kind in KINDS {
+        let lies: Vec<Row> =
+            CHAIN.iter().filter(|row| row.0 == "a lie about the value of an input").copied().collect();
+        check(&[kind], &lies);
+    }
+}
+
+#[test]
 fn the_table_has_at_least_sixty_rows_with_names_of_their_own() {
     let rows: Vec<&str> = [HEADERS_AND_BODY, QUERY, PSBT, CHAIN].concat().iter().map(|row| row.0).collect();
     let names: std::collections::HashSet<_> = rows.iter().collect();

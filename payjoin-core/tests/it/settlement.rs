@@ -182,6 +182,7 @@ fn a_reorganisation_of_any_depth_takes_the_confirmation_back() {
     let world = world();
     for depth in 1..=5 {
         let mut run = Run::new(&world);
+        run.feed(NOW, In::Mempool(Some(world.payjoin.clone())));
         run.feed(NOW, In::Mined(world.payjoin.clone(), 100));
         let tip = 100 + depth - 1;
         run.feed(NOW, In::Tip(tip));

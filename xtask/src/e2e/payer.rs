@@ -33,7 +33,7 @@ impl PayjoinCli<'_> {
         let printed = process::output(
             Command::new(self.program)
                 .current_dir(&folder)
-                .env("NO_PROXY", "localhost")
+                .env("NO_PROXY", "localhost,127.0.0.1")
                 .args(["--bip78", "--rpchost", &wallet.url(), "--cookie-file"])
                 .arg(self.chain.cookie())
                 .arg("--root-certificate")
