@@ -46,7 +46,7 @@ impl Default for ChannelLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Less than the least value worth opening.
-    #[error("a channel of {amount} is too small: at least {min}")]
+    #[error("a channel of {} sat is too small: at least {} sat", .amount.to_sat(), .min.to_sat())]
     TooSmall {
         /// The value asked for.
         amount: Amount,
@@ -54,7 +54,7 @@ pub enum SpecError {
         min: Amount,
     },
     /// More than the greatest value that may be opened.
-    #[error("a channel of {amount} is too large: at most {max}")]
+    #[error("a channel of {} sat is too large: at most {} sat", .amount.to_sat(), .max.to_sat())]
     TooLarge {
         /// The value asked for.
         amount: Amount,
@@ -62,7 +62,7 @@ pub enum SpecError {
         max: Amount,
     },
     /// The push leaves nothing on our side.
-    #[error("a push of {push} leaves nothing of the channel")]
+    #[error("a push of {} sat leaves nothing of the channel", .push.to_sat())]
     Push {
         /// The push asked for.
         push: Amount,

@@ -11,34 +11,164 @@ use serde::{Deserialize, Serialize};
 #[command(version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {
     /// Folder with the configuration, the seed and the database.
-    #[arg(long, env = "PAYJOIND_DATADIR", default_value = "~/.payjoind", global = true)]
+    #[arg(long, env = "PAYJOIND_DATADIR", default_value = "~/.payjoind", global = true, help_heading = COMMON)]
     pub(crate) datadir: PathBuf,
     /// Print one JSON object instead of text (for `run`: one line per step).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// Heading of the options that every command has.
+const COMMON: &str = "Options of every command";
+
 const FIRST_STEPS: &str = "\
 First steps:
-  payjoind run                                     start the daemon (reads DATADIR/payjoind.toml)
+  payjoind run                                     start the daemon; `payjoind run --help` shows its settings
   payjoind channel queue NODE_ID@HOST:PORT 500000  ask for a channel
-  payjoind receive                                 show the code to pay; the payment opens the channel";
+  payjoind receive                                 show the code to pay; the payment opens the channel
+
+A command that fails exits with 1 and says why, with --json as {\"error\": \"...\"}. Amounts are in satoshis.";
+
+const RUN_HELP: &str = "\
+Settings come from DATADIR/payjoind.toml; environment and flags stand above it. A whole file:
+
+  network = \"bitcoin\"
+  [bitcoind]                                       # default: the cookie of a bitcoind on this machine
+  url = \"http://127.0.0.1:8332\"
+  [lightning]
+  listen = \"0.0.0.0:9735\"                        # without it we only connect outwards
+  [http]                                           # where payers send their payments
+  listen = \"0.0.0.0:443\"
+  certificate = \"fullchain.pem\"                  # relative to DATADIR
+  key = \"privkey.pem\"
+  public_endpoint = \"https://pay.example.com\"    # what payers see
+  # Behind a TLS proxy or onion service of yours, instead of listen, certificate and key:
+  # plain_listen = \"127.0.0.1:8080\"
+  [policy]
+  max_fee = 50000                                  # most that we add to one payment for fees
+  fallback_seconds = 600                           # then the plain payment is broadcast
+
+DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds channels and promises: never restore
+an old copy of it. Steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows
+more of it. Ctrl-C and SIGTERM stop after the exchanges in flight.
+
+Example:
+  payjoind --datadir ~/.payjoind run --network regtest";
+
+const RECEIVE_HELP: &str = "\
+Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet
+makes a plain payment to the address. Each code is for one payment.
+
+JSON: uri, address, invoice, amount_sat, endpoint, expires
+
+Examples:
+  payjoind receive
+  payjoind receive --amount 250000
+  payjoind --json receive | jq -r .uri";
+
+const QUEUE_HELP: &str = "\
+Nothing is opened yet: the next payjoin payment funds as many queued channels as it can, oldest first, all of them in
+one transaction. A channel that fails goes back into the queue with the reason, and the payer still pays on chain.
+
+JSON: intent, state
+
+Examples:
+  payjoind channel queue 02ab..cd@203.0.113.7:9735 500000 --push 10000
+  payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private";
+
+const CHANNELS_HELP: &str = "\
+States of an intent: queued, negotiating (a payer waits), released (the payer has the transaction), confirming, open,
+cancelled. `reason` says why an earlier attempt came back.
+
+JSON: intents, channels
+  intents: id, peer, amount, state, reason, txid, vout
+  channels: channel_id, peer, capacity_sat, outbound_msat, inbound_msat, usable, ready, funding, user_channel_id
+
+Example:
+  payjoind channel list";
+
+const CLOSE_HELP: &str = "\
+With the peer's help the money is back in the wallet once the closing transaction confirms. --force does not need the
+peer, but takes hours to days and costs more.
+
+JSON: channel_id, closing
+
+Example:
+  payjoind channel close 6f1e..09";
+
+const BALANCE_HELP: &str = "\
+`locked` is offered or committed in payjoins, `reserve` is kept to close channels in bad times, `spendable` is what is
+left of `confirmed` after both.
+
+JSON: confirmed_sat, unconfirmed_sat, locked_sat, reserve_sat, spendable_sat
+
+Example:
+  payjoind wallet balance --json";
+
+const COINS_HELP: &str = "\
+JSON: coins
+  coins: outpoint, amount_sat, address, confirmations, locked
+
+Example:
+  payjoind wallet coins";
+
+const CONNECT_HELP: &str = "\
+Not needed before `channel queue`: peers are connected when a payment comes.
+
+JSON: node_id, connected
+
+Example:
+  payjoind peer connect 02ab..cd@203.0.113.7:9735";
+
+const INVOICE_HELP: &str = "\
+JSON: bolt11, payment_hash
+
+Example:
+  payjoind invoice 1500 --description coffee";
+
+const PAY_HELP: &str = "\
+JSON: preimage, fee_msat, status
+
+Example:
+  payjoind pay lnbcrt15u1p...";
+
+const SHOW_HELP: &str = "\
+JSON: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
+
+Example:
+  payjoind exchange show 7";
+
+const EXCHANGES_HELP: &str = "\
+States: admitted (it runs), failed (no proposal left; the Original is broadcast at `fallback_at` if the payer does not
+come back), released (the payer has a proposal), settled (an outcome is buried: payjoin, original or conflict).
+
+JSON: exchanges
+  exchanges: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
+
+Example:
+  payjoind exchange list --json";
+
+const STATUS_HELP: &str = "\
+`obligations` counts payments that are not buried yet: do not delete the datadir before it is 0.
+
+JSON: version, node_id, network, height, http, endpoint, lightning, peers, channels, obligations
+
+Example:
+  payjoind status --json";
 
 /// Every command; all but `run` are answered by the running daemon.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
     /// Run the daemon in the foreground.
-    #[command(after_help = "Example:\n  payjoind --datadir ~/.payjoind run --network regtest")]
+    #[command(after_help = RUN_HELP)]
     #[serde(skip)]
     Run(RunArgs),
     /// Make a BIP 21 code. Without an amount it asks for what the queued channels need.
-    #[command(
-        after_help = "Examples:\n  payjoind receive --amount 250000\n  payjoind --json receive | jq -r .uri"
-    )]
+    #[command(after_help = RECEIVE_HELP)]
     Receive(ReceiveArgs),
     /// Queue, list, cancel and close channels.
     #[command(subcommand)]
@@ -49,11 +179,11 @@ pub(crate) enum Command {
     /// Lightning peers.
     #[command(subcommand)]
     Peer(PeerCommand),
-    /// Make a BOLT 11 invoice.
-    #[command(after_help = "Example:\n  payjoind invoice 1500 --description coffee")]
+    /// Make a BOLT 11 invoice, good for one hour.
+    #[command(after_help = INVOICE_HELP)]
     Invoice(InvoiceArgs),
     /// Pay a BOLT 11 invoice and wait for the outcome.
-    #[command(after_help = "Example:\n  payjoind pay lnbcrt15u1p...")]
+    #[command(after_help = PAY_HELP)]
     Pay {
         /// The invoice.
         bolt11: String,
@@ -62,10 +192,12 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Exchange(ExchangeCommand),
     /// What the daemon is doing.
-    #[command(after_help = "Example:\n  payjoind status --json")]
+    #[command(after_help = STATUS_HELP)]
     Status,
     /// Stop the daemon after the exchanges in flight.
-    #[command(after_help = "Example:\n  payjoind stop")]
+    #[command(
+        after_help = "Returns when the daemon has ended.\n\nJSON: stopped\n\nExample:\n  payjoind stop"
+    )]
     Stop,
 }
 
@@ -105,22 +237,19 @@ pub(crate) struct ReceiveArgs {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ChannelCommand {
     /// Ask for a channel; the next payments open it.
-    #[command(
-        after_help = "Examples:\n  payjoind channel queue 02ab..cd@203.0.113.7:9735 500000 --push 10000\n  \
-                            payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private"
-    )]
+    #[command(after_help = QUEUE_HELP)]
     Queue(QueueArgs),
     /// Queued intents and live channels.
-    #[command(after_help = "Example:\n  payjoind channel list")]
+    #[command(after_help = CHANNELS_HELP)]
     List,
-    /// Withdraw a queued intent.
-    #[command(after_help = "Example:\n  payjoind channel cancel 3")]
+    /// Withdraw a queued intent, before a payment takes it.
+    #[command(after_help = "JSON: intent, state\n\nExample:\n  payjoind channel cancel 3")]
     Cancel {
         /// The intent's number.
         intent: u64,
     },
     /// Close a live channel.
-    #[command(after_help = "Example:\n  payjoind channel close 6f1e..09")]
+    #[command(after_help = CLOSE_HELP)]
     Close {
         /// The channel id, as `channel list` shows it.
         channel: String,
@@ -137,10 +266,10 @@ pub(crate) struct QueueArgs {
     pub(crate) peer: String,
     /// Satoshis, or `rest` for what the payment leaves after the other channels.
     pub(crate) amount: String,
-    /// Satoshis given to the peer at the start.
+    /// Satoshis of the channel that are the peer's from the start: a gift.
     #[arg(long, value_name = "SAT", default_value_t = 0)]
     pub(crate) push: u64,
-    /// Do not announce the channel.
+    /// Do not announce the channel to the network.
     #[arg(long)]
     pub(crate) private: bool,
     /// The payer is the operator: allow the channel although the wallet has no coin of its own to add.
@@ -153,13 +282,13 @@ pub(crate) struct QueueArgs {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WalletCommand {
     /// A fresh address.
-    #[command(after_help = "Example:\n  payjoind wallet address")]
+    #[command(after_help = "JSON: address\n\nExample:\n  payjoind wallet address")]
     Address,
     /// What the wallet holds.
-    #[command(after_help = "Example:\n  payjoind wallet balance --json")]
+    #[command(after_help = BALANCE_HELP)]
     Balance,
-    /// Every coin.
-    #[command(after_help = "Example:\n  payjoind wallet coins")]
+    /// Every confirmed coin.
+    #[command(after_help = COINS_HELP)]
     Coins,
 }
 
@@ -168,13 +297,13 @@ pub(crate) enum WalletCommand {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PeerCommand {
     /// Connect to a peer.
-    #[command(after_help = "Example:\n  payjoind peer connect 02ab..cd@203.0.113.7:9735")]
+    #[command(after_help = CONNECT_HELP)]
     Connect {
         /// NODE_ID@HOST:PORT
         peer: String,
     },
     /// Connected peers.
-    #[command(after_help = "Example:\n  payjoind peer list")]
+    #[command(after_help = "JSON: peers\n  peers: node_id, address\n\nExample:\n  payjoind peer list")]
     List,
 }
 
@@ -183,7 +312,7 @@ pub(crate) enum PeerCommand {
 pub(crate) struct InvoiceArgs {
     /// Amount in satoshis.
     pub(crate) amount: u64,
-    /// What it is for.
+    /// What it is for; the payer sees it.
     #[arg(long, default_value = "")]
     pub(crate) description: String,
 }
@@ -193,10 +322,10 @@ pub(crate) struct InvoiceArgs {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ExchangeCommand {
     /// The latest exchanges.
-    #[command(after_help = "Example:\n  payjoind exchange list --json")]
+    #[command(after_help = EXCHANGES_HELP)]
     List,
     /// One exchange.
-    #[command(after_help = "Example:\n  payjoind exchange show 7")]
+    #[command(after_help = SHOW_HELP)]
     Show {
         /// Its number.
         exchange: u64,

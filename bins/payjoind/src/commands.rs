@@ -23,6 +23,8 @@ type Answer = Result<Value, CommandError>;
 
 /// Records shown by `exchange list`.
 const LISTED: u32 = 100;
+/// Least payment that the network relays to our P2TR scripts.
+const LEAST: Amount = Amount::from_sat(330);
 /// Seconds a BOLT 11 invoice is good for.
 const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
 
@@ -56,6 +58,9 @@ impl Daemon {
             Some(sat) => Some(Amount::from_sat(sat)),
             None => self.needed().await?,
         };
+        if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
+            return Err(failed(format!("nobody can pay {} sat: ask for at least {LEAST}", amount.to_sat())));
+        }
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let created = now();
         let expires = created.plus(args.expires.saturating_mul(3600));
@@ -197,6 +202,9 @@ impl Daemon {
     }
 
     fn invoice(&self, args: &InvoiceArgs) -> Answer {
+        if args.amount == 0 {
+            return Err(failed("an invoice over nothing cannot be paid"));
+        }
         let amount = Some(Amount::from_sat(args.amount));
         let invoice = self.node.invoice(amount, &args.description, INVOICE_EXPIRY).map_err(failed)?;
         Ok(json!({ "bolt11": invoice.to_string(), "payment_hash": invoice.payment_hash().to_string() }))

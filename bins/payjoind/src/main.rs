@@ -12,7 +12,7 @@ mod start;
 mod steps;
 mod watch;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn show(json: bool, answer: &Value) -> ExitCode {
     if json {
         println!("{answer}");
     } else {
-        print!("{}", render::text(answer));
+        print!("{}", render::text(answer, std::io::stdout().is_terminal()));
     }
     ExitCode::SUCCESS
 }

@@ -4,24 +4,28 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::{Map, Value};
 
-/// The text of an answer.
-pub(crate) fn text(answer: &Value) -> String {
+/// The widest table; what is wider is shown as one block for each row.
+const WIDEST: usize = 100;
+
+/// The text of an answer. `colours`: the reader is a terminal.
+pub(crate) fn text(answer: &Value, colours: bool) -> String {
     match answer {
         Value::Object(fields) => {
-            let qr = fields.get("uri").and_then(Value::as_str).and_then(qr).unwrap_or_default();
+            let uri = fields.get("uri").and_then(Value::as_str);
+            let qr = uri.and_then(|uri| qr(uri, colours)).unwrap_or_default();
             format!("{qr}{}", object(fields))
         }
-        other => scalar(other),
+        other => scalar("", other),
     }
 }
 
-/// A terminal QR code of a BIP 21 URI, upper case where that is allowed so that the code stays small.
-fn qr(uri: &str) -> Option<String> {
+/// A terminal QR code with its quiet zone. Black on white whatever the colours of the terminal are; without colours
+/// it is right on a dark background.
+fn qr(uri: &str, colours: bool) -> Option<String> {
     let code = QrCode::new(uri.as_bytes()).ok()?;
-    Some(format!(
-        "{}\n",
-        code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build()
-    ))
+    let code = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    let (on, off) = if colours { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
+    Some(code.lines().map(|line| format!("{on}{line}{off}\n")).collect())
 }
 
 fn object(fields: &Map<String, Value>) -> String {
@@ -29,43 +33,78 @@ fn object(fields: &Map<String, Value>) -> String {
     let mut text = String::new();
     for (name, value) in fields {
         match value {
-            Value::Array(rows) => text += &format!("{name}\n{}", table(rows)),
+            Value::Array(rows) => text += &format!("{name}\n{}", rows_of(rows)),
             Value::Object(inner) => text += &format!("{name}\n{}", indent(&object(inner))),
-            value => text += &format!("{name:width$}  {}\n", scalar(value)),
+            value => text += &format!("{name:width$}  {}\n", scalar(name, value)),
         }
     }
     text
 }
 
-fn table(rows: &[Value]) -> String {
-    let Some(Value::Object(first)) = rows.first() else {
-        let lines: Vec<_> = rows.iter().map(|r| format!("  {}\n", scalar(r))).collect();
-        return if lines.is_empty() { "  none\n".into() } else { lines.concat() };
-    };
-    let columns: Vec<&String> = first.keys().collect();
+fn rows_of(rows: &[Value]) -> String {
+    let fields: Vec<&Map<String, Value>> = rows.iter().filter_map(Value::as_object).collect();
+    if rows.is_empty() {
+        return "  none\n".into();
+    }
+    if fields.is_empty() {
+        return rows.iter().map(|row| format!("  {}\n", scalar("", row))).collect();
+    }
+    table(&fields).unwrap_or_else(|| {
+        let blocks: Vec<String> = fields.iter().map(|row| indent(&object(row))).collect();
+        blocks.join("\n")
+    })
+}
+
+/// `None` when a cell is not a single word or the table would be too wide.
+fn table(rows: &[&Map<String, Value>]) -> Option<String> {
+    let columns: Vec<&String> = rows.first()?.keys().collect();
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| c.to_string()).collect()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|c| scalar(&row[c.as_str()])).collect()));
-    let widths: Vec<usize> =
-        (0..columns.len()).map(|i| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines {
+    for row in rows {
+        if row.values().any(|cell| cell.is_array() || cell.is_object()) {
+            return None;
+        }
+        lines.push(columns.iter().map(|c| scalar(c, row.get(*c).unwrap_or(&Value::Null))).collect());
+    }
+    let widest = |i: usize| lines.iter().filter_map(|l| l.get(i)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns.len()).filter_map(widest).collect();
+    if widths.iter().map(|width| width + 2).sum::<usize>() > WIDEST {
+        return None;
+    }
+    let line = |line: &Vec<String>| {
         let cells: Vec<String> =
             line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += &format!("  {}\n", cells.join("  ").trim_end());
-    }
-    text
+        format!("  {}\n", cells.join("  ").trim_end())
+    };
+    Some(lines.iter().map(line).collect())
 }
 
 fn indent(text: &str) -> String {
     text.lines().map(|l| format!("  {l}\n")).collect()
 }
 
-fn scalar(value: &Value) -> String {
+/// Names of fields that hold seconds since the Unix epoch.
+const TIMES: [&str; 3] = ["created", "expires", "fallback_at"];
+
+fn scalar(name: &str, value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(s) => s.clone(),
+        Value::Number(n) if TIMES.contains(&name) => n.as_u64().map_or_else(|| n.to_string(), utc),
         other => other.to_string(),
     }
+}
+
+/// `2026-11-23 00:52 UTC`. The calendar repeats itself every 400 years of 146,097 days; years begin in March, so that
+/// the leap day is the last.
+fn utc(seconds: u64) -> String {
+    let (days, minutes) = (seconds / 86_400 + 719_468, seconds % 86_400 / 60);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
+    format!("{:04}-{month:02}-{day:02} {:02}:{:02} UTC", era * 400 + year, minutes / 60, minutes % 60)
 }
 
 #[cfg(test)]
@@ -78,14 +117,55 @@ mod tests {
     fn lists_become_tables_and_empty_lists_say_none() {
         let answer = json!({ "height": 7, "peers": [], "coins": [{ "amount": 5, "at": "a" }, { "amount": 10, "at": null }] });
         assert_eq!(
-            text(&answer),
-            "coins\n  amount  at\n  5       a\n  10      -\nheight  7\npeers\n  none\n"
+            text(&answer, false),
+            "height  7\npeers\n  none\ncoins\n  amount  at\n  5       a\n  10      -\n"
+        );
+    }
+
+    #[test]
+    fn rows_too_wide_for_a_line_become_blocks() {
+        let id = "f".repeat(WIDEST);
+        let answer = json!({ "channels": [{ "id": id, "vout": 1 }, { "id": "a", "vout": 2 }] });
+        assert_eq!(
+            text(&answer, false),
+            format!("channels\n  id    {id}\n  vout  1\n\n  id    a\n  vout  2\n")
+        );
+    }
+
+    #[test]
+    fn seconds_become_dates() {
+        let dates = [0, 951_782_400, 951_868_800, 1_704_067_199, 1_795_481_547, 4_107_542_400];
+        assert_eq!(
+            dates.map(utc),
+            [
+                "1970-01-01 00:00 UTC",
+                "2000-02-29 00:00 UTC",
+                "2000-03-01 00:00 UTC",
+                "2023-12-31 23:59 UTC",
+                "2026-11-24 00:52 UTC",
+                "2100-03-01 00:00 UTC",
+            ]
+        );
+        assert_eq!(
+            text(&json!({ "expires": 60, "height": 60 }), false),
+            "expires  1970-01-01 00:01 UTC\nheight   60\n"
         );
     }
 
     #[test]
     fn a_payment_request_shows_a_code_to_scan_and_its_text() {
-        let shown = text(&json!({ "uri": "bitcoin:bcrt1qexample?amount=0.001&pj=HTTPS://EXAMPLE.COM/A" }));
+        let answer = json!({ "uri": "bitcoin:bcrt1qexample?amount=0.001&pj=HTTPS://EXAMPLE.COM/A" });
+        let shown = text(&answer, false);
         assert!(shown.contains('█') && shown.ends_with("pj=HTTPS://EXAMPLE.COM/A\n"), "{shown}");
+        // White above, below and at both sides, four modules wide.
+        let code: Vec<&str> = shown.lines().take_while(|line| !line.starts_with("uri")).collect();
+        assert!(code[..2].iter().all(|line| line.chars().all(|c| c == '█')), "{shown}");
+        assert!(
+            code[..code.len() - 1].iter().all(|line| line.starts_with("████") && line.ends_with("████")),
+            "{shown}"
+        );
+        let on_any_background = text(&answer, true);
+        let coloured = |line: &str| line.starts_with("\x1b[97;40m") && line.ends_with("\x1b[0m");
+        assert!(on_any_background.lines().take(code.len()).all(coloured));
     }
 }

@@ -11,7 +11,7 @@ use payjoin_core::Settled;
 use payjoin_io::{
     ExchangeRecord, Host, Limits, Listener, Rate, Server, Settler, Store, StoreError, Tcp, Tls,
 };
-use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError};
+use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError, SeedError};
 use payjoin_lightning::{ChannelKey, Channels};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,16 +34,52 @@ pub(crate) enum StartError {
     Config(#[from] ConfigError),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
+    #[error("another payjoind runs in {0}: stop it first, or choose another --datadir")]
+    InUse(PathBuf),
     #[error("the database: {0}")]
-    Store(#[from] StoreError),
-    #[error("bitcoind: {0}")]
-    Rpc(#[from] RpcError),
+    Store(StoreError),
+    #[error(
+        "{error}{}\nIt should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?",
+        cause(error)
+    )]
+    Bitcoind { url: String, error: RpcError },
+    #[error("{path}: {error}")]
+    Seed { path: PathBuf, error: SeedError },
     #[error("the Lightning node: {0}")]
-    Node(#[from] NodeError),
+    Node(NodeError),
     #[error("the Lightning node ended by itself: its store or one of its tasks failed, see the log")]
     NodeEnded,
     #[error("a part of the daemon ended by itself, see the log")]
     PartEnded,
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse(file) => Self::InUse(file.parent().unwrap_or(&file).to_owned()),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl StartError {
+    fn node(error: NodeError, url: &str, settings: &NodeConfig) -> Self {
+        match error {
+            // What stands before an `@` is a password.
+            NodeError::Rpc(error) => {
+                Self::Bitcoind { url: url.rsplit('@').next().unwrap_or_default().to_owned(), error }
+            }
+            NodeError::Seed(error) => Self::Seed { path: settings.seed.clone(), error },
+            error => Self::Node(error),
+        }
+    }
+}
+
+/// What an HTTP client does not tell by itself, such as "Connection refused".
+fn cause(error: &RpcError) -> String {
+    let RpcError::Transport(error) = error else { return String::new() };
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.last().map(|cause| format!(" ({cause})")).unwrap_or_default()
 }
 
 /// Where commands reach the daemon.
@@ -119,10 +155,11 @@ async fn assemble(
     store: Store,
 ) -> Result<(Arc<Daemon>, Settler, BlockNews), StartError> {
     let interrupted = store.recover().await?;
-    let rpc = Arc::new(Rpc::new(config.bitcoind_url(), auth(&config))?);
+    let url = config.bitcoind_url();
     let (blocks, news) = Blocks::new(&store)?;
     let settings = NodeConfig { locked: store.locked_coins()?, ..node_config(datadir, &config) };
-    let node = Node::start(settings, rpc, Arc::new(Keep(store.clone())), Some(Arc::new(blocks))).await?;
+    let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks).await;
+    let node = node.map_err(|error| StartError::node(error, &url, &settings))?;
     chain_watch::begin(&store, &node)?;
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
@@ -135,6 +172,17 @@ async fn assemble(
     let settler = Settler::new(host.clone(), owed)?;
     let (stop, _) = watch::channel(false);
     Ok((Arc::new(Daemon { config, store, node, host, stop }), settler, news))
+}
+
+async fn start_node(
+    url: &str,
+    auth: RpcAuth,
+    settings: NodeConfig,
+    store: Store,
+    blocks: Blocks,
+) -> Result<Arc<Node>, NodeError> {
+    let rpc = Arc::new(Rpc::new(url, auth)?);
+    Node::start(settings, rpc, Arc::new(Keep(store)), Some(Arc::new(blocks))).await
 }
 
 /// Closes channels that can never be: no proposal that funds them was released (W7 of the crash table), or something

@@ -4,6 +4,7 @@
 //! the others.
 
 use std::fmt::Debug;
+use std::io::IsTerminal;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -19,9 +20,10 @@ pub(crate) const STEP: &str = "step";
 /// Starts logging. `json` prints one JSON object a step instead of a line of text. `PAYJOIND_LOG` filters the log.
 pub(crate) fn start(json: bool) {
     let filter = EnvFilter::try_from_env("PAYJOIND_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,lightning=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,ldk=warn"));
     let log = fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_filter(filter)
         .with_filter(filter_fn(|m| m.target() != STEP));
     let steps = Steps { json }.with_filter(filter_fn(|m| m.target() == STEP));

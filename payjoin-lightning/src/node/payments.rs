@@ -10,7 +10,9 @@ use bitcoin::{Amount, Network};
 use lightning::events::Event;
 use lightning::ln::channelmanager::{Bolt11InvoiceParameters, PaymentId, Retry};
 use lightning::routing::router::RouteParametersConfig;
-use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Currency, Description};
+use lightning_invoice::{
+    Bolt11Invoice, Bolt11InvoiceDescription, Currency, Description, ParseOrSemanticError,
+};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -97,7 +99,7 @@ impl Payments {
 
     pub(super) async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, PayError> {
         let invoice: Bolt11Invoice =
-            invoice.parse().map_err(|error| PayError::Invoice(format!("{error:?}")))?;
+            invoice.parse().map_err(|error: ParseOrSemanticError| PayError::Invoice(error.to_string()))?;
         if invoice.currency() != Currency::from(self.network) {
             return Err(PayError::Network);
         }
