@@ -5,8 +5,8 @@ use std::error::Error;
 
 use bitcoin::Psbt;
 use payjoin_core::{
-    Answer, Exchange, ExchangeId, Inspection, Invoice, InvoiceId, Output, Policy, Question, Request,
-    Resources, Timestamp,
+    Answer, Delivery, Exchange, ExchangeId, Inspection, Invoice, InvoiceId, Output, Policy, Question,
+    Request, Resources, Timestamp,
 };
 
 const ORIGINAL: &str = "cHNidP8BAHMCAAAAAY8nutGgJdyYGXWiBEb45Hoe9lWGbkxh/6bNiOJdCDuDAAAAAAD+////AtyVuAUAAAAAF6kUHe\
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         content_length: Some(ORIGINAL.len().to_string()),
         body: ORIGINAL.into(),
         authenticated: true,
+        delivery: Delivery::Http,
     };
     let script = original.unsigned_tx.output.last().ok_or("the vector has outputs")?.script_pubkey.clone();
     let invoice = Invoice {

@@ -1,5 +1,6 @@
 //! One Original PSBT in, one reply out.
 
+mod delivery;
 mod facts;
 mod params;
 mod proposal;
@@ -8,6 +9,7 @@ mod state;
 
 use bitcoin::{OutPoint, Psbt, ScriptBuf};
 
+pub use self::delivery::Delivery;
 use self::facts::{Inspected, Vetted};
 use self::proposal::{Draft, Drafter, dummy_scripts};
 use self::request::Original;
@@ -21,7 +23,8 @@ use crate::{
 const MARGIN_SECONDS: u64 = 5;
 const BUSY: Reply = Reply::unavailable("The receiver cannot make a payjoin now.");
 
-/// A v1 request as it came over the wire, body already read and bounded.
+/// A request as it came over the wire, body already read and bounded. One from a mailbox has the same shape; its
+/// `v` is not a parameter of BIP 77.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The part of the target after `?`, without it.
@@ -34,6 +37,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// TLS, onion or end-to-end encryption: money rule 10 allows substitution only then.
     pub authenticated: bool,
+    /// How the reply travels.
+    pub delivery: Delivery,
 }
 
 /// What the exchange wants.
@@ -65,6 +70,7 @@ pub struct Exchange {
     invoice: Invoice,
     policy: Policy,
     authenticated: bool,
+    delivery: Delivery,
     begun: Timestamp,
     state: State,
 }
@@ -78,7 +84,8 @@ impl Exchange {
             Ok(original) => State::Recall(Box::new(original)),
             Err(reply) => State::Done(reply),
         };
-        Self { id, invoice, policy, authenticated: request.authenticated, begun: now, state }
+        let Request { authenticated, delivery, .. } = request;
+        Self { id, invoice, policy, authenticated, delivery, begun: now, state }
     }
 
     /// Identity of the Original.
@@ -242,14 +249,15 @@ impl Exchange {
         };
         let plan = plan(&request).filter(|plan| {
             let scripts = dummy_scripts(plan.channels.len());
-            drafter.channels(plan, &scripts, &self.invoice.change).is_ok_and(|draft| draft.stable().is_ok())
+            let draft = drafter.channels(plan, &scripts, &self.invoice.change);
+            draft.is_ok_and(|draft| draft.stable().is_ok() && draft.fits(self.delivery))
         });
         let mut coins = request.plain_coins();
         if let Some(plan) = &plan {
             coins.retain(|coin| plan.coins.contains(coin));
         }
-        let draft = drafter.plain(&coins).or_else(|_| drafter.plain(&[]));
-        let Ok(draft) = draft else { return State::Done(BUSY) };
+        let fitting = |coins: &[Coin]| drafter.plain(coins).ok().filter(|draft| draft.fits(self.delivery));
+        let Some(draft) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
         let coins = draft.coins().to_vec();
         let admission = self.admission(now, &vetted, plan.as_ref(), &coins);
         State::Admit(Box::new(Ready { vetted, plan, coins, admission }))
@@ -326,7 +334,7 @@ impl Exchange {
     ) -> State {
         let txid = draft.checked.psbt().unsigned_tx.compute_txid();
         let coins = outpoints(draft.coins());
-        match draft.sign(psbt) {
+        match draft.sign(psbt, self.delivery) {
             Ok(proposal) => State::Release(Release {
                 exchange: admitted.exchange,
                 proposal,

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! [`Exchange`] takes one Original PSBT to one reply and decides on the way whether the payment opens Lightning
-//! channels. [`Settlement`] decides what happens to a released proposal until it is buried. [`Conservation`] is the
+//! channels. [`Session`] brings it Originals from a BIP 77 mailbox. [`Settlement`] decides what happens to a released proposal until it is buried. [`Conservation`] is the
 //! check that stands before every signature.
 
 mod conservation;
@@ -24,12 +24,13 @@ mod plan;
 mod policy;
 mod question;
 mod reply;
+mod session;
 mod settlement;
 mod time;
 mod uri;
 
 pub use conservation::{CheckedProposal, Conservation, ConservationError, StableProposal};
-pub use exchange::{Exchange, ExchangeError, Output, Request};
+pub use exchange::{Delivery, Exchange, ExchangeError, Output, Request};
 pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState};
 pub use invoice::{Invoice, InvoiceId};
 pub use plan::{Coin, Plan, PlanRequest, PlannedChannel, Reserve, plan};
@@ -39,6 +40,9 @@ pub use question::{
     Resources,
 };
 pub use reply::{ErrorCode, Reply};
+pub use session::{
+    Session, SessionEnd, SessionError, SessionEvent, SessionInput, SessionOutput, SessionTerms,
+};
 pub use settlement::{Obligation, Settled, Settlement, SettlementInput, SettlementOutput};
 pub use time::Timestamp;
 pub use uri::{UriError, bip21_v1};

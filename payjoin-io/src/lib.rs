@@ -5,10 +5,15 @@
 //! through it. [`Server`] accepts payers on any [`Listener`] and drives one exchange for each. [`Settler`] sees to what
 //! admitted exchanges owe until an outcome is buried.
 
+mod backoff;
 mod drive;
 mod host;
+mod http;
 mod listener;
+mod ohttp;
+mod sender;
 mod server;
+mod session_store;
 mod settler;
 mod store;
 #[cfg(test)]
@@ -16,8 +21,12 @@ mod testing;
 
 pub use drive::drive;
 pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};
+pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use listener::{Connection, Listener, Memory, MemoryConnector, Peer, Stream, Tcp, Tls};
+pub use ohttp::{Ohttp, OhttpError};
+pub use sender::{Fallback, Payment, SendError, SendSettings, Sender, Sent};
 pub use server::{Limits, Rate, Server};
+pub use session_store::{SessionKey, SessionKind, SessionStore};
 pub use settler::Settler;
 pub use store::{
     AdmitOutcome, ExchangeRecord, ExchangeState, IntentRecord, KvWrite, NewIntent, Store, StoreError,

@@ -10,6 +10,7 @@ mod invoices;
 mod kv;
 mod locks;
 mod schema;
+mod sessions;
 mod writer;
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};

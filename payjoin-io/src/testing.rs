@@ -13,9 +13,9 @@ use bitcoin::{
     Witness,
 };
 use payjoin_core::{
-    ChannelAmount, CheckedProposal, Coin, Exchange, ExchangeId, FundedChannel, Inspection, IntentId, Invoice,
-    InvoiceId, Obligation, PlannedChannel, Policy, Request, Reserve, ResourceRequest, StableProposal,
-    Timestamp,
+    ChannelAmount, CheckedProposal, Coin, Delivery, Exchange, ExchangeId, FundedChannel, Inspection,
+    IntentId, Invoice, InvoiceId, Obligation, PlannedChannel, Policy, Request, Reserve, ResourceRequest,
+    StableProposal, Timestamp,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -239,6 +239,7 @@ pub(crate) fn request(input: u32) -> Request {
         content_length: Some(body.len().to_string()),
         body,
         authenticated: true,
+        delivery: Delivery::Http,
     }
 }
 

@@ -7,6 +7,7 @@ use bitcoin::{
 use payjoin::receive::InputPair;
 use payjoin::receive::v1::{ProvisionalProposal, WantsInputs, WantsOutputs};
 
+use super::delivery::Delivery;
 use super::facts::{Facts, Vetted};
 use crate::plan::max_fee_rate;
 use crate::{
@@ -151,8 +152,13 @@ impl Draft {
         &self.conservation.coins
     }
 
-    /// Takes the wallet's signatures and gives the Proposal PSBT for a v1 payer, in base64.
-    pub(crate) fn sign(self, signed: &Psbt) -> Result<String, DraftError> {
+    /// Whether it can be delivered once it is signed.
+    pub(crate) fn fits(&self, delivery: Delivery) -> bool {
+        delivery.carries(self.checked.psbt(), self.checked.our_inputs())
+    }
+
+    /// Takes the wallet's signatures and gives the Proposal PSBT for the payer, in base64.
+    pub(crate) fn sign(self, signed: &Psbt, delivery: Delivery) -> Result<String, DraftError> {
         let ours = self.checked.our_inputs().to_vec();
         let valid = signed.unsigned_tx == self.checked.psbt().unsigned_tx
             && signed.inputs.len() == self.checked.psbt().inputs.len()
@@ -169,20 +175,8 @@ impl Draft {
         let proposal =
             self.provisional.finalize_signed_proposal(signed).map_err(|_| DraftError::Signatures)?;
         let mut psbt = proposal.psbt().clone();
-        strip_theirs(&mut psbt, &ours);
+        delivery.dress(&mut psbt, &ours);
         Ok(psbt.to_string())
-    }
-}
-
-/// BIP 78: the proposal fills UTXO data "only for the additional inputs". Right for v1; BIP 77 payers want it.
-fn strip_theirs(psbt: &mut Psbt, ours: &[usize]) {
-    for (index, input) in psbt.inputs.iter_mut().enumerate() {
-        if !ours.contains(&index) {
-            *input = bitcoin::psbt::Input::default();
-        } else {
-            // A wallet may finalize with an empty scriptSig, which is none.
-            input.final_script_sig = None;
-        }
     }
 }
 

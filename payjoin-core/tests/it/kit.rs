@@ -18,9 +18,9 @@ use bitcoin::{
 };
 use payjoin::send::v1::{SenderBuilder, V1Context};
 use payjoin_core::{
-    Admission, Answer, ChannelAmount, ChannelWish, CheckedProposal, Coin, Exchange, ExchangeId, Inspection,
-    IntentId, Invoice, InvoiceId, Output, PlannedChannel, Policy, Question, Release, Reply, Request, Reserve,
-    Resources, StableProposal, Timestamp,
+    Admission, Answer, ChannelAmount, ChannelWish, CheckedProposal, Coin, Delivery, Exchange, ExchangeId,
+    Inspection, IntentId, Invoice, InvoiceId, Output, PlannedChannel, Policy, Question, Release, Reply,
+    Request, Reserve, Resources, StableProposal, Timestamp,
 };
 
 pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
@@ -298,6 +298,7 @@ pub(crate) fn request(query: &str, body: &[u8]) -> Request {
         content_length: Some(body.len().to_string()),
         body: body.to_vec(),
         authenticated: true,
+        delivery: Delivery::Http,
     }
 }
 

@@ -16,4 +16,6 @@ mod properties;
 #[cfg(test)]
 mod receiver_rules;
 #[cfg(test)]
+mod session;
+#[cfg(test)]
 mod settlement;

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use payjoin_core::{ErrorCode, Exchange, Invoice, InvoiceId, Reply};
+use payjoin_core::{Delivery, ErrorCode, Exchange, Invoice, InvoiceId, Reply};
 use tokio::time::{timeout, timeout_at};
 
 use super::Inner;
@@ -81,8 +81,8 @@ impl Inner {
             .map_err(|_| malformed())?
             .to_bytes()
             .into();
-        let authenticated = from.authenticated;
-        Ok(payjoin_core::Request { query, content_type, content_length, body, authenticated })
+        let (authenticated, delivery) = (from.authenticated, Delivery::Http);
+        Ok(payjoin_core::Request { query, content_type, content_length, body, authenticated, delivery })
     }
 
     /// Runs the exchange in a task of its own: it goes on when the payer leaves, and its panic stays in it.

@@ -188,13 +188,13 @@ fn a_file_of_a_later_version_is_refused() {
     let path = folder.path().join("store.sqlite");
     drop(Store::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, known: 1 })));
+    assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, known: 2 })));
 }
 
 #[test]
 fn every_older_version_becomes_the_newest() {
     let newer = "ALTER TABLE invoices ADD COLUMN label TEXT;";
-    let newest = "CREATE TABLE sessions (id INTEGER PRIMARY KEY); DROP TABLE wallet_changes;";
+    let newest = "CREATE TABLE notes (id INTEGER PRIMARY KEY); DROP TABLE wallet_changes;";
     let migrations = [schema::MIGRATIONS, &[newer, newest]].concat();
     let shape = |version: usize| {
         let folder = TempDir::new().unwrap();

@@ -1,0 +1,172 @@
+//! One HTTP request out, one answer back: the seam to the network for senders and BIP 77 sessions.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Method, Proxy};
+
+/// One request. Without a body it is a GET, with one a POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Absolute URL, `http` or `https`.
+    pub url: String,
+    /// The `Accept` header; without one anything is welcome.
+    pub accept: Option<&'static str>,
+    /// Body and its `Content-Type`.
+    pub body: Option<(&'static str, Vec<u8>)>,
+    /// Time for the whole exchange.
+    pub timeout: Duration,
+    /// Longest body of an answer that is read, in bytes.
+    pub limit: usize,
+    /// `http` or `https` URL of a server to tunnel through with `CONNECT`, so that the target does not learn our
+    /// address. A client that hides the address by itself may go without it. Only for targets with `https`.
+    pub tunnel: Option<String>,
+}
+
+/// The answer, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The request or the client's settings make no sense.
+    #[error("not a usable request: {0}")]
+    Invalid(String),
+    /// The time is over.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer's body is longer than allowed.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// Anything between us and the other side.
+    #[error("no connection: {0}")]
+    Transport(String),
+}
+
+/// Sends requests. It follows no redirect and repeats nothing by itself: a repeated OHTTP ciphertext would tell the
+/// relay which requests belong together. BIP 77, "OHTTP".
+#[async_trait]
+pub trait HttpClient: Send + Sync {
+    /// Sends one request, once.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+}
+
+/// Settings of a [`DirectClient`].
+#[derive(Clone, Debug, Default)]
+pub struct DirectSettings {
+    /// SOCKS5 proxy as `host:port`, for example Tor's. It resolves all names, and stands in for
+    /// [`HttpRequest::tunnel`].
+    pub socks: Option<String>,
+    /// A certificate in DER to trust besides the public authorities.
+    pub root: Option<Vec<u8>>,
+}
+
+/// HTTP/1.1 over TCP. The environment's proxy settings do not count.
+#[derive(Clone, Debug)]
+pub struct DirectClient {
+    settings: DirectSettings,
+    client: Client,
+}
+
+impl DirectClient {
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// [`HttpError::Invalid`] when the proxy or the certificate cannot be used.
+    pub fn new(settings: DirectSettings) -> Result<Self, HttpError> {
+        let client = builder(&settings)?.build().map_err(invalid)?;
+        Ok(Self { settings, client })
+    }
+
+    /// A client of its own for one tunnel, so that nothing else ever takes that way.
+    fn for_tunnel(&self, tunnel: &str) -> Result<Client, HttpError> {
+        let proxy = Proxy::all(tunnel).map_err(invalid)?;
+        builder(&self.settings)?.proxy(proxy).pool_max_idle_per_host(0).build().map_err(invalid)
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let client = match &request.tunnel {
+            Some(_) if !request.url.starts_with("https://") => {
+                return Err(HttpError::Invalid(format!("{} cannot be tunnelled to", request.url)));
+            }
+            Some(tunnel) if self.settings.socks.is_none() => self.for_tunnel(tunnel)?,
+            _ => self.client.clone(),
+        };
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let mut outgoing = client.request(method, &request.url).timeout(request.timeout);
+        if let Some(accept) = request.accept {
+            outgoing = outgoing.header(ACCEPT, accept);
+        }
+        if let Some((content_type, body)) = request.body {
+            outgoing = outgoing.header(CONTENT_TYPE, content_type).body(body);
+        }
+        let mut answer = outgoing.send().await.map_err(transport)?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(transport)? {
+            if body.len() + chunk.len() > request.limit {
+                return Err(HttpError::TooLong(request.limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpResponse { status, body })
+    }
+}
+
+#[async_trait]
+impl HttpClient for DirectClient {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.exchange(request).await
+    }
+}
+
+fn builder(settings: &DirectSettings) -> Result<ClientBuilder, HttpError> {
+    let mut builder = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        .connect_timeout(Duration::from_secs(20));
+    if let Some(socks) = &settings.socks {
+        builder = builder.proxy(Proxy::all(format!("socks5h://{socks}")).map_err(invalid)?);
+    }
+    if let Some(root) = &settings.root {
+        builder = builder.add_root_certificate(Certificate::from_der(root).map_err(invalid)?);
+    }
+    Ok(builder)
+}
+
+fn invalid(error: reqwest::Error) -> HttpError {
+    HttpError::Invalid(causes(&error))
+}
+
+fn transport(error: reqwest::Error) -> HttpError {
+    if error.is_timeout() {
+        HttpError::Timeout
+    } else if error.is_builder() {
+        invalid(error)
+    } else {
+        // Mailbox names are in URLs: they stay out of logs.
+        HttpError::Transport(causes(&error.without_url()))
+    }
+}
+
+/// The error's text is mostly in what caused it.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", causes(source)),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// A server that answers every connection with these bytes and keeps what it read.
+async fn server(answer: &'static [u8]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let requests = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap();
+            requests.lock().unwrap().push(String::from_utf8_lossy(&buffer[..read]).into_owned());
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    (address, seen)
+}
+
+fn get(url: String) -> HttpRequest {
+    let timeout = Duration::from_millis(500);
+    HttpRequest { url, accept: None, body: None, timeout, limit: 10, tunnel: None }
+}
+
+fn direct() -> DirectClient {
+    DirectClient::new(DirectSettings::default()).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_makes_a_post_with_its_content_type() {
+    let (address, seen) = server(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok").await;
+    let body = Some(("text/plain", b"hello".to_vec()));
+    let answer = direct().send(HttpRequest { body, ..get(format!("http://{address}/a")) }).await.unwrap();
+    assert_eq!(answer, HttpResponse { status: 201, body: b"ok".to_vec() });
+    let sent = seen.lock().unwrap()[0].to_lowercase();
+    assert!(sent.starts_with("post /a http/1.1\r\n") && sent.ends_with("\r\n\r\nhello"), "{sent}");
+    assert!(sent.contains("content-type: text/plain\r\n"), "{sent}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let (target, reached) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://{target}/\r\ncontent-length: 0\r\n\r\n");
+    let (address, _) = server(answer.leak().as_bytes()).await;
+    assert_eq!(direct().send(get(format!("http://{address}/"))).await.unwrap().status, 302);
+    assert!(reached.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_long_answer_is_cut() {
+    for answer in [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n12345678901".as_slice(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n",
+    ] {
+        let (address, _) = server(answer).await;
+        assert_eq!(direct().send(get(format!("http://{address}/"))).await, Err(HttpError::TooLong(10)));
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_and_a_closed_port_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/secret", listener.local_addr().unwrap());
+    assert_eq!(direct().send(get(url.clone())).await, Err(HttpError::Timeout));
+    drop(listener);
+    let error = direct().send(get(url)).await.unwrap_err();
+    assert!(matches!(&error, HttpError::Transport(text) if !text.contains("secret")), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_is_sent_once_even_when_the_connection_breaks() {
+    let (address, seen) = server(b"").await;
+    let error = direct().send(get(format!("http://{address}/"))).await.unwrap_err();
+    assert!(matches!(error, HttpError::Transport(_)), "{error}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_asked_to_connect_and_learns_no_path() {
+    let (relay, seen) = server(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
+    let tunnel = Some(format!("http://{relay}"));
+    let request = HttpRequest { tunnel, ..get("https://directory.example/secret".into()) };
+    assert!(matches!(direct().send(request).await, Err(HttpError::Transport(_))));
+    let asked = seen.lock().unwrap()[0].clone();
+    assert!(asked.starts_with("CONNECT directory.example:443 HTTP/1.1\r\n"), "{asked}");
+    assert!(!asked.contains("secret"));
+}
+
+#[tokio::test]
+async fn a_target_without_tls_is_not_tunnelled_to() {
+    let (relay, seen) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let request =
+        HttpRequest { tunnel: Some(format!("http://{relay}")), ..get("http://directory.example/".into()) };
+    assert!(matches!(direct().send(request).await, Err(HttpError::Invalid(_))));
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn names_are_left_to_the_socks_proxy() {
+    let (socks, seen) = server(b"\x05\x00").await;
+    let settings = DirectSettings { socks: Some(socks), root: None };
+    let client = DirectClient::new(settings).unwrap();
+    client.send(get("http://name.onion/".into())).await.unwrap_err();
+    assert_eq!(seen.lock().unwrap()[0].as_bytes()[0], 5);
+}

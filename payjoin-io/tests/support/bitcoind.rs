@@ -1,0 +1,125 @@
+//! A regtest bitcoind of one's own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bitcoin::{Amount, Psbt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::free_port;
+
+pub(crate) struct Bitcoind {
+    folder: TempDir,
+    port: u16,
+    child: Child,
+    client: reqwest::Client,
+}
+
+fn executable() -> PathBuf {
+    if let Some(exe) = std::env::var_os("BITCOIND_EXE") {
+        return exe.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let prefix = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bitcoind/bin");
+    std::env::split_paths(&path)
+        .chain([prefix])
+        .map(|folder| folder.join("bitcoind"))
+        .find(|exe| exe.exists())
+        .expect("no bitcoind: set BITCOIND_EXE, or run `cargo xtask bitcoind`")
+}
+
+impl Bitcoind {
+    /// With wallets `payer` and `receiver`, each with three coins of 1 BTC.
+    pub(crate) async fn start() -> Self {
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let child = Command::new(executable())
+            .arg(format!("-datadir={}", folder.path().display()))
+            .arg(format!("-rpcport={port}"))
+            .args(["-regtest", "-listen=0", "-listenonion=0", "-natpmp=0", "-addresstype=bech32"])
+            .args(["-changetype=bech32", "-fallbackfee=0.0001"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let bitcoind = Self { folder, port, child, client: reqwest::Client::new() };
+        let begun = Instant::now();
+        while bitcoind
+            .ask("", "getblockcount", json!([]))
+            .await
+            .is_none_or(|answer| answer["error"] != Value::Null)
+        {
+            assert!(begun.elapsed() < Duration::from_secs(30), "bitcoind does not answer");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for wallet in ["miner", "payer", "receiver"] {
+            bitcoind.call("", "createwallet", json!([wallet])).await;
+        }
+        bitcoind.mine(110).await;
+        for wallet in ["payer", "receiver"] {
+            for _ in 0..3 {
+                let address = bitcoind.call(wallet, "getnewaddress", json!([])).await;
+                bitcoind.call("miner", "sendtoaddress", json!([address, 1])).await;
+            }
+        }
+        bitcoind.mine(1).await;
+        bitcoind
+    }
+
+    pub(crate) fn url(&self, wallet: &str) -> String {
+        format!("http://127.0.0.1:{}/wallet/{wallet}", self.port)
+    }
+
+    pub(crate) fn cookie(&self) -> PathBuf {
+        self.folder.path().join("regtest/.cookie")
+    }
+
+    async fn ask(&self, wallet: &str, method: &str, params: Value) -> Option<Value> {
+        let cookie = std::fs::read_to_string(self.cookie()).ok()?;
+        let (user, password) = cookie.split_once(':')?;
+        let url =
+            if wallet.is_empty() { format!("http://127.0.0.1:{}/", self.port) } else { self.url(wallet) };
+        let request = self.client.post(url).basic_auth(user, Some(password));
+        let body = json!({ "id": 0, "method": method, "params": params });
+        request.json(&body).send().await.ok()?.json().await.ok()
+    }
+
+    pub(crate) async fn call(&self, wallet: &str, method: &str, params: Value) -> Value {
+        let answer = self.ask(wallet, method, params).await.expect("bitcoind answers");
+        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+        answer["result"].clone()
+    }
+
+    pub(crate) async fn mine(&self, blocks: u32) {
+        let address = self.call("miner", "getnewaddress", json!([])).await;
+        self.call("miner", "generatetoaddress", json!([blocks, address])).await;
+    }
+
+    /// The payer's Original: signed, finalized, not broadcast.
+    pub(crate) async fn original(&self, address: &str, amount: Amount) -> Psbt {
+        let options = json!({ "fee_rate": 5, "lockUnspents": true });
+        let outputs = json!([{ address: amount.to_btc() }]);
+        let funded = self.call("payer", "walletcreatefundedpsbt", json!([[], outputs, 0, options])).await;
+        self.sign(funded["psbt"].as_str().unwrap()).await
+    }
+
+    /// The payer's signatures, finalized.
+    pub(crate) async fn sign(&self, psbt: &str) -> Psbt {
+        let signed = self.call("payer", "walletprocesspsbt", json!([psbt])).await;
+        assert_eq!(signed["complete"], true, "{signed}");
+        signed["psbt"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Puts a payment into the mempool and gives its id.
+    pub(crate) async fn broadcast(&self, psbt: Psbt) -> String {
+        let transaction = bitcoin::consensus::encode::serialize_hex(&psbt.extract_tx().unwrap());
+        self.call("", "sendrawtransaction", json!([transaction])).await.as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Bitcoind {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,127 @@
+//! Real programs: `payjoin-mailroom` as relay and directory of BIP 77, bitcoind, and `payjoin-cli` as the other side.
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bitcoind;
+mod cli;
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+pub(crate) use bitcoind::Bitcoind;
+pub(crate) use cli::Receiver;
+use payjoin_core::Timestamp;
+use payjoin_io::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
+use tempfile::TempDir;
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
+}
+
+/// Passes requests on and keeps them; those to a dead relay it loses.
+pub(crate) struct Recorder {
+    inner: DirectClient,
+    pub(crate) sent: Mutex<Vec<HttpRequest>>,
+    dead: Option<String>,
+}
+
+impl Recorder {
+    pub(crate) fn new(dead: Option<String>) -> Arc<Self> {
+        Self::with(DirectSettings::default(), dead)
+    }
+
+    pub(crate) fn with(settings: DirectSettings, dead: Option<String>) -> Arc<Self> {
+        let inner = DirectClient::new(settings).unwrap();
+        Arc::new(Self { inner, sent: Mutex::default(), dead })
+    }
+
+    /// No body may be sent twice: it would tell a relay which requests belong together.
+    pub(crate) fn assert_no_ciphertext_twice(&self) {
+        let sent = self.sent.lock().unwrap();
+        let bodies: Vec<_> = sent.iter().filter_map(|request| request.body.as_ref()).collect();
+        for (index, body) in bodies.iter().enumerate() {
+            assert!(!bodies[..index].contains(body), "a ciphertext was sent twice");
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Recorder {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.sent.lock().unwrap().push(request.clone());
+        match &self.dead {
+            Some(dead) if request.url.starts_with(dead) => Err(HttpError::Timeout),
+            _ => self.inner.send(request).await,
+        }
+    }
+}
+
+/// An installed tool: `$VARIABLE`, else `target/tools/bin/NAME`.
+pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin").join(name);
+    let path = std::env::var_os(variable).map_or(root, PathBuf::from);
+    assert!(path.exists(), "{} is missing: run `cargo xtask tools`, or set {variable}", path.display());
+    path
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A relay and directory on loopback. The same process may not be both for one request.
+pub(crate) struct Mailroom {
+    folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Mailroom {
+    pub(crate) fn start() -> Self {
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let child = launch(folder.path(), port);
+        Self { folder, port, child }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Restarts with a new OHTTP key.
+    pub(crate) fn rotate_keys(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::fs::remove_dir_all(self.folder.path().join("ohttp-keys")).unwrap();
+        self.child = launch(self.folder.path(), self.port);
+    }
+}
+
+impl Drop for Mailroom {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Long polls end after 2 seconds; v1 payers are served.
+fn launch(folder: &Path, port: u16) -> Child {
+    let settings = folder.join("config.toml");
+    let text = format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = 2\n[v1]\n");
+    std::fs::write(&settings, text).unwrap();
+    let child = Command::new(tool("PAYJOIN_MAILROOM_EXE", "payjoin-mailroom"))
+        .arg("--config")
+        .arg(settings)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "payjoin-mailroom does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
