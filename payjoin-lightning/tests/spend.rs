@@ -126,8 +126,8 @@ async fn what_closes_channels_is_not_spent_not_even_by_the_receivers_fee() {
     setup.earn(&bitcoind, 300_000).await;
     let reserve = setup.node.reserve_per_channel() * 2;
     let pay = |amount: Amount| setup.node.wallet().pay(&output(amount.to_sat()), RATE, 2);
-    // 153 vB at most for the payment, 69 for an input of the receiver.
-    let most = sat(300_000 - 222 * 5) - reserve;
+    // 130 vB for the payment, 69 for an input of the receiver.
+    let most = sat(300_000 - 199 * 5) - reserve;
     let refused = pay(most + sat(50)).unwrap_err();
     assert!(matches!(refused, SpendError::NotEnough { spendable } if spendable == sat(300_000) - reserve));
     pay(most - sat(50)).unwrap();
