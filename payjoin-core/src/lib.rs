@@ -13,8 +13,8 @@
 //! ```
 //!
 //! [`Exchange`] takes one Original PSBT to one reply and decides on the way whether the payment opens Lightning
-//! channels. [`Session`] brings it Originals from a BIP 77 mailbox. [`Settlement`] decides what happens to a released proposal until it is buried. [`Conservation`] is the
-//! check that stands before every signature.
+//! channels. [`Session`] brings it Originals from a BIP 77 mailbox. [`Settlement`] decides what happens to a released
+//! proposal until it is buried. [`Conservation`] is the check that stands before every signature.
 
 mod conservation;
 mod exchange;

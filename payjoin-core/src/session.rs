@@ -45,6 +45,10 @@ pub enum SessionEvent {
     Created {
         /// The mailbox, with its secret key.
         mailbox: Box<Receiver<Initialized>>,
+        /// The directory that has it.
+        directory: String,
+        /// The directory's keys.
+        keys: OhttpKeys,
         /// When it expires.
         expires: Timestamp,
     },
@@ -139,6 +143,8 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     mailbox: Receiver<Initialized>,
+    directory: String,
+    keys: OhttpKeys,
     expires: Timestamp,
     /// To be made durable before anything else.
     record: Option<SessionEvent>,
@@ -161,17 +167,24 @@ impl Session {
     /// # Errors
     /// [`SessionError::Directory`].
     pub fn create(now: Timestamp, terms: SessionTerms) -> Result<Self, SessionError> {
-        let lifetime = terms.lifetime.min(LONGEST);
-        let mut builder = ReceiverBuilder::new(terms.address, &terms.directory, terms.keys)
-            .map_err(|_| SessionError::Directory(terms.directory))?
+        let SessionTerms { address, amount, directory, keys, lifetime } = terms;
+        let lifetime = lifetime.min(LONGEST);
+        let mut builder = ReceiverBuilder::new(address, &directory, keys.clone())
+            .map_err(|_| SessionError::Directory(directory.clone()))?
             .with_expiration(std::time::Duration::from_secs(lifetime));
-        if let Some(amount) = terms.amount {
+        if let Some(amount) = amount {
             builder = builder.with_amount(amount);
         }
         let Ok(mailbox) = builder.build().save(&InMemoryPersister::default());
-        let expires = now.plus(lifetime);
-        let record = Some(SessionEvent::Created { mailbox: Box::new(mailbox.clone()), expires });
-        Ok(Self { mailbox, expires, record, fallback: None, phase: Phase::Waiting })
+        let created = SessionEvent::Created {
+            mailbox: Box::new(mailbox),
+            directory,
+            keys,
+            expires: now.plus(lifetime),
+        };
+        let mut session = Self::resume([created.clone()])?;
+        session.record = Some(created);
+        Ok(session)
     }
 
     /// Takes a session up from its log.
@@ -180,15 +193,15 @@ impl Session {
     /// [`SessionError::Log`].
     pub fn resume(events: impl IntoIterator<Item = SessionEvent>) -> Result<Self, SessionError> {
         let mut events = events.into_iter();
-        let Some(SessionEvent::Created { mailbox, expires }) = events.next() else {
+        let Some(SessionEvent::Created { mailbox, directory, keys, expires }) = events.next() else {
             return Err(SessionError::Log);
         };
-        let mut session =
-            Self { mailbox: *mailbox, expires, record: None, fallback: None, phase: Phase::Waiting };
+        let (mailbox, record, fallback, phase) = (*mailbox, None, None, Phase::Waiting);
+        let mut session = Self { mailbox, directory, keys, expires, record, fallback, phase };
         for event in events {
             match event {
                 SessionEvent::Created { .. } => return Err(SessionError::Log),
-                SessionEvent::Keys(keys) => session.mailbox = with_keys(&session.mailbox, &keys)?,
+                SessionEvent::Keys(keys) => session.rekey(keys)?,
                 SessionEvent::Received { message, at } => {
                     session.phase = Phase::Answering(Box::new(Message::new(*message, at)?));
                 }
@@ -202,6 +215,18 @@ impl Session {
     #[must_use]
     pub fn bip21(&self) -> String {
         self.mailbox.pj_uri().to_string()
+    }
+
+    /// The directory that has the mailbox.
+    #[must_use]
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The directory's keys, as far as the session knows.
+    #[must_use]
+    pub fn keys(&self) -> &OhttpKeys {
+        &self.keys
     }
 
     /// When it expires.
@@ -260,7 +285,10 @@ impl Session {
             (_, _) if now >= self.expires => self.end(SessionEnd::Expired),
             (_, Phase::Replying(_, until)) if now >= *until => self.end(SessionEnd::Expired),
             (SessionInput::Tick, _) => {}
-            (SessionInput::Keys(keys), _) => self.rekey(&keys)?,
+            (SessionInput::Keys(keys), _) => {
+                self.rekey(keys.clone())?;
+                self.record = Some(SessionEvent::Keys(keys));
+            }
             (SessionInput::Answer(body, context), Phase::Waiting) => self.polled(now, &body, context)?,
             (SessionInput::Answer(body, context), Phase::Replying(outbox, _)) => {
                 let end = outbox.delivered(&body, context)?;
@@ -300,12 +328,12 @@ impl Session {
         Ok(())
     }
 
-    fn rekey(&mut self, keys: &OhttpKeys) -> Result<(), SessionError> {
-        self.mailbox = with_keys(&self.mailbox, keys)?;
+    fn rekey(&mut self, keys: OhttpKeys) -> Result<(), SessionError> {
+        self.mailbox = with_keys(&self.mailbox, &keys)?;
         if let Phase::Replying(outbox, _) = &mut self.phase {
             **outbox = outbox.again(&self.mailbox)?;
         }
-        self.record = Some(SessionEvent::Keys(keys.clone()));
+        self.keys = keys;
         Ok(())
     }
 

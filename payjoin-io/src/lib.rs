@@ -5,17 +5,25 @@
 //! through it. [`Server`] accepts payers on any [`Listener`] and drives one exchange for each. [`Settler`] sees to what
 //! admitted exchanges owe until an outcome is buried.
 
+/// The test support is shared with the tests in `tests/`.
+#[cfg(test)]
+extern crate self as payjoin_io;
+
 mod backoff;
 mod drive;
 mod host;
 mod http;
 mod listener;
 mod ohttp;
+mod poller;
 mod sender;
 mod server;
 mod session_store;
 mod settler;
 mod store;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 #[cfg(test)]
 mod testing;
 
@@ -24,6 +32,7 @@ pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};
 pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use listener::{Connection, Listener, Memory, MemoryConnector, Peer, Stream, Tcp, Tls};
 pub use ohttp::{Ohttp, OhttpError};
+pub use poller::{PollError, PollSettings, Poller, SessionInfo};
 pub use sender::{Fallback, Payment, SendError, SendSettings, Sender, Sent};
 pub use server::{Limits, Rate, Server};
 pub use session_store::{SessionKey, SessionKind, SessionStore};

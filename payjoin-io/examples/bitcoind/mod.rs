@@ -1,12 +1,13 @@
 //! What the example asks of a bitcoind, over JSON-RPC. A wallet has its own way to the chain.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Address, Amount, Block, OutPoint, ScriptBuf, Transaction, TxOut};
 use payjoin_core::{Coin, Inspection};
-use payjoin_io::{Chain, HostError};
+use payjoin_io::{Chain, HostError, Settler};
 use serde_json::{Value, json};
 
 /// A node at `http://USER:PASSWORD@HOST:PORT`.
@@ -45,22 +46,35 @@ impl Bitcoind {
         found["unspents"].as_array().into_iter().flatten().map(coin).collect::<Option<_>>().ok_or_else(odd)
     }
 
-    pub(crate) async fn height(&self) -> Result<u32, HostError> {
+    async fn height(&self) -> Result<u32, HostError> {
         let height = self.call("getblockcount", json!([])).await?;
         height.as_u64().and_then(|height| height.try_into().ok()).ok_or_else(odd)
     }
 
-    pub(crate) async fn block(&self, height: u32) -> Result<Block, HostError> {
+    async fn block(&self, height: u32) -> Result<Block, HostError> {
         let hash = self.call("getblockhash", json!([height])).await?;
         let block = self.call("getblock", json!([hash, 0])).await?;
         block.as_str().and_then(|hex| deserialize_hex(hex).ok()).ok_or_else(odd)
     }
 
+    /// Brings a settler the news, for ever.
+    pub(crate) async fn watch(&self, mut settler: Settler) -> Result<(), HostError> {
+        let mut height = self.height().await?;
+        loop {
+            let watched = settler.watched_outpoints();
+            settler.on_mempool(&self.spends(&watched).await?).await;
+            while height < self.height().await? {
+                height += 1;
+                settler.on_block(height, &self.block(height).await?).await;
+                settler.on_tip(height).await;
+            }
+            settler.tick().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// What the mempool holds that spends these coins.
-    pub(crate) async fn spends(
-        &self,
-        coins: &[OutPoint],
-    ) -> Result<HashMap<OutPoint, Transaction>, HostError> {
+    async fn spends(&self, coins: &[OutPoint]) -> Result<HashMap<OutPoint, Transaction>, HostError> {
         let mut spends = HashMap::new();
         for coin in coins {
             let asked = json!([[{ "txid": coin.txid, "vout": coin.vout }]]);

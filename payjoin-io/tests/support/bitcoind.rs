@@ -70,6 +70,12 @@ impl Bitcoind {
         format!("http://127.0.0.1:{}/wallet/{wallet}", self.port)
     }
 
+    /// The node with its password.
+    pub(crate) fn url_with_password(&self) -> String {
+        let cookie = std::fs::read_to_string(self.cookie()).unwrap();
+        format!("http://{cookie}@127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn cookie(&self) -> PathBuf {
         self.folder.path().join("regtest/.cookie")
     }

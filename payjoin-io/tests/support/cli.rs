@@ -69,3 +69,17 @@ fn command(bitcoind: &Bitcoind, folder: &Path, wallet: &str) -> Command {
     command.args(["--rpchost", &bitcoind.url(wallet)]).arg("--cookie-file").arg(bitcoind.cookie());
     command
 }
+
+/// `payjoin-cli send` by the payer, to its end. Gives the payjoin's id.
+pub(crate) fn send(bitcoind: &Bitcoind, relay: &str, uri: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let mut command = command(bitcoind, folder.path(), "payer");
+    let output = command
+        .args(["--bip77", "--ohttp-relays", relay, "send", uri, "--fee-rate", "5"])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, id) = text.split_once("TXID: ").expect("payjoin-cli sent a payjoin");
+    id.trim().to_owned()
+}

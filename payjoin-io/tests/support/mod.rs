@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 pub(crate) use bitcoind::Bitcoind;
-pub(crate) use cli::Receiver;
+pub(crate) use cli::{Receiver, send};
 use payjoin_core::Timestamp;
 use payjoin_io::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 use tempfile::TempDir;
@@ -76,26 +76,41 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Mailroom {
     folder: TempDir,
     port: u16,
+    hold: u32,
     child: Child,
 }
 
 impl Mailroom {
+    /// Holds a poll for 2 s, so that tests see several.
     pub(crate) fn start() -> Self {
+        Self::holding(2)
+    }
+
+    pub(crate) fn holding(hold: u32) -> Self {
         let (folder, port) = (TempDir::new().unwrap(), free_port());
-        let child = launch(folder.path(), port);
-        Self { folder, port, child }
+        let child = launch(folder.path(), port, hold);
+        Self { folder, port, hold, child }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Restarts with a new OHTTP key.
-    pub(crate) fn rotate_keys(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// With what it kept on disk.
+    pub(crate) fn start_again(&mut self) {
+        self.child = launch(self.folder.path(), self.port, self.hold);
+    }
+
+    /// Restarts with a new OHTTP key.
+    pub(crate) fn rotate_keys(&mut self) {
+        self.stop();
         std::fs::remove_dir_all(self.folder.path().join("ohttp-keys")).unwrap();
-        self.child = launch(self.folder.path(), self.port);
+        self.start_again();
     }
 }
 
@@ -106,10 +121,10 @@ impl Drop for Mailroom {
     }
 }
 
-/// Long polls end after 2 seconds; v1 payers are served.
-fn launch(folder: &Path, port: u16) -> Child {
+/// Serves v1 payers too.
+fn launch(folder: &Path, port: u16, hold: u32) -> Child {
     let settings = folder.join("config.toml");
-    let text = format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = 2\n[v1]\n");
+    let text = format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = {hold}\n[v1]\n");
     std::fs::write(&settings, text).unwrap();
     let child = Command::new(tool("PAYJOIN_MAILROOM_EXE", "payjoin-mailroom"))
         .arg("--config")

@@ -65,7 +65,9 @@ impl Order<'_> {
             false => InputWeightPrediction::P2WPKH_MAX,
         });
         let outputs = [self.output.script_pubkey.len()].into_iter().chain(change.then_some(CHANGE_SCRIPT));
-        self.rate.checked_mul_by_weight(predict_weight(inputs, outputs))
+        // Nodes count in whole virtual bytes.
+        let size = predict_weight(inputs, outputs).to_vbytes_ceil();
+        self.rate.checked_mul_by_weight(Weight::from_vb(size)?)
     }
 
     /// `None` when these coins are not enough.
