@@ -9,7 +9,7 @@ use node_support::{Bitcoind, Setup, start, until};
 use payjoin_lightning::node::{SignError, SpendError};
 use serde_json::json;
 
-const RATE: FeeRate = FeeRate::from_sat_per_vb_unchecked(5);
+const RATE: FeeRate = FeeRate::from_sat_per_vb_u32(5);
 
 fn output(sat: u64) -> TxOut {
     let script_pubkey = bitcoin::ScriptBuf::from_hex(&format!("0014{}", "33".repeat(20))).unwrap();
@@ -78,7 +78,7 @@ async fn the_smallest_coin_that_is_enough_is_spent_and_types_mix_only_if_they_mu
     let segwit = setup.node.wallet().coins().last().unwrap().outpoint;
     for (amount, expected) in [
         (50_000, vec![segwit]),
-        (98_500, vec![taproot[0]]),
+        (99_100, vec![taproot[0]]),
         (130_000, vec![taproot[0], taproot[1]]),
         (250_000, vec![taproot[0], segwit, taproot[1]]),
     ] {
@@ -148,7 +148,7 @@ async fn nonsense_is_refused_and_locks_nothing() {
 fn proposal(setup: &Setup, original: &Psbt, coin: OutPoint, value: Amount, taken: u64) -> Psbt {
     let mut proposal = original.clone();
     for output in &mut proposal.unsigned_tx.output {
-        if setup.node.wallet().owns(&[output.script_pubkey.clone()])[0] {
+        if setup.node.wallet().owns(std::slice::from_ref(&output.script_pubkey))[0] {
             output.value -= sat(taken);
         } else {
             output.value += value - sat(1_000);
