@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{FeeRate, OutPoint, Psbt, Transaction};
-use payjoin_io::{Fallback, HostError, Paid, Payment, PaymentRecord, SendError, Sender, Sent, Store, StoreError};
+use payjoin_io::{Paid, Payment, PaymentRecord, SendError, Sender, Sent, Store, StoreError};
 use payjoin_lightning::node::{Node, RpcError};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -20,10 +20,22 @@ const PAUSE: Duration = Duration::from_secs(5);
 enum Trouble {
     #[error("the database: {0}")]
     Store(#[from] StoreError),
-    #[error("the database: {0}")]
-    Session(HostError),
+    #[error(transparent)]
+    Session(#[from] SendError),
     #[error("bitcoind: {0}")]
     Bitcoind(RpcError),
+}
+
+/// Why a payment was not begun. Its coins are free.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error("the database: {0}")]
+    Store(#[from] StoreError),
+    #[error("bitcoind: {0}")]
+    Bitcoind(#[from] RpcError),
+    /// The Original could not be a fallback.
+    #[error("the network would refuse this payment: {0}")]
+    Refused(String),
 }
 
 /// Sees payments through, also those that an earlier process began.
@@ -36,70 +48,98 @@ pub(crate) struct Payer {
     poll: Duration,
     /// Changes when a payment was paid.
     news: watch::Sender<()>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Payer {
-    pub(crate) fn new(config: &Config, sender: Sender, node: Arc<Node>, store: Store) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        sender: Sender,
+        node: Arc<Node>,
+        store: Store,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Self> {
         let (news, _) = watch::channel(());
         let poll = Duration::from_millis(config.lightning.poll_ms);
-        Self { sender, node, store, network: config.network, burial: config.policy.burial, poll, news }
+        let (network, burial) = (config.network, config.policy.burial);
+        Arc::new(Self { sender, node, store, network, burial, poll, news, stop })
     }
 
-    /// Keeps a payment whose Original locks its coins, and gives its record.
-    pub(crate) async fn begin(
-        &self,
-        uri: String,
-        original: &Psbt,
-        fee_rate: FeeRate,
-    ) -> Result<PaymentRecord, StoreError> {
-        let kept = self.store.insert_payment(uri.clone(), original, fee_rate, now()).await;
-        match kept.and_then(|id| self.store.payment(id)) {
-            Ok(Some(payment)) => Ok(payment),
-            Ok(None) => Err(StoreError::Corrupt("a payment is gone".into())),
-            Err(error) => {
-                self.node.wallet().unlock(&coins(original));
-                Err(error)
+    /// Takes up the payments that an earlier process left.
+    pub(crate) fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.store.unsettled_payments()?.into_iter().for_each(|payment| self.spawn(payment));
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, payment: PaymentRecord) {
+        let (payer, mut stop) = (Arc::clone(self), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = payer.run(payment) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
             }
+        });
+    }
+
+    /// Begins to pay this code with an Original whose coins are locked, and returns the payment's number.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        uri: String,
+        original: Psbt,
+        fee_rate: FeeRate,
+    ) -> Result<u64, BeginError> {
+        let kept = self.keep(&uri, &original, fee_rate).await;
+        match &kept {
+            Ok(id) => {
+                self.spawn(PaymentRecord { id: *id, uri, original, fee_rate, paid: None, settled: false });
+            }
+            Err(_) => self.node.wallet().unlock(&coins(&original)),
         }
+        kept
+    }
+
+    async fn keep(&self, uri: &str, original: &Psbt, fee_rate: FeeRate) -> Result<u64, BeginError> {
+        let transaction = original.clone().extract_tx_unchecked_fee_rate();
+        self.node.rpc().inspect(&transaction).await?.acceptable.map_err(BeginError::Refused)?;
+        Ok(self.store.insert_payment(uri.to_owned(), original, fee_rate, now()).await?)
     }
 
     /// Waits until this payment is paid, one way or the other, but no longer than `patience`.
     pub(crate) async fn outcome(&self, id: u64, patience: Duration) -> Result<Option<Paid>, StoreError> {
         let mut news = self.news.subscribe();
-        let paid = || Ok(self.store.payment(id)?.and_then(|payment| payment.paid));
+        let paid = || Ok::<_, StoreError>(self.store.payment(id)?.and_then(|payment| payment.paid));
         let wait = async {
-            loop {
-                news.mark_unchanged();
-                if let Some(paid) = paid()? {
-                    return Ok(Some(paid));
-                }
-                if news.changed().await.is_err() {
-                    return Ok(None);
-                }
-            }
+            while paid()?.is_none() && news.changed().await.is_ok() {}
+            paid()
         };
-        match timeout(patience, wait).await {
-            Ok(outcome) => outcome,
-            Err(_) => Ok(None),
-        }
+        timeout(patience, wait).await.unwrap_or(Ok(None))
     }
 
     /// Sees a payment through, until a spend of its coins is buried.
-    pub(crate) async fn run(self: Arc<Self>, mut payment: PaymentRecord) {
+    async fn run(&self, mut payment: PaymentRecord) {
         while let Err(trouble) = self.conclude(&mut payment).await {
             tracing::warn!(payment = payment.id, %trouble, "a payment waits");
             sleep(PAUSE).await;
         }
-        let mut height = 0;
         loop {
-            if height < self.node.height() {
-                height = self.node.height();
-                match self.follow(&mut payment).await {
-                    Ok(true) => return,
-                    Ok(false) => {}
-                    Err(trouble) => tracing::warn!(payment = payment.id, %trouble, "a payment waits"),
+            let height = self.node.height();
+            let followed = self.follow(&mut payment).await;
+            if followed.is_ok() {
+                self.news.send_replace(());
+            }
+            match followed {
+                Ok(true) => return,
+                Ok(false) => self.other_height(height).await,
+                Err(trouble) => {
+                    tracing::warn!(payment = payment.id, %trouble, "a payment waits");
+                    sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    async fn other_height(&self, height: u32) {
+        while self.node.height() == height {
             sleep(self.poll).await;
         }
     }
@@ -112,7 +152,10 @@ impl Payer {
         let sent = tokio::select! {
             sent = self.offer(payment) => sent?,
             // The receiver broadcast it himself: nothing is left to talk about.
-            (spend, _) = self.spent(payment) => return self.record(payment, spent_by(payment, spend)).await,
+            spend = self.spent(payment) => {
+                self.sender.cancel(&payment.id.to_string()).await?;
+                return self.record(payment, spent_by(payment, spend)).await;
+            }
         };
         let paid = match sent {
             Ok(proposal) => match self.node.wallet().sign_payjoin(&payment.original, &proposal) {
@@ -144,18 +187,19 @@ impl Payer {
         match sent {
             Ok(Sent::Payjoin(proposal)) => Ok(Ok(*proposal)),
             Ok(Sent::Original(fallback)) => Ok(Err(fallback.to_string())),
-            Err(SendError::Store(error)) => Err(Trouble::Session(error)),
+            Err(error @ SendError::Store(_)) => Err(error.into()),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
 
     /// Returns when a block has a spend of the payment's coins.
-    async fn spent(&self, payment: &PaymentRecord) -> (Transaction, u32) {
+    async fn spent(&self, payment: &PaymentRecord) -> Transaction {
         loop {
-            if let Some(spent) = self.spend_in_chain(payment) {
-                return spent;
+            let height = self.node.height();
+            if let Some((spend, _)) = self.spend_in_chain(payment) {
+                return spend;
             }
-            sleep(self.poll).await;
+            self.other_height(height).await;
         }
     }
 
@@ -205,4 +249,22 @@ impl Payer {
         payment.paid = Some(paid);
         Ok(())
     }
+}
+
+fn coins(original: &Psbt) -> Vec<OutPoint> {
+    original.unsigned_tx.input.iter().map(|input| input.previous_output).collect()
+}
+
+/// The Original is to be paid.
+fn plain(payment: &PaymentRecord, reason: &str) -> Paid {
+    let transaction = payment.original.clone().extract_tx_unchecked_fee_rate();
+    Paid { transaction, fallback: Some(reason.to_owned()) }
+}
+
+/// What a spend in the chain means. The coins are locked, so only the Original and a payjoin were ever signed for them.
+fn spent_by(payment: &PaymentRecord, spend: Transaction) -> Paid {
+    if spend.compute_txid() == payment.original.unsigned_tx.compute_txid() {
+        return plain(payment, "the receiver broadcast the Original");
+    }
+    Paid { transaction: spend, fallback: None }
 }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use payjoin_io::{Host, HostError, Limits, Listener, Rate, Server, Settler, Store, StoreError, Tcp, Tls};
+use payjoin_io::{
+    DirectClient, DirectSettings, Host, HostError, HttpError, Limits, Listener, Ohttp, OhttpError, Rate,
+    SendSettings, Sender, Server, Settler, Store, StoreError, Tcp, Tls,
+};
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError};
 use payjoin_lightning::{ChannelKey, Channels};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +20,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{Daemon, clock, now};
 use crate::keep::Keep;
+use crate::pay::Payer;
 use crate::roles::Roles;
 use crate::watch::{BlockNews, Blocks};
 use crate::{control, watch as chain_watch};
@@ -38,6 +42,10 @@ pub(crate) enum StartError {
     Node(#[from] NodeError),
     #[error("the Lightning node: {0}")]
     Role(#[from] HostError),
+    #[error("[payjoin] {0}")]
+    Http(#[from] HttpError),
+    #[error("[payjoin] {0}")]
+    Ohttp(#[from] OhttpError),
 }
 
 /// Where commands reach the daemon.
@@ -63,6 +71,7 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
         Duration::from_millis(daemon.config.lightning.poll_ms),
         stopped,
     )));
+    daemon.payer.resume()?;
     let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
     let control = tokio::spawn(control::serve(socket, daemon.clone()));
     tracing::info!(target: "step", step = "ready", node_id = %daemon.node.node_id(), height = daemon.node.height());
@@ -131,8 +140,25 @@ async fn assemble(
         tracing::warn!(exchanges = interrupted.len(), "exchanges were interrupted; their Originals are kept");
     }
     let settler = Settler::new(host.clone(), owed)?;
-    let (stop, _) = watch::channel(false);
-    Ok((Arc::new(Daemon { config, store, node, host, stop }), settler, news))
+    let (stop, stopped) = watch::channel(false);
+    let payer = Payer::new(&config, sender(&config, &store)?, node.clone(), store.clone(), stopped);
+    Ok((Arc::new(Daemon { config, store, node, host, payer, stop }), settler, news))
+}
+
+/// Pays payjoins, v2 only with a relay.
+fn sender(config: &Config, store: &Store) -> Result<Sender, StartError> {
+    let settings = &config.payjoin;
+    let read = |path: &PathBuf| std::fs::read(path).map_err(io(format!("cannot read {}", path.display())));
+    let root = settings.root_certificate.as_ref().map(read).transpose()?;
+    let client = Arc::new(DirectClient::new(DirectSettings { root, ..DirectSettings::default() })?);
+    let relays = settings.ohttp_relays.clone();
+    let ohttp = match relays.is_empty() {
+        true => None,
+        false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
+    };
+    let v2_patience = Duration::from_secs(settings.session_hours.saturating_mul(3600));
+    let settings = SendSettings { v2_patience, ..SendSettings::default() };
+    Ok(Sender::new(client, ohttp, Arc::new(store.clone()), settings, now))
 }
 
 /// A channel whose proposal was never released has a funding that nobody will ever sign (W7 of the crash table).
