@@ -51,6 +51,9 @@ enum Verb {
     /// Find or provision a real bitcoind and print its path
     #[command(after_help = BITCOIND_HELP)]
     Bitcoind,
+    /// Build the programs of other projects that tests need, and print their paths
+    #[command(after_help = TOOLS_HELP)]
+    Tools,
 }
 
 const DEMO_HELP: &str = "\
@@ -104,6 +107,13 @@ Examples:
   cargo xtask bitcoind
   BITCOIND_EXE=/opt/bitcoin/bin/bitcoind cargo xtask bitcoind";
 
+const TOOLS_HELP: &str = "\
+payjoin-cli (a wallet) and payjoin-mailroom (a relay and directory), at pinned versions, into target/tools. Takes a few
+minutes the first time; `cargo xtask test` and `e2e` do it by themselves.
+
+Example:
+  cargo xtask tools";
+
 fn main() -> ExitCode {
     match run(Arguments::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,6 +137,11 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
+        Verb::Tools => {
+            for program in [tools::payjoin_cli()?, tools::mailroom()?] {
+                println!("{}", program.display());
+            }
+        }
     }
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(crate) type Listener = Box<dyn Fn(&Value) + Send>;
 pub(crate) struct Options {
     /// Lines of the `[policy]` table.
     pub(crate) policy: &'static str,
+    /// Lines of the `[payjoin]` table.
+    pub(crate) payjoin: String,
     /// Hears every step as it happens.
     pub(crate) listener: Option<Listener>,
 }
@@ -58,7 +60,7 @@ impl Daemon {
         DirBuilder::new().mode(0o700).create(&data)?;
         let lightning = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let plain = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
-        let settings = configuration(lightning, ports::free()?, plain, options.policy, chain, tls);
+        let settings = configuration(lightning, ports::free()?, plain, &options, chain, tls);
         fs::write(data.join("payjoind.toml"), settings)?;
         let mut daemon = Self {
             name,
@@ -76,8 +78,10 @@ impl Daemon {
     }
 
     fn run(&self, listener: Option<Listener>, dir: &Path) -> Result<()> {
-        let log = File::create(dir.join(format!("{}.log", self.name)))?;
-        let mut told = File::create(dir.join(format!("{}.steps.log", self.name)))?;
+        // A restart goes on in the same logs.
+        let open =
+            |end| File::options().create(true).append(true).open(dir.join(format!("{}.{end}", self.name)));
+        let (log, mut told) = (open("log")?, open("steps.log")?);
         let mut server = Server::start(self.command().arg("run").stdout(Stdio::piped()).stderr(log))?;
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let steps = Arc::clone(&self.steps);
@@ -95,6 +99,11 @@ impl Daemon {
     /// Kills it without a word. What it made durable stays.
     pub(crate) fn kill(&self) {
         self.server.replace(None);
+    }
+
+    /// Starts it again after [`Daemon::kill`].
+    pub(crate) fn restart(&self) -> Result<()> {
+        self.run(None, self.dir.parent().context("a folder without a parent")?)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -146,7 +155,7 @@ fn configuration(
     lightning: SocketAddr,
     port: u16,
     plain: SocketAddr,
-    policy: &str,
+    options: &Options,
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
@@ -171,7 +180,12 @@ rate_per_minute = 0
 
 [policy]
 {policy}
+
+[payjoin]
+{payjoin}
 "#,
+        policy = options.policy,
+        payjoin = options.payjoin,
         url = chain.url(),
         cookie = chain.cookie(),
         certificate = tls.certificate,
