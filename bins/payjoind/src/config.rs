@@ -280,3 +280,32 @@ pub(crate) fn home() -> PathBuf {
 pub(crate) fn expand_home(path: &Path) -> PathBuf {
     path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home().join(rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(payjoin: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("payjoind.toml"), format!("[payjoin]\n{payjoin}")).unwrap();
+        let config = Config::load(folder.path(), &RunArgs::default())?;
+        if let Some(path) = &config.payjoin.root_certificate {
+            assert!(path.starts_with(folder.path()), "{}", path.display());
+        }
+        Ok(config)
+    }
+
+    #[test]
+    fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
+        let good = load(
+            "directories = ['https://a.example']\nohttp_relays = ['https://b.example']\nroot_certificate = 'root.der'",
+        );
+        let payjoin = good.unwrap().payjoin;
+        assert_eq!(payjoin.directories, ["https://a.example"]);
+        assert_eq!((payjoin.ohttp_relays, payjoin.session_hours), (vec!["https://b.example".into()], 24));
+        assert!(
+            matches!(load("directories = ['a.example']"), Err(ConfigError::Directory(url)) if url == "a.example")
+        );
+        assert!(matches!(load("relays = []"), Err(ConfigError::Parse { .. })));
+    }
+}

@@ -86,6 +86,11 @@ pub(crate) const CASES: &[Case] = &[
         run: send::fallback,
     },
     Case {
+        name: "send-double-spent",
+        about: "the receiver spends his coin elsewhere after the payjoin was sent: the Original is paid instead",
+        run: send::double_spent,
+    },
+    Case {
         name: "send-relay-down",
         about: "no relay answers, and a code asks for no payjoin: the Original is paid, and said why",
         run: send::relay_down,

@@ -159,6 +159,7 @@ fn configuration(
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
+    let Options { policy, payjoin, .. } = options;
     format!(
         r#"network = "regtest"
 
@@ -184,8 +185,6 @@ rate_per_minute = 0
 [payjoin]
 {payjoin}
 "#,
-        policy = options.policy,
-        payjoin = options.payjoin,
         url = chain.url(),
         cookie = chain.cookie(),
         certificate = tls.certificate,

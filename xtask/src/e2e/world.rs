@@ -69,6 +69,7 @@ pub(crate) struct World<'a> {
 #[derive(Clone)]
 pub(crate) struct Sent {
     pub(crate) by: &'static str,
+    pub(crate) uri: String,
     pub(crate) txid: Txid,
     pub(crate) amount: Amount,
     /// What the daemon says that it paid besides.
@@ -199,11 +200,11 @@ impl<'a> World<'a> {
     pub(crate) fn send(&self, daemon: &Daemon, uri: &str, amount: Amount, seconds: u32) -> Result<Value> {
         let rate = FEE_RATE.to_string();
         let told = daemon.call(&["send", uri, "--fee-rate", &rate, "--wait", &seconds.to_string()])?;
-        if let Ok(txid) = told.txid("txid")
-            && !self.sent.borrow().iter().any(|sent| sent.txid == txid)
-        {
-            let (by, fee) = (daemon.name, told.sat("fee_sat")?);
-            self.sent.borrow_mut().push(Sent { by, txid, amount, fee });
+        // What was told earlier of this code is superseded.
+        self.sent.borrow_mut().retain(|sent| sent.uri != uri);
+        if told.text("status")? != "pending" {
+            let (txid, fee) = (told.txid("txid")?, told.sat("fee_sat")?);
+            self.sent.borrow_mut().push(Sent { by: daemon.name, uri: uri.to_owned(), txid, amount, fee });
         }
         Ok(told)
     }

@@ -1,13 +1,16 @@
 //! Payments of ours to somebody else's receiver.
 
-use anyhow::{Result, ensure};
-use bitcoin::Amount;
-use serde_json::Value;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bitcoin::{Amount, OutPoint, Transaction};
+use serde_json::{Value, json};
 
 use super::super::World;
 use super::super::daemon::{Daemon, Options};
 use super::super::json::Fields;
 use super::super::mailroom::Mailroom;
+use super::super::wait;
 
 const PRICE: u64 = 150_000;
 const COINS: [u64; 2] = [300_000, 250_000];
@@ -54,6 +57,36 @@ pub(super) fn fallback(world: &World<'_>) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn double_spent(world: &World<'_>) -> Result<()> {
+    let options = Options { payjoin: trusting(world), ..Options::default() };
+    let node = world.daemon_with("node", options)?;
+    world.give(&node, &COINS)?;
+    let receiver = world.receiving(PRICE).v1(&world.tls)?;
+    let told = world.send(&node, &receiver.uri, receiver.amount, 60)?;
+    ensure!(told.text("status")? == "payjoin", "no payjoin: {told}");
+
+    let payjoin = told.txid("txid")?;
+    let theirs = inputs_of_payer(world, &world.chain.transaction(payjoin)?)?;
+    let coin = theirs.first().context("no input of the receiver")?;
+    let rest = world.chain.output(*coin)?.value - Amount::from_sat(30_000);
+    let output = json!({ world.payer().address("bech32")?: rest.to_btc() });
+    let input = json!([{ "txid": coin.txid, "vout": coin.vout }]);
+    let theft = world.chain.call("createpsbt", json!([input, [output]]))?;
+    let theft = world.payer().sign(&theft.as_str().context("no PSBT")?.parse()?)?.extract_tx()?;
+    world.chain.broadcast(&theft)?;
+    ensure!(world.chain.confirmations(payjoin)?.is_none(), "the payjoin was not replaced");
+    world.mine(1)?;
+
+    let told = wait::until("the Original is paid instead", Duration::from_secs(10), || {
+        let told = world.send(&node, &receiver.uri, receiver.amount, 0)?;
+        Ok((told.text("status")? == "original").then_some(told))
+    })?;
+    expect_original(world, &told, "the network refuses the payjoin")?;
+    world.settle()?;
+    ensure!(node.locked()? == Amount::ZERO, "a buried payment still locks coins");
+    Ok(())
+}
+
 pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let node = daemon(world, &[&relay])?;
@@ -85,15 +118,21 @@ fn trusting(world: &World<'_>) -> String {
 fn expect_payjoin(world: &World<'_>, node: &Daemon, told: &Value) -> Result<()> {
     ensure!(told.text("status")? == "payjoin" && told["reason"].is_null(), "no payjoin: {told}");
     let payjoin = world.chain.transaction(told.txid("txid")?)?;
-    let mut theirs = 0;
-    for input in &payjoin.input {
-        theirs += usize::from(world.payer().owns(&world.chain.output(input.previous_output)?)?);
-    }
-    ensure!(theirs > 0, "no input of the receiver: it is no payjoin");
+    ensure!(!inputs_of_payer(world, &payjoin)?.is_empty(), "no input of the receiver: it is no payjoin");
     ensure!(node.call(&["status"])?.number("payments")? == 1, "the payment is not followed");
     world.settle()?;
     ensure!(node.locked()? == Amount::ZERO, "a buried payment still locks coins");
     Ok(())
+}
+
+fn inputs_of_payer(world: &World<'_>, transaction: &Transaction) -> Result<Vec<OutPoint>> {
+    let mut theirs = Vec::new();
+    for input in &transaction.input {
+        if world.payer().owns(&world.chain.output(input.previous_output)?)? {
+            theirs.push(input.previous_output);
+        }
+    }
+    Ok(theirs)
 }
 
 fn expect_original(world: &World<'_>, told: &Value, reason: &str) -> Result<()> {
