@@ -171,7 +171,7 @@ impl Session {
         let lifetime = lifetime.min(LONGEST);
         let mut builder = ReceiverBuilder::new(address, &directory, keys.clone())
             .map_err(|_| SessionError::Directory(directory.clone()))?
-            .with_expiration(std::time::Duration::from_secs(lifetime));
+            .with_expiration(core::time::Duration::from_secs(lifetime));
         if let Some(amount) = amount {
             builder = builder.with_amount(amount);
         }

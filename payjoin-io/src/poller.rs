@@ -152,8 +152,8 @@ impl Poller {
         Ok(resumed)
     }
 
-    /// Gives a running session up. A payer's message that is being answered is answered first. `false` when no such
-    /// session runs.
+    /// Gives a running session up. An exchange that runs comes to its end, but its reply is not sent any more; what it
+    /// released or admitted is the settler's. `false` when no such session runs.
     #[must_use]
     pub fn cancel(&self, invoice: &InvoiceId) -> bool {
         let running = self.inner.running();

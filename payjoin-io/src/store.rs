@@ -87,7 +87,16 @@ pub struct Store {
 struct Inner {
     writer: Writer,
     reader: Mutex<Connection>,
-    _lock: File,
+    _lock: Lock,
+}
+
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing would not do while a child process that was forked a moment ago has a copy of the file.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
+    }
 }
 
 impl Store {
@@ -146,14 +155,14 @@ impl std::fmt::Debug for Store {
 }
 
 /// One process at a time. A file of its own, because SQLite must be able to give its locks to our second connection.
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let failed = |source| StoreError::Open { path: path.into(), source };
     let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).clone();
     let file = options.open(name).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.into())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }

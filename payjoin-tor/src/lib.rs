@@ -1,8 +1,24 @@
-//! The onion-service transport of the payjoin receiver.
+//! Payjoin over Tor, in process: no Tor daemon, no open port, no domain, no certificate.
 //!
-//! This crate has the place and not yet the code: an onion listener, in process through arti, will implement
-//! [`Listener`], and everything behind that trait (the server, its limits, the exchange) will serve it unchanged. Its
-//! connections will be [`authenticated`](payjoin_io::Connection::authenticated), because an onion address is the key
-//! that the payer's circuit ends at, and come from a [`Peer::Circuit`].
+//! [`TorClient`] holds the one arti client of a process. [`TorClient::listen`] starts an onion service and gives an
+//! [`OnionListener`], a [`Listener`](payjoin_io::Listener) like every other. [`TorClient::connect`] opens streams to
+//! hosts and onion services, and [`TorHttp`] sends HTTP requests over them.
+//!
+//! An onion address is a promise to payers. It is never replaced in silence: when the key of an address that was used
+//! before is missing or exposed, [`TorClient::listen`] refuses.
 
-pub use payjoin_io::{Connection, Listener, Peer, Stream};
+mod address;
+mod circuit;
+mod client;
+mod config;
+mod error;
+mod http;
+mod onion;
+mod reachability;
+
+pub use client::{Bootstrap, TorClient};
+pub use config::{Flood, OnionConfig, TorConfig};
+pub use error::{ConnectError, ListenError, StartError};
+pub use http::TorHttp;
+pub use onion::OnionListener;
+pub use reachability::Reachability;

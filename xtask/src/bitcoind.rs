@@ -6,12 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian::{Archive, Package};
 use crate::{process, workspace};
-
-mod debian;
 
 /// Names a bitcoind to use before any other.
 pub(crate) const VARIABLE: &str = "BITCOIND_EXE";
+
+/// Left to itself, this build starts the machine's own Tor and asks the gateway for a port.
+const PACKAGE: Package =
+    Package { name: "bitcoin-knots", programs: &["bitcoind"], arguments: "-listenonion=0 -natpmp=0" };
 
 const INSTRUCTIONS: &str = "\
 no bitcoind found, and this machine cannot provision one by itself. Do one of:
@@ -26,15 +29,17 @@ pub(crate) fn provide() -> Result<PathBuf> {
         check(&path).with_context(|| format!("${VARIABLE} is set to {:?} but that does not work", path))?;
         return Ok(path);
     }
-    if let Some(path) = on_path("bitcoind").filter(|path| check(path).is_ok()) {
+    if let Some(path) = process::on_path("bitcoind").filter(|path| check(path).is_ok()) {
         return Ok(path);
     }
     let prefix = workspace::target().join("bitcoind");
     let cached = prefix.join("bin/bitcoind");
     let _lock = process::lock(&workspace::target().join("bitcoind.lock"))?;
     if check(&cached).is_err() {
-        let archive = debian::Archive::find().with_context(|| INSTRUCTIONS)?;
-        archive.install(&prefix).with_context(|| format!("cannot provision bitcoind\n{INSTRUCTIONS}"))?;
+        let archive = Archive::find().with_context(|| INSTRUCTIONS)?;
+        archive
+            .install(&PACKAGE, &prefix)
+            .with_context(|| format!("cannot provision bitcoind\n{INSTRUCTIONS}"))?;
         check(&cached).context("the provisioned bitcoind does not run")?;
     }
     Ok(cached)
@@ -48,11 +53,6 @@ fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,12 +62,5 @@ mod tests {
         assert!(check(Path::new("/nonexistent/bitcoind")).is_err());
         assert!(check(Path::new("/bin/sh")).is_err());
         assert!(check(Path::new("/bin/echo")).is_err());
-    }
-
-    #[test]
-    fn a_program_on_path_is_found_with_its_folder() {
-        let found = on_path("sh").unwrap();
-        assert!(found.is_absolute());
-        assert_eq!(on_path("no-such-program-anywhere"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use std::{fs, thread};
@@ -38,8 +39,16 @@ const TAIL: usize = 25;
 
 /// How a run went.
 pub(crate) struct Outcome {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
+    passed: usize,
+    failed: usize,
+}
+
+impl Outcome {
+    /// Prints the closing line and turns the outcome into that of the program.
+    pub(crate) fn close(&self) -> ExitCode {
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// Prints every case with what it shows.

@@ -4,17 +4,19 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bitcoind;
 mod ci;
+mod debian;
 mod demo;
 mod e2e;
 mod process;
 mod test;
 mod tidy;
 mod tools;
+mod tor;
 mod workspace;
 
 #[derive(Parser)]
@@ -54,6 +56,9 @@ enum Verb {
     /// Build the programs of other projects that tests need, and print their paths
     #[command(after_help = TOOLS_HELP)]
     Tools,
+    /// Start a private Tor network on loopback and keep it until Ctrl-C
+    #[command(after_help = TOR_HELP)]
+    TorNetwork,
 }
 
 const DEMO_HELP: &str = "\
@@ -114,28 +119,32 @@ minutes the first time; `cargo xtask test` and `e2e` do it by themselves.
 Example:
   cargo xtask tools";
 
+const TOR_HELP: &str = "\
+Three authorities, two exits and a client, all on loopback, ready in half a minute. Prints the client's SOCKS port and a
+file with arti's settings. Takes tor and tor-gencert from PATH, else as `bitcoind` does from the archive that this
+machine's apt already uses, into target/tor.
+
+Example:
+  cargo xtask tor-network
+  cargo run -p payjoin-tor --example onion_receiver -- /tmp/receiver target/tor/network/arti.toml
+  curl --socks5-hostname <SOCKS port> http://<address>.onion/";
+
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(Arguments::parse().verb).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(verb: Verb) -> Result<()> {
+fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run()?,
-        Verb::Test => test::run()?,
+        Verb::Test => return test::run(),
         Verb::E2e { list: true, .. } => e2e::list(),
-        Verb::E2e { names, .. } => {
-            let outcome = e2e::run(&names)?;
-            println!("{} passed, {} failed", outcome.passed, outcome.failed);
-            ensure!(outcome.failed == 0, "end-to-end cases failed");
-        }
+        Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
+        Verb::TorNetwork => tor::run()?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
         Verb::Tools => {
             for program in [tools::payjoin_cli()?, tools::mailroom()?] {
@@ -143,5 +152,5 @@ fn run(verb: Verb) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

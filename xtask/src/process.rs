@@ -1,7 +1,8 @@
 //! Running other programs.
 
+use std::env;
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,12 @@ fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
 
+/// Where PATH has this program.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
 /// A program that runs in the background. It is killed, by its own process id, when this value goes.
 pub(crate) struct Server(Child);
 
@@ -48,6 +55,11 @@ impl Server {
     /// Takes the pipe to its stdout, if it was asked for.
     pub(crate) fn stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.0.stdout.take()
+    }
+
+    /// Sends a signal, named as `kill` names it. The shell's `kill` is on every machine.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
     }
 
     /// How it ended, if it did.
@@ -79,4 +91,16 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_on_path_is_found_with_its_folder() {
+        let found = on_path("sh").unwrap();
+        assert!(found.is_absolute());
+        assert_eq!(on_path("no-such-program-anywhere"), None);
+    }
 }

@@ -1,11 +1,13 @@
 //! Every test there is: those of the crates, then every end-to-end case.
 
-use anyhow::{Result, ensure};
+use std::process::ExitCode;
+
+use anyhow::Result;
 
 use crate::{bitcoind, e2e, process, tools, workspace};
 
-/// Runs all tests and ends with one line about the end-to-end cases.
-pub(crate) fn run() -> Result<()> {
+/// Runs all tests, also after some have failed, and ends with one line about the end-to-end cases.
+pub(crate) fn run() -> Result<ExitCode> {
     // First, so that a machine that cannot provide them says so at once.
     let bitcoind = bitcoind::provide()?;
     let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
@@ -16,9 +18,10 @@ pub(crate) fn run() -> Result<()> {
             .env("PAYJOIN_CLI_EXE", payjoin_cli)
             .env("PAYJOIN_MAILROOM_EXE", mailroom),
     );
-    let outcome = e2e::run(&[])?;
-    println!("{} passed, {} failed", outcome.passed, outcome.failed);
-    crates?;
-    ensure!(outcome.failed == 0, "end-to-end cases failed");
-    Ok(())
+    let cases = e2e::run(&[])?;
+    if let Err(error) = &crates {
+        eprintln!("error: tests of the crates, see above: {error:#}");
+    }
+    let verdict = cases.close();
+    Ok(if crates.is_ok() { verdict } else { ExitCode::FAILURE })
 }

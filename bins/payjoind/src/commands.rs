@@ -47,10 +47,8 @@ impl Daemon {
             Command::Pay { bolt11 } => self.pay(&bolt11).await,
             Command::Exchange(command) => self.exchange(&command),
             Command::Status => self.status(),
-            Command::Stop => {
-                self.stop.send_replace(true);
-                Ok(json!({ "stopping": true }))
-            }
+            // The control socket throws the switch once this is on its way.
+            Command::Stop => Ok(json!({ "stopped": true })),
         }
     }
 

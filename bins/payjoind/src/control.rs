@@ -15,7 +15,8 @@ use crate::daemon::Daemon;
 /// Longest command we read, in bytes.
 const COMMAND_LIMIT: u64 = 64 * 1024;
 
-/// Opens the socket with mode 0600, replacing one that a dead daemon left behind.
+/// Opens the socket with mode 0600, replacing one that a dead daemon left behind: the caller holds the folder's lock.
+/// Nobody else can connect before the mode is set, because nobody else may enter the folder.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -48,11 +49,19 @@ async fn answer(stream: UnixStream, daemon: Arc<Daemon>) {
     if limited.read_line(&mut line).await.is_err() {
         return;
     }
-    let answer = match serde_json::from_str::<Command>(&line) {
+    let command = serde_json::from_str::<Command>(&line);
+    let stop = matches!(command, Ok(Command::Stop));
+    let answer = match command {
         Ok(command) => daemon.command(command).await.unwrap_or_else(|e| json!({ "error": e.to_string() })),
         Err(e) => json!({ "error": format!("not a command of this version: {e}") }),
     };
     let _ = write.write_all(format!("{answer}\n").as_bytes()).await;
+    if stop {
+        // `ask` reads to the end, and the system closes this with the process: `payjoind stop` returns when the
+        // folder is free for the next `run`.
+        std::mem::forget((limited, write));
+        daemon.stop.send_replace(true);
+    }
 }
 
 /// Sends a command to the daemon in `datadir` and returns its answer.
@@ -60,6 +69,9 @@ pub(crate) async fn ask(socket: &Path, command: &Command) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(format!("{}\n", serde_json::to_string(command)?).as_bytes()).await?;
     let mut text = String::new();
-    BufReader::new(stream).read_to_string(&mut text).await?;
+    stream.read_to_string(&mut text).await?;
+    if text.is_empty() {
+        return Err(io::Error::other("it ended"));
+    }
     Ok(serde_json::from_str(&text)?)
 }

@@ -13,8 +13,10 @@ mod start;
 mod steps;
 mod watch;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return fail(cli.json, &format!("cannot start the runtime: {e}")),
     };
-    match cli.command {
+    let code = match cli.command {
         Command::Run(args) => {
             steps::start(cli.json);
             match runtime.block_on(start::run(&datadir, &args)) {
@@ -38,9 +40,12 @@ fn main() -> ExitCode {
         }
         command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
             Ok(answer) => show(cli.json, &answer),
-            Err(e) => fail(cli.json, &unreachable_text(&datadir, &e)),
+            Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
         },
-    }
+    };
+    // A name look-up that hangs is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
 }
 
 fn show(json: bool, answer: &Value) -> ExitCode {
@@ -64,10 +69,12 @@ fn fail(json: bool, message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn unreachable_text(datadir: &Path, error: &std::io::Error) -> String {
-    format!(
-        "no daemon answers in {} ({error}). Start one with: payjoind --datadir {} run",
-        datadir.display(),
-        datadir.display()
-    )
+fn unanswered_text(datadir: &Path, error: &std::io::Error) -> String {
+    let datadir = datadir.display();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            format!("no daemon runs in {datadir}. Start one with: payjoind --datadir {datadir} run")
+        }
+        _ => format!("the daemon in {datadir} gave no answer: {error}"),
+    }
 }

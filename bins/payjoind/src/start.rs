@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitcoin::OutPoint;
+use payjoin_core::Settled;
 use payjoin_io::{
-    DirectClient, DirectSettings, Host, HostError, HttpError, Limits, Listener, Ohttp, OhttpError, Rate,
+    DirectClient, DirectSettings, ExchangeRecord, Host, HttpError, Limits, Listener, Ohttp, OhttpError, Rate,
     SendSettings, Sender, Server, Settler, Store, StoreError, Tcp, Tls,
 };
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError};
 use payjoin_lightning::{ChannelKey, Channels};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError};
@@ -40,8 +42,10 @@ pub(crate) enum StartError {
     Rpc(#[from] RpcError),
     #[error("the Lightning node: {0}")]
     Node(#[from] NodeError),
-    #[error("the Lightning node: {0}")]
-    Role(#[from] HostError),
+    #[error("the Lightning node ended by itself: its store or one of its tasks failed, see the log")]
+    NodeEnded,
+    #[error("a part of the daemon ended by itself, see the log")]
+    PartEnded,
     #[error("[payjoin] {0}")]
     Http(#[from] HttpError),
     #[error("[payjoin] {0}")]
@@ -61,28 +65,23 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     let store = Store::open(datadir.join("payjoind.sqlite"))?;
     let listeners = listeners(&config).await?;
     let (daemon, settler, blocks) = assemble(datadir, config, store).await?;
-    let mut tasks = serve(&daemon, listeners);
-    let stopped = daemon.stop.subscribe();
-    tasks.push(tokio::spawn(chain_watch::run(
-        settler,
-        blocks,
-        daemon.node.clone(),
-        daemon.store.clone(),
-        Duration::from_millis(daemon.config.lightning.poll_ms),
-        stopped,
-    )));
     daemon.payer.resume()?;
     let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
+    let mut tasks = serve(&daemon, listeners);
+    let every = Duration::from_millis(daemon.config.lightning.poll_ms);
+    let stopped = daemon.stop.subscribe();
+    let (node, store) = (daemon.node.clone(), daemon.store.clone());
+    tasks.spawn(chain_watch::run(settler, blocks, node, store, every, stopped));
     let control = tokio::spawn(control::serve(socket, daemon.clone()));
     tracing::info!(target: "step", step = "ready", node_id = %daemon.node.node_id(), height = daemon.node.height());
-    wait_for_end(&daemon).await?;
-    for task in tasks {
-        let _ = task.await;
-    }
+    let ended = wait_for_end(&daemon, &mut tasks).await;
+    daemon.stop.send_replace(true);
+    // Exchanges in flight come to their end here; they need the node.
+    while tasks.join_next().await.is_some() {}
     control.abort();
     daemon.node.stop().await;
     let _ = std::fs::remove_file(socket_path(datadir));
-    Ok(())
+    ended
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
@@ -131,10 +130,11 @@ async fn assemble(
     let (blocks, news) = Blocks::new(&store)?;
     let settings = NodeConfig { locked: store.locked_coins()?, ..node_config(datadir, &config) };
     let node = Node::start(settings, rpc, Arc::new(Keep(store.clone())), Some(Arc::new(blocks))).await?;
+    chain_watch::begin(&store, &node)?;
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
     let roles = Arc::new(Roles { node: node.clone(), channels, store: store.clone() });
-    forget_unreleased(&roles, &store).await?;
+    forget_dead(&roles, &store).await?;
     let (host, owed) = Host::new(roles.clone(), roles.clone(), roles, store.clone(), policy, now);
     if !interrupted.is_empty() {
         tracing::warn!(exchanges = interrupted.len(), "exchanges were interrupted; their Originals are kept");
@@ -161,18 +161,25 @@ fn sender(config: &Config, store: &Store) -> Result<Sender, StartError> {
     Ok(Sender::new(client, ohttp, Arc::new(store.clone()), settings, now))
 }
 
-/// A channel whose proposal was never released has a funding that nobody will ever sign (W7 of the crash table).
-async fn forget_unreleased(roles: &Roles, store: &Store) -> Result<(), StartError> {
+/// Closes channels that can never be: no proposal that funds them was released (W7 of the crash table), or something
+/// else than that proposal is buried, and we died before the node had saved that it knows.
+async fn forget_dead(roles: &Roles, store: &Store) -> Result<(), StoreError> {
     for channel in roles.node.channels() {
         let key = channel.user_channel_id.parse().ok().and_then(ChannelKey::from_user_channel_id);
         let Some(key) = key else { continue };
-        let released = store.exchange(key.exchange)?.is_some_and(|exchange| exchange.payjoin_txid.is_some());
-        if !released {
-            payjoin_io::Funder::abandon(roles, key.exchange, "interrupted before its proposal was released")
-                .await;
+        let exchange = store.exchange(key.exchange)?;
+        if !exchange.is_some_and(|exchange| may_fund(&exchange, channel.funding)) {
+            roles.channels.abandon_all(key.exchange, "its funding can never be mined").await;
         }
     }
     Ok(())
+}
+
+fn may_fund(exchange: &ExchangeRecord, funding: Option<OutPoint>) -> bool {
+    let released = |at: OutPoint| {
+        exchange.payjoin_txid == Some(at.txid) && exchange.channels.iter().any(|c| c.vout == at.vout)
+    };
+    matches!(exchange.settled, None | Some(Settled::Payjoin)) && funding.is_some_and(released)
 }
 
 fn auth(config: &Config) -> RpcAuth {
@@ -194,29 +201,29 @@ fn node_config(datadir: &Path, config: &Config) -> NodeConfig {
 }
 
 /// One server on all listeners: they share its limits.
-fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> Vec<JoinHandle<()>> {
+fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> JoinSet<()> {
     let per_minute = daemon.config.http.rate_per_minute;
     let per_address = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
     let server = Server::new(daemon.host.clone(), Limits { per_address, ..Limits::default() });
     let run = |listener: Arc<dyn Listener>| {
         let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
-        tokio::spawn(async move {
+        async move {
             server.run(listener.as_ref(), async move { drop(stop.wait_for(|stop| *stop).await) }).await;
-        })
+        }
     };
     listeners.into_iter().map(run).collect()
 }
 
-async fn wait_for_end(daemon: &Daemon) -> Result<(), StartError> {
+/// Returns when somebody asks for the end, and with an error when a part ends that nothing goes on without.
+async fn wait_for_end(daemon: &Daemon, tasks: &mut JoinSet<()>) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io("signals"))?;
     let mut asked = daemon.stop.subscribe();
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = asked.wait_for(|stop| *stop) => {}
-        () = daemon.node.stopped() => tracing::error!("the Lightning node ended; stopping"),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = asked.wait_for(|stop| *stop) => Ok(()),
+        () = daemon.node.stopped() => Err(StartError::NodeEnded),
+        Some(_) = tasks.join_next() => Err(StartError::PartEnded),
     }
-    daemon.stop.send_replace(true);
-    Ok(())
 }

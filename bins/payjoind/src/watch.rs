@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Block, BlockHash};
-use payjoin_io::{KvWrite, Settler, Store};
-use payjoin_lightning::node::{BlockListener, Node};
+use payjoin_io::{KvWrite, Settler, Store, StoreError};
+use payjoin_lightning::node::{BlockListener, Node, RpcError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
@@ -31,9 +31,11 @@ const NAMESPACE: &str = "payjoind";
 const TIP: &str = "settled-tip";
 
 impl Blocks {
-    /// Continues after the last block whose news were dealt with.
-    pub(crate) fn new(store: &Store) -> Result<(Self, BlockNews), payjoin_io::StoreError> {
-        let stored = store.kv_read(NAMESPACE, "", TIP)?;
+    /// Continues after the last block whose news were dealt with. When nothing is owed, what happened since then is
+    /// no news, and years of blocks need not be read.
+    pub(crate) fn new(store: &Store) -> Result<(Self, BlockNews), StoreError> {
+        let stored =
+            if store.obligations()?.is_empty() { None } else { store.kv_read(NAMESPACE, "", TIP)? };
         let best = stored.and_then(|bytes| BlockHash::from_str(std::str::from_utf8(&bytes).ok()?).ok());
         let (news, receiver) = unbounded_channel();
         Ok((Self { news, best }, BlockNews(receiver)))
@@ -55,6 +57,21 @@ impl BlockListener for Blocks {
     }
 }
 
+/// Records where the chain stands, before the first exchange: should we die before the next block, what is mined
+/// meanwhile is news to the next start.
+pub(crate) fn begin(store: &Store, node: &Node) -> Result<(), StoreError> {
+    match store.obligations()?.is_empty() {
+        true => record(store, node.best_block()),
+        false => Ok(()),
+    }
+}
+
+fn record(store: &Store, tip: BlockHash) -> Result<(), StoreError> {
+    let (primary, secondary, key) = (NAMESPACE.to_owned(), String::new(), TIP.to_owned());
+    let value = tip.to_string().into_bytes();
+    store.kv_write(KvWrite { primary, secondary, key, value, generation: 0 })
+}
+
 /// Runs until the daemon stops.
 pub(crate) async fn run(
     mut settler: Settler,
@@ -66,11 +83,12 @@ pub(crate) async fn run(
 ) {
     let mut look = tokio::time::interval(every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sees = true;
     loop {
         tokio::select! {
             Some(news) = blocks.0.recv() => take(&mut settler, &mut blocks, news, &store).await,
             _ = look.tick() => {
-                mempool(&mut settler, &node).await;
+                sees = report(mempool(&mut settler, &node).await, sees);
                 settler.tick().await;
             }
             _ = stop.changed() => return,
@@ -94,26 +112,26 @@ async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: 
     }
     if let Some((height, hash)) = tip {
         settler.on_tip(height).await;
-        let (primary, secondary, key) = (NAMESPACE.to_owned(), String::new(), TIP.to_owned());
-        let value = hash.to_string().into_bytes();
-        if let Err(error) = store.kv_write(KvWrite { primary, secondary, key, value, generation: 0 }) {
+        if let Err(error) = record(store, hash) {
             tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
         }
     }
 }
 
 /// One RPC for all coins that are watched; a second one only for transactions that spend some.
-async fn mempool(settler: &mut Settler, node: &Node) {
+async fn mempool(settler: &mut Settler, node: &Node) -> Result<(), RpcError> {
     let watched = settler.watched_outpoints();
-    if watched.is_empty() {
-        return;
+    let spenders = node.rpc().spenders(&watched).await?;
+    let spends: HashMap<_, _> =
+        watched.into_iter().zip(spenders).filter_map(|(coin, spend)| Some((coin, spend?))).collect();
+    settler.on_mempool(&spends).await;
+    Ok(())
+}
+
+/// Says once that the mempool cannot be seen, not at every look.
+fn report(looked: Result<(), RpcError>, saw: bool) -> bool {
+    if let (Err(error), true) = (&looked, saw) {
+        tracing::warn!(%error, "cannot look into the mempool");
     }
-    match node.rpc().spenders(&watched).await {
-        Ok(spenders) => {
-            let spends: HashMap<_, _> =
-                watched.into_iter().zip(spenders).filter_map(|(coin, spend)| Some((coin, spend?))).collect();
-            settler.on_mempool(&spends).await;
-        }
-        Err(error) => tracing::warn!(%error, "cannot look into the mempool"),
-    }
+    looked.is_ok()
 }

@@ -108,3 +108,50 @@ async fn names_are_left_to_the_socks_proxy() {
     client.send(get("http://name.onion/".into())).await.unwrap_err();
     assert_eq!(seen.lock().unwrap()[0].as_bytes()[0], 5);
 }
+
+/// A `CONNECT` proxy for one connection to anywhere.
+async fn proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 4096];
+        let read = client.read(&mut buffer).await.unwrap();
+        let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        let target = request.split(' ').nth(1).unwrap();
+        let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_tunnel_carries_tls_to_a_target_with_a_trusted_certificate() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let root = made.cert.der().to_vec();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let config = tokio_rustls::rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut buffer = vec![0; 4096];
+            drop(stream.read(&mut buffer).await);
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkeys").await);
+        }
+    });
+    let url = format!("https://localhost:{port}/");
+    for (root, trusted) in [(Some(root), true), (None, false)] {
+        let client = DirectClient::new(DirectSettings { socks: None, root }).unwrap();
+        let tunnel = Some(format!("http://{}", proxy().await));
+        let request = HttpRequest { tunnel, timeout: Duration::from_secs(5), ..get(url.clone()) };
+        let answer = client.send(request).await;
+        assert_eq!(answer.is_ok_and(|answer| answer.body == b"keys"), trusted);
+    }
+}

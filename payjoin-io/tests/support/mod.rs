@@ -64,7 +64,11 @@ impl HttpClient for Recorder {
 pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin").join(name);
     let path = std::env::var_os(variable).map_or(root, PathBuf::from);
-    assert!(path.exists(), "{} is missing: run `cargo xtask tools`, or set {variable}", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo xtask test` installs it, or set {variable}",
+        path.display()
+    );
     path
 }
 

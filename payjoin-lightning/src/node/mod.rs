@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Script, TxOut};
+use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, Psbt, Script, TxOut};
 use lightning::ln::types::ChannelId;
 use lightning_invoice::Bolt11Invoice;
 use payjoin_core::{Coin, Reserve};
@@ -211,6 +211,11 @@ impl Node {
     /// Height of the best block the node has dealt with.
     pub fn height(&self) -> u32 {
         self.manager.current_best_block().height
+    }
+
+    /// The best block the node has dealt with.
+    pub fn best_block(&self) -> BlockHash {
+        self.manager.current_best_block().block_hash
     }
 
     /// The ChannelManager as it is now, to be written in the transaction that releases a proposal (money rule 1). Take it

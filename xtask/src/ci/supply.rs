@@ -41,13 +41,18 @@ struct Verdict {
 
 fn judge(rules: &toml::Table, packages: &[Value]) -> Result<Verdict> {
     let mut verdict = Verdict::default();
-    let allowed = rules["licenses"]["allow"].as_array().context("deny.toml allows no licence")?;
-    let allowed: BTreeSet<&str> = allowed.iter().filter_map(toml::Value::as_str).collect();
+    let licenses = &rules["licenses"];
+    let allowed = names(licenses, "allow");
+    let exceptions = licenses.get("exceptions").and_then(toml::Value::as_array).into_iter().flatten();
+    let exceptions: BTreeMap<_, _> = exceptions
+        .filter_map(|exception| Some((exception["crate"].as_str()?, names(exception, "allow"))))
+        .collect();
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in packages {
         let text = |field: &str| package[field].as_str().unwrap_or_default();
         let (name, version, license) = (text("name"), text("version"), text("license"));
-        if !permits(license, &allowed) {
+        let excepted = exceptions.get(name).is_some_and(|allowed| permits(license, allowed));
+        if !excepted && !permits(license, &allowed) {
             verdict.errors.push(format!("{name} {version}: licence `{license}` is not allowed"));
         }
         if text("source").starts_with("git+") {
@@ -57,6 +62,11 @@ fn judge(rules: &toml::Table, packages: &[Value]) -> Result<Verdict> {
     }
     judge_versions(rules, &versions, &mut verdict);
     Ok(verdict)
+}
+
+fn names<'a>(table: &'a toml::Value, list: &str) -> BTreeSet<&'a str> {
+    let list = table.get(list).and_then(toml::Value::as_array).into_iter().flatten();
+    list.filter_map(toml::Value::as_str).collect()
 }
 
 fn judge_versions(rules: &toml::Table, versions: &BTreeMap<&str, Vec<&str>>, verdict: &mut Verdict) {
@@ -141,7 +151,8 @@ mod tests {
     }
 
     fn verdict(packages: &[(&str, &str, &str, &str)]) -> Verdict {
-        let rules = "[licenses]\nallow = ['MIT']\n[bans]\ndeny = [{ crate = 'bitcoin', deny-multiple-versions = true }, \
+        let rules = "[licenses]\nallow = ['MIT']\nexceptions = [{ crate = 'odd', allow = ['LGPL-3.0'] }]\n\
+                     [bans]\ndeny = [{ crate = 'bitcoin', deny-multiple-versions = true }, \
                      { crate = 'openssl-sys' }]\n";
         let packages: Vec<_> = packages
             .iter()
@@ -156,8 +167,9 @@ mod tests {
     fn each_broken_rule_is_an_error_and_a_harmless_duplicate_a_warning() {
         let good = verdict(&[("a", "1.0.0", "MIT", "registry"), ("a", "2.0.0", "MIT", "registry")]);
         assert_eq!((good.errors.len(), good.warnings.len()), (0, 1));
+        assert!(verdict(&[("odd", "1.0.0", "LGPL-3.0", "registry")]).errors.is_empty());
         for bad in [
-            &[("a", "1.0.0", "GPL-3.0", "registry")][..],
+            &[("a", "1.0.0", "LGPL-3.0", "registry")][..],
             &[("a", "1.0.0", "MIT", "git+https://example.com")],
             &[("openssl-sys", "1.0.0", "MIT", "registry")],
             &[("bitcoin", "0.31.0", "MIT", "registry"), ("bitcoin", "0.32.0", "MIT", "registry")],

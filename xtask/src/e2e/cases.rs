@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::World;
 
 mod channel;
+mod crash;
 mod hostile;
 mod plain;
 mod send;
@@ -68,6 +69,31 @@ pub(crate) const CASES: &[Case] = &[
         name: "v1-fallback",
         about: "the payer never broadcasts: the Original is, the channel is forgotten, the coins are free",
         run: trouble::fallback,
+    },
+    Case {
+        name: "v1-crash-admitted",
+        about: "killed with a code shown, then in the middle of opening: the code stays good, the same Original is served",
+        run: crash::admitted,
+    },
+    Case {
+        name: "v1-crash-deadline",
+        about: "killed in the middle of opening, the payer does not come back: the Original is broadcast in its time",
+        run: crash::deadline,
+    },
+    Case {
+        name: "v1-crash-away",
+        about: "the first payment of a fresh receiver is mined while the receiver is dead: it is settled",
+        run: crash::away,
+    },
+    Case {
+        name: "v1-crash-unreleased",
+        about: "killed at each step of funding: fresh channels each time, never two, and the last attempt succeeds",
+        run: crash::unreleased,
+    },
+    Case {
+        name: "v1-crash-released",
+        about: "killed at the release, before and after the broadcast: the same bytes, locks kept, the channel opens",
+        run: crash::released,
     },
     Case {
         name: "v1-bad-input",

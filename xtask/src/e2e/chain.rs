@@ -17,6 +17,10 @@ use crate::process::Server;
 /// The wallet that mines. It only hands out coins.
 const MINER: &str = "miner";
 
+/// Blocks before a world begins. Coinbases need 100 to ripen. bitcoind's wallet dates some transactions back by up to
+/// 100 blocks, and Bitcoin Knots takes none that is dated to block 21.
+const FIRST_BLOCKS: u32 = 130;
+
 /// A running bitcoind with an empty mempool policy of its own, on loopback only.
 pub(crate) struct Chain {
     // Dropped with the chain: kills bitcoind.
@@ -61,7 +65,7 @@ impl Chain {
             Ok(post(&http, &url, &cookie, "getblockcount", json!([])).ok())
         })?;
         let chain = Self { _server: server, url, cookie, http };
-        chain.wallet(MINER)?.mine(101)?;
+        chain.wallet(MINER)?.mine(FIRST_BLOCKS)?;
         Ok(chain)
     }
 

@@ -1,13 +1,12 @@
 //! One payjoind: started, spoken to through its command line, and killed.
 
-use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -42,8 +41,16 @@ pub(crate) struct Daemon {
     pub(crate) plain: SocketAddr,
     program: PathBuf,
     dir: PathBuf,
-    server: RefCell<Option<Server>>,
-    steps: Arc<Mutex<Vec<Value>>>,
+    shared: Arc<Shared>,
+}
+
+/// What the thread that reads the steps works on too.
+#[derive(Default)]
+struct Shared {
+    server: Mutex<Option<Server>>,
+    steps: Mutex<Vec<Value>>,
+    /// The step at which it is killed.
+    trap: Mutex<Option<&'static str>>,
 }
 
 impl Daemon {
@@ -68,46 +75,74 @@ impl Daemon {
             plain,
             program: program.to_path_buf(),
             dir: data,
-            server: RefCell::new(None),
-            steps: Arc::default(),
+            shared: Arc::default(),
         };
-        daemon.run(options.listener, dir)?;
+        daemon.run(options.listener)?;
         daemon.peer = format!("{}@{lightning}", daemon.call(&["status"])?.text("node_id")?);
         daemon.wait_for_height(chain.height()?)?;
         Ok(daemon)
     }
 
-    fn run(&self, listener: Option<Listener>, dir: &Path) -> Result<()> {
-        // A restart goes on in the same logs.
-        let open =
-            |end| File::options().create(true).append(true).open(dir.join(format!("{}.{end}", self.name)));
-        let (log, mut told) = (open("log")?, open("steps.log")?);
+    fn run(&self, listener: Option<Listener>) -> Result<()> {
+        let log = self.append("log")?;
+        let mut told = self.append("steps.log")?;
         let mut server = Server::start(self.command().arg("run").stdout(Stdio::piped()).stderr(log))?;
         let stdout = server.stdout().context("no pipe to the daemon")?;
-        let steps = Arc::clone(&self.steps);
-        thread::spawn(move || record(stdout, &mut told, listener, &steps));
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || record(stdout, &mut told, listener, &shared));
         wait::until(&format!("{} answers", self.name), Duration::from_secs(20), || {
             if let Some(status) = server.ended()? {
                 bail!("{} ended at once ({status}); see its logs", self.name);
             }
             Ok(self.call(&["status"]).ok())
         })?;
-        self.server.replace(Some(server));
+        *lock(&self.shared.server) = Some(server);
         Ok(())
+    }
+
+    fn append(&self, end: &str) -> Result<File> {
+        let path = self.dir.with_file_name(format!("{}.{end}", self.name));
+        Ok(File::options().create(true).append(true).open(path)?)
     }
 
     /// Kills it without a word. What it made durable stays.
     pub(crate) fn kill(&self) {
-        self.server.replace(None);
+        lock(&self.shared.server).take();
     }
 
-    /// Starts it again after [`Daemon::kill`].
+    /// Kills it as soon as it reports this step.
+    pub(crate) fn kill_at(&self, step: &'static str) {
+        *lock(&self.shared.trap) = Some(step);
+    }
+
+    /// Waits until [`Daemon::kill_at`] has done its work.
+    pub(crate) fn await_death(&self) -> Result<()> {
+        wait::until(&format!("{} is killed", self.name), Duration::from_secs(20), || {
+            Ok((!self.is_running()).then_some(()))
+        })
+    }
+
+    /// Starts it again after it was killed. It reports its steps anew.
     pub(crate) fn restart(&self) -> Result<()> {
-        self.run(None, self.dir.parent().context("a folder without a parent")?)
+        lock(&self.shared.steps).clear();
+        self.run(None)
+    }
+
+    /// Lets it do nothing until [`Daemon::thaw`]. Its connections stay open.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.server.borrow().is_some()
+        lock(&self.shared.server).is_some()
     }
 
     /// Runs a command and returns the object that it prints.
@@ -132,23 +167,29 @@ impl Daemon {
     /// The first report of this step, past or to come.
     pub(crate) fn step(&self, name: &str) -> Result<Value> {
         wait::until(&format!("{} reports \"{name}\"", self.name), Duration::from_secs(20), || {
-            let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+            let steps = lock(&self.shared.steps);
             Ok(steps.iter().find(|step| step["step"] == name).cloned())
         })
     }
 }
 
 /// Reads what the daemon tells until it ends.
-fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, steps: &Mutex<Vec<Value>>) {
+fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shared: &Shared) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        let Ok(step) = serde_json::from_str::<Value>(&line) else { continue };
+        lock(&shared.trap).take_if(|trap| step["step"] == *trap).and_then(|_| lock(&shared.server).take());
         // The file is for people who look for a fault; a full disk shows elsewhere.
         let _ = writeln!(told, "{line}");
-        let Ok(step) = serde_json::from_str(&line) else { continue };
         if let Some(listener) = &listener {
             listener(&step);
         }
-        steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        lock(&shared.steps).push(step);
     }
+}
+
+/// A thread that panicked under one of these locks left a whole value behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn configuration(

@@ -33,7 +33,7 @@ impl PayjoinCli<'_> {
         let printed = process::output(
             Command::new(self.program)
                 .current_dir(&folder)
-                .env("NO_PROXY", "localhost")
+                .env("NO_PROXY", "localhost,127.0.0.1")
                 .args(["--bip78", "--rpchost", &wallet.url(), "--cookie-file"])
                 .arg(self.chain.cookie())
                 .arg("--root-certificate")
@@ -76,6 +76,17 @@ impl<'a> Payment<'a> {
         let fee_rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
         let sender = builder.build_recommended(fee_rate)?;
         Ok(Self { wallet, original, sender })
+    }
+
+    /// The whole request, for a socket.
+    pub(crate) fn request(&self) -> Result<Vec<u8>> {
+        let (request, _) = self.sender.create_v1_post_request();
+        let target = request.url.splitn(4, '/').nth(3).context("an endpoint without a path")?;
+        let (kind, length) = (request.content_type, request.body.len());
+        let head = format!(
+            "POST /{target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        Ok([head.into_bytes(), request.body].concat())
     }
 
     /// The Original as it is posted.

@@ -43,6 +43,8 @@ pub(super) fn batch(world: &World<'_>) -> Result<()> {
         ensure!(channel.number("capacity_sat")?.to_string() == amount, "wrong capacity: {channel}");
         peer.await_channel(funding)?;
     }
+    let change = node.call(&["wallet", "balance"])?.number("confirmed_sat")?;
+    ensure!((540_000..550_000).contains(&change), "300,000 + 1,000,000 - 750,000 sat became {change}");
     Ok(())
 }
 

@@ -180,7 +180,7 @@ fn targets(path: &str, honest: &[u8]) -> Vec<Row> {
         ("version 0", to(&format!("{path}?v=0")), Version),
         ("a version of words", to(&format!("{path}?v=one")), Version),
         ("a parameter twice", to(&format!("{path}?v=1&v=1")), Rejected("repeated")),
-        ("a rate of words", to(&format!("{path}?v=1&minfeerate=low")), Rejected("malformed")),
+        ("a rate of words", to(&format!("{path}?v=1&minfeerate=low")), Rejected("not a fee rate")),
     ]
 }
 

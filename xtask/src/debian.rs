@@ -1,4 +1,4 @@
-//! bitcoind from the Debian archive that this machine's apt already uses, into a private folder.
+//! Programs from the Debian archive that this machine's apt already uses, into a private folder.
 //!
 //! apt works on private lists and a private status file, and checks the archive's signatures as always. The packages
 //! are unpacked, never installed: libc and the loader come along, so an old machine runs a new build.
@@ -13,19 +13,26 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process;
 
-/// The archive keeps one version of it, so the version is not pinned.
-const PACKAGE: &str = "bitcoin-knots";
 const SUITE: &str = "sid";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// A package, and what is taken out of it. The archive keeps one version of each, so the version is not pinned.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    /// Names below `usr/bin`.
+    pub(crate) programs: &'static [&'static str],
+    /// Put before the arguments of every start. A later argument wins over them.
+    pub(crate) arguments: &'static str,
+}
+
 /// A Debian archive that apt can read.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     address: String,
 }
 
 impl Archive {
     /// The archive that this machine's own apt is set up for.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         ensure!(Path::new(KEYRING).is_file(), "no {KEYRING} on this machine");
         let targets = process::output(Command::new("apt-get").args([
             "indextargets",
@@ -39,18 +46,20 @@ impl Archive {
         Ok(Self { address })
     }
 
-    /// Puts `bin/bitcoind` and `lib/` under `prefix`; an earlier folder of that name is replaced at the end.
-    pub(super) fn install(&self, prefix: &Path) -> Result<()> {
+    /// Puts the programs in `bin` and what they need in `lib` under `prefix`; an earlier folder of that name is
+    /// replaced at the end.
+    pub(crate) fn install(&self, package: &Package, prefix: &Path) -> Result<()> {
+        let name = package.name;
         let parent = prefix.parent().context("the target folder has no parent")?;
-        let work = tempfile::Builder::new().prefix(".bitcoind-").tempdir_in(parent)?;
+        let work = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(parent)?;
         let apt = Apt::new(work.path(), &self.address)?;
-        eprintln!("bitcoind: reading the package list");
+        eprintln!("{name}: reading the package list");
         process::output(apt.get().args(["-qq", "update"]))?;
-        let packages = apt.closure()?;
-        eprintln!("bitcoind: fetching {PACKAGE} and {} libraries", packages.len() - 1);
+        let packages = apt.closure(name)?;
+        eprintln!("{name}: fetching it and {} libraries", packages.len() - 1);
         let root = apt.unpack(&packages)?;
-        eprintln!("bitcoind: putting it together");
-        let built = assemble(&root, &work.path().join("built"))?;
+        eprintln!("{name}: putting it together");
+        let built = assemble(package, &root, &work.path().join("built"))?;
         if prefix.exists() {
             fs::remove_dir_all(prefix)?;
         }
@@ -104,7 +113,7 @@ impl<'a> Apt<'a> {
     }
 
     /// The package and every library package that it needs.
-    fn closure(&self) -> Result<Vec<String>> {
+    fn closure(&self, package: &str) -> Result<Vec<String>> {
         let listing = process::output(self.command("apt-cache").args([
             "depends",
             "--recurse",
@@ -114,10 +123,10 @@ impl<'a> Apt<'a> {
             "--no-breaks",
             "--no-replaces",
             "--no-enhances",
-            PACKAGE,
+            package,
         ]))?;
-        let packages = libraries_of(PACKAGE, &listing);
-        ensure!(packages.len() > 1, "the archive has no usable {PACKAGE}");
+        let packages = libraries_of(package, &listing);
+        ensure!(packages.len() > 1, "the archive has no usable {package}");
         Ok(packages)
     }
 
@@ -132,7 +141,7 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// Follows `Depends` and `PreDepends` from `package` through packages whose names begin with `lib`.
+/// Follows `Depends` and `PreDepends` from `package` through libraries, known by how their names begin.
 fn libraries_of(package: &str, listing: &str) -> Vec<String> {
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut current = "";
@@ -142,7 +151,7 @@ fn libraries_of(package: &str, listing: &str) -> Vec<String> {
         } else if let Some((kind, name)) = line.split_once("Depends: ") {
             let name = without_architecture(name);
             if kind.trim_start_matches([' ', '|']).trim_end_matches("Pre").is_empty()
-                && name.starts_with("lib")
+                && (name.starts_with("lib") || name.starts_with("zlib"))
             {
                 needs.entry(current).or_default().push(name);
             }
@@ -164,8 +173,8 @@ fn without_architecture(name: &str) -> &str {
     name.trim().split(':').next().unwrap_or_default()
 }
 
-/// Copies the program, the loader and exactly the libraries that it loads, and writes a starter script.
-fn assemble(root: &Path, built: &Path) -> Result<PathBuf> {
+/// Copies the programs, the loader and exactly the libraries that it loads, and writes a starter script for each.
+fn assemble(package: &Package, root: &Path, built: &Path) -> Result<PathBuf> {
     let (bin, lib) = (built.join("bin"), built.join("lib"));
     fs::create_dir_all(&bin)?;
     fs::create_dir_all(&lib)?;
@@ -175,17 +184,19 @@ fn assemble(root: &Path, built: &Path) -> Result<PathBuf> {
     let loader = loader.context("the packages hold no dynamic loader")?;
     let folders: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
     let folders = std::env::join_paths(folders)?;
-    let program = root.join("usr/bin/bitcoind");
-    let listing =
-        process::output(Command::new(loader).arg("--library-path").arg(folders).arg("--list").arg(&program))?;
-    for library in loaded(&listing) {
-        fs::copy(library, lib.join(file_name(library)))?;
-    }
     fs::copy(loader, lib.join(file_name(loader)))?;
-    fs::copy(&program, lib.join("bitcoind"))?;
-    let script = bin.join("bitcoind");
-    fs::write(&script, starter(&file_name(loader)))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    for name in package.programs {
+        let program = root.join("usr/bin").join(name);
+        let mut list = Command::new(loader);
+        list.arg("--library-path").arg(&folders).arg("--list").arg(&program);
+        for library in loaded(&process::output(&mut list)?) {
+            fs::copy(library, lib.join(file_name(library)))?;
+        }
+        fs::copy(&program, lib.join(name))?;
+        let script = bin.join(name);
+        fs::write(&script, starter(&file_name(loader), name, package.arguments))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    }
     Ok(built.to_path_buf())
 }
 
@@ -212,14 +223,11 @@ fn loaded(listing: &str) -> impl Iterator<Item = &Path> {
     words.filter(|word| word.starts_with('/')).map(Path::new)
 }
 
-/// Left to itself, this build starts the machine's own Tor and asks the gateway for a port. A later argument wins
-/// over these two.
-fn starter(loader: &str) -> String {
+fn starter(loader: &str, program: &str, arguments: &str) -> String {
     format!(
         "#!/bin/sh\n\
          lib=$(dirname \"$(readlink -f \"$0\")\")/../lib\n\
-         exec \"$lib/{loader}\" --argv0 \"$0\" --library-path \"$lib\" \"$lib/bitcoind\" \
-         -listenonion=0 -natpmp=0 \"$@\"\n"
+         exec \"$lib/{loader}\" --argv0 \"$0\" --library-path \"$lib\" \"$lib/{program}\" {arguments} \"$@\"\n"
     )
 }
 
@@ -237,6 +245,7 @@ adduser
   Depends: libpasswd
 libc6:amd64
   Depends: libgcc-s1
+  Depends: zlib1g
 libgcc-s1
   Depends: libc6
   Suggests: libunwanted
@@ -244,7 +253,7 @@ libgcc-s1
 
     #[test]
     fn only_libraries_are_followed_and_each_once() {
-        let expected = ["bitcoin-knots", "libboost", "libc6", "libevent-2.1-7t64", "libgcc-s1"];
+        let expected = ["bitcoin-knots", "libboost", "libc6", "libevent-2.1-7t64", "libgcc-s1", "zlib1g"];
         assert_eq!(libraries_of("bitcoin-knots", LISTING), expected);
     }
 

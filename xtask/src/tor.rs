@@ -1,0 +1,245 @@
+//! A private Tor network on loopback: three authorities, two exits and a client with a SOCKS port.
+//!
+//! All are Debian's `tor` in testing mode. Fewer nodes never make a working onion service; see `torrc.rs` for what each
+//! setting is for.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::Server;
+
+mod consensus;
+mod identity;
+mod provide;
+mod torrc;
+
+pub(crate) use provide::Programs;
+
+use identity::Identity;
+use torrc::{INTERVAL, Role};
+
+/// Every port is fixed; a network has its own address for each node.
+const OR_PORT: u16 = 5001;
+const DIRECTORY_PORT: u16 = 7001;
+const SOCKS_PORT: u16 = 9050;
+
+const AUTHORITIES: [&str; 3] = ["a0", "a1", "a2"];
+const RELAYS: [&str; 2] = ["r0", "r1"];
+const CLIENT: &str = "c0";
+
+/// The consensus needs three voting rounds at worst, the client a few seconds more.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Around the end of a time period, tor's look-ups fail for half a minute.
+const TIME_PERIOD: Duration = Duration::from_secs(24 * INTERVAL);
+/// What a test may count on.
+const MARGIN: Duration = Duration::from_secs(120);
+
+/// A running network. Its processes are killed, each by its own id, when this value goes.
+pub(crate) struct TorNetwork {
+    socks: SocketAddr,
+    arti_settings: PathBuf,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    name: &'static str,
+    dir: PathBuf,
+    server: Server,
+}
+
+impl TorNetwork {
+    /// Starts a network below `dir`, which is emptied, and waits until its client can be used: half a minute.
+    pub(crate) fn start(programs: &Programs, dir: &Path) -> Result<Self> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        eprintln!("tor: authority keys");
+        let identities = AUTHORITIES.map(|name| Identity::provide(programs, name));
+        let identities = identities.into_iter().collect::<Result<Vec<_>>>()?;
+        let network = free_network()?;
+        let arti_settings = dir.join("arti.toml");
+        let authorities: Vec<_> =
+            (0..).zip(&identities).map(|(index, identity)| (address(network, index), identity)).collect();
+        fs::write(&arti_settings, torrc::arti_settings(&authorities))?;
+        let lines: Vec<_> =
+            authorities.iter().map(|(ip, identity)| torrc::authority_line(*ip, identity)).collect();
+        let socks = SocketAddr::from((address(network, AUTHORITIES.len() + RELAYS.len()), SOCKS_PORT));
+        let mut this = Self { socks, arti_settings, nodes: Vec::new() };
+        this.run(programs, &dir, network, &identities, &lines)?;
+        Ok(this)
+    }
+
+    /// The order matters: relays need a directory to report to, and the client gives up on half a network.
+    fn run(
+        &mut self,
+        programs: &Programs,
+        dir: &Path,
+        network: u8,
+        identities: &[Identity],
+        lines: &[String],
+    ) -> Result<()> {
+        let start = Instant::now();
+        eprintln!("tor: {} authorities", AUTHORITIES.len());
+        for (index, identity) in identities.iter().enumerate() {
+            let node = dir.join(identity.name);
+            identity.install(&node)?;
+            let text = torrc::torrc(Role::Authority, identity.name, &node, address(network, index), lines);
+            self.spawn(programs, identity.name, node, &text)?;
+        }
+        let first = SocketAddr::from((address(network, 0), DIRECTORY_PORT));
+        for index in 0..AUTHORITIES.len() {
+            let directory = SocketAddr::from((address(network, index), DIRECTORY_PORT));
+            self.until(|| TcpStream::connect_timeout(&directory, Duration::from_secs(1)).is_ok())?;
+        }
+        eprintln!("tor: {} relays", RELAYS.len());
+        for (index, name) in RELAYS.into_iter().enumerate() {
+            let ip = address(network, AUTHORITIES.len() + index);
+            let node = dir.join(name);
+            let text = torrc::torrc(Role::Exit, name, &node, ip, lines);
+            self.spawn(programs, name, node, &text)?;
+        }
+        self.wait_for_consensus(first)?;
+        eprintln!("tor: client");
+        let node = dir.join(CLIENT);
+        let text = torrc::torrc(Role::Client, CLIENT, &node, self.socks_ip(), lines);
+        self.spawn(programs, CLIENT, node.clone(), &text)?;
+        let log = node.join(torrc::LOG);
+        self.until(|| fs::read_to_string(&log).is_ok_and(|log| log.contains("Bootstrapped 100%")))?;
+        eprintln!("tor: ready after {} s", start.elapsed().as_secs());
+        Ok(())
+    }
+
+    fn wait_for_consensus(&mut self, directory: SocketAddr) -> Result<()> {
+        let all = AUTHORITIES.len() + RELAYS.len();
+        let mut shown = None;
+        self.until(|| {
+            let Ok(consensus) = consensus::fetch(directory) else { return false };
+            let good = consensus::good_relays(&consensus);
+            if shown.replace(good) != Some(good) {
+                eprintln!("tor: consensus with {good} of {all} relays");
+            }
+            good == all && consensus::lifetime(&consensus) == Some(INTERVAL)
+        })
+    }
+
+    fn spawn(&mut self, programs: &Programs, name: &'static str, dir: PathBuf, text: &str) -> Result<()> {
+        private_dir(&dir)?;
+        let torrc = dir.join("torrc");
+        fs::write(&torrc, text)?;
+        let log = fs::File::create(dir.join("stdout.log"))?;
+        let mut command = Command::new(&programs.tor);
+        command.arg("-f").arg(&torrc).args(["--defaults-torrc", "/nonexistent", "--ignore-missing-torrc"]);
+        command.stdout(log.try_clone()?).stderr(log);
+        self.nodes.push(Node { name, dir, server: Server::start(&mut command)? });
+        Ok(())
+    }
+
+    /// Asks until `ready`, while every node lives.
+    fn until(&mut self, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !ready() {
+            self.check()?;
+            if start.elapsed() > PATIENCE {
+                bail!("the private Tor network is not ready after {} s", PATIENCE.as_secs());
+            }
+            sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Fails when a node has ended, with the end of its log.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            if let Some(status) = node.server.ended()? {
+                let log = fs::read_to_string(node.dir.join("stdout.log")).unwrap_or_default();
+                let tail: Vec<_> = log.lines().rev().take(5).collect();
+                bail!("the Tor node {} ended ({status}): {}", node.name, tail.join(" / "));
+            }
+        }
+        Ok(())
+    }
+
+    /// The client's SOCKS port.
+    pub(crate) fn socks(&self) -> SocketAddr {
+        self.socks
+    }
+
+    fn socks_ip(&self) -> Ipv4Addr {
+        match self.socks {
+            SocketAddr::V4(socks) => *socks.ip(),
+            SocketAddr::V6(_) => Ipv4Addr::LOCALHOST,
+        }
+    }
+
+    /// A file that makes arti use this network instead of the public one.
+    pub(crate) fn arti_settings(&self) -> &Path {
+        &self.arti_settings
+    }
+
+    /// Sleeps until enough of the time period is left for a test. Call it before each.
+    pub(crate) fn wait_for_time_period(&self) -> Result<()> {
+        while time_left(SystemTime::UNIX_EPOCH.elapsed()?) < MARGIN {
+            sleep(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+}
+
+/// How long the time period lasts that this moment is in. Periods begin 12 voting intervals late.
+fn time_left(now: Duration) -> Duration {
+    let into = (now.as_secs() - 12 * INTERVAL) % TIME_PERIOD.as_secs();
+    TIME_PERIOD - Duration::from_secs(into)
+}
+
+/// A part of loopback that no other network uses.
+fn free_network() -> Result<u8> {
+    let free = |network: &u8| TcpListener::bind((address(*network, 0), OR_PORT)).is_ok();
+    (1..=254).find(free).context("no free loopback address for a Tor network")
+}
+
+fn address(network: u8, index: usize) -> Ipv4Addr {
+    // Six nodes: the sum stays far below 256.
+    Ipv4Addr::new(127, 42, network, 1 + u8::try_from(index).unwrap_or(u8::MAX - 1))
+}
+
+fn private_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    Ok(fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?)
+}
+
+/// Starts a network for a developer, and keeps it until Ctrl-C.
+pub(crate) fn run() -> Result<()> {
+    let programs = Programs::provide()?;
+    let mut network = TorNetwork::start(&programs, &provide::folder().join("network"))?;
+    network.wait_for_time_period()?;
+    println!("SOCKS port:   {}", network.socks());
+    println!("network file: {}", network.arti_settings().display());
+    println!("Ctrl-C stops it.");
+    loop {
+        network.check()?;
+        sleep(Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_period_begins_twelve_intervals_late_and_is_counted_down() {
+        let start = Duration::from_secs(12 * INTERVAL) + 1_000 * TIME_PERIOD;
+        assert_eq!(time_left(start), TIME_PERIOD);
+        assert_eq!(time_left(start + TIME_PERIOD - Duration::from_secs(1)), Duration::from_secs(1));
+    }
+}
