@@ -45,4 +45,4 @@ pub use session::{
 };
 pub use settlement::{Obligation, Settled, Settlement, SettlementInput, SettlementOutput};
 pub use time::Timestamp;
-pub use uri::{UriError, bip21_v1};
+pub use uri::{UriError, bip21_v1, requested_output};

@@ -1,6 +1,6 @@
-//! The BIP 21 code of an invoice.
+//! BIP 21 codes: that of an invoice, and those that we pay.
 
-use bitcoin::{Address, Amount};
+use bitcoin::{Address, Amount, Network, TxOut};
 use payjoin::OutputSubstitution;
 use payjoin::receive::v1::build_v1_pj_uri;
 
@@ -10,6 +10,24 @@ pub enum UriError {
     /// BIP 78 wants TLS or an onion service.
     #[error("{0} is not an endpoint for payjoin: use an https URL, or http with an onion address")]
     Endpoint(String),
+    /// No BIP 21 code, or one for another network.
+    #[error("not a payment request for this network: {0}")]
+    Unreadable(String),
+    /// A code that leaves the amount to the payer.
+    #[error("the payment request names no amount")]
+    NoAmount,
+}
+
+/// The output that a code asks for. BIP 21.
+///
+/// # Errors
+/// [`UriError::Unreadable`] or [`UriError::NoAmount`].
+pub fn requested_output(uri: &str, network: Network) -> Result<TxOut, UriError> {
+    let uri = payjoin::Uri::try_from(uri)
+        .and_then(|uri| uri.require_network(network))
+        .map_err(|error| UriError::Unreadable(error.to_string()))?;
+    let value = uri.amount().ok_or(UriError::NoAmount)?;
+    Ok(TxOut { value, script_pubkey: uri.address().script_pubkey() })
 }
 
 /// `bitcoin:ADDRESS?amount=BTC&pj=ENDPOINT`, with output substitution allowed. BIP 21; BIP 78, "Protocol".
@@ -48,5 +66,21 @@ mod tests {
     #[test]
     fn a_clearnet_endpoint_without_tls_is_refused() {
         assert!(bip21_v1(&address(), None, "http://pay.example.com/abc").is_err());
+    }
+
+    #[test]
+    fn a_code_is_read_for_its_own_network_if_it_names_an_amount() {
+        let amount = Amount::from_sat(150_000);
+        let uri = bip21_v1(&address(), Some(amount), "https://pay.example.com/abc").unwrap();
+        let output = TxOut { value: amount, script_pubkey: address().script_pubkey() };
+        assert_eq!(requested_output(&uri, Network::Regtest), Ok(output.clone()));
+        assert_eq!(
+            requested_output(&format!("bitcoin:{}?amount=0.0015", address()), Network::Regtest),
+            Ok(output)
+        );
+        assert!(matches!(requested_output(&uri, Network::Bitcoin), Err(UriError::Unreadable(_))));
+        assert!(matches!(requested_output("lnbcrt1", Network::Regtest), Err(UriError::Unreadable(_))));
+        let open = format!("bitcoin:{}", address());
+        assert_eq!(requested_output(&open, Network::Regtest), Err(UriError::NoAmount));
     }
 }

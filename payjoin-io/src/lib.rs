@@ -39,5 +39,6 @@ pub use server::{Limits, Rate, Server};
 pub use session_store::{SessionKey, SessionKind, SessionStore};
 pub use settler::Settler;
 pub use store::{
-    AdmitOutcome, ExchangeRecord, ExchangeState, IntentRecord, KvWrite, NewIntent, Store, StoreError,
+    AdmitOutcome, ExchangeRecord, ExchangeState, IntentRecord, KvWrite, NewIntent, Paid, PaymentRecord,
+    Store, StoreError,
 };

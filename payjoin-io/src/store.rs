@@ -9,6 +9,7 @@ mod intents;
 mod invoices;
 mod kv;
 mod locks;
+mod payments;
 mod schema;
 mod sessions;
 mod writer;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 pub use exchanges::{AdmitOutcome, ExchangeRecord, ExchangeState};
 pub use intents::{IntentRecord, NewIntent};
 pub use kv::KvWrite;
+pub use payments::{Paid, PaymentRecord};
 use writer::Writer;
 
 /// Why the store could not do it. Nothing of a failed call was written.

@@ -57,6 +57,9 @@ enum Verb {
     /// Find or provision a real bitcoind and print its path
     #[command(after_help = BITCOIND_HELP)]
     Bitcoind,
+    /// Build the programs of other projects that tests need, and print their paths
+    #[command(after_help = TOOLS_HELP)]
+    Tools,
     /// Start a private Tor network on loopback and keep it until Ctrl-C
     #[command(after_help = TOR_HELP)]
     TorNetwork,
@@ -113,6 +116,13 @@ Examples:
   cargo xtask bitcoind
   BITCOIND_EXE=/opt/bitcoin/bin/bitcoind cargo xtask bitcoind";
 
+const TOOLS_HELP: &str = "\
+payjoin-cli (a wallet) and payjoin-mailroom (a relay and directory), at pinned versions, into target/tools. Takes a few
+minutes the first time; `cargo xtask test` and `e2e` do it by themselves.
+
+Example:
+  cargo xtask tools";
+
 const TOR_HELP: &str = "\
 Three authorities, two exits and a client, all on loopback, ready in half a minute. Prints the client's SOCKS port and a
 file with arti's settings. Takes tor and tor-gencert from PATH, else as `bitcoind` does from the archive that this
@@ -141,6 +151,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::TorNetwork => tor::run()?,
         Verb::Bench(bench) => bench::run(&bench)?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
+        Verb::Tools => {
+            for program in [tools::payjoin_cli()?, tools::mailroom()?] {
+                println!("{}", program.display());
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,11 +10,13 @@ use crate::{bitcoind, e2e, process, tools, workspace};
 pub(crate) fn run() -> Result<ExitCode> {
     // First, so that a machine that cannot provide them says so at once.
     let bitcoind = bitcoind::provide()?;
-    tools::payjoin_cli()?;
+    let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
     let crates = process::run(
         workspace::cargo()
             .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-            .env(bitcoind::VARIABLE, bitcoind),
+            .env(bitcoind::VARIABLE, bitcoind)
+            .env("PAYJOIN_CLI_EXE", payjoin_cli)
+            .env("PAYJOIN_MAILROOM_EXE", mailroom),
     );
     let cases = e2e::run(&[])?;
     if let Err(error) = &crates {

@@ -18,14 +18,26 @@ struct Tool {
 /// The reference sender, and the receiver that the bench compares with.
 const PAYJOIN_CLI: Tool = Tool { name: "payjoin-cli", version: "1.0.0", features: &["v1", "_manual-tls"] };
 
+/// The reference relay and directory of BIP 77.
+const MAILROOM: Tool = Tool { name: "payjoin-mailroom", version: "0.1.3", features: &[] };
+
 /// The reference payjoin wallet, in a debug build.
 pub(crate) fn payjoin_cli() -> Result<PathBuf> {
-    PAYJOIN_CLI.provide(&workspace::target().join("tools"), &["--debug"])
+    PAYJOIN_CLI.provide(&debug(), &["--debug"])
 }
 
 /// The reference payjoin wallet, in a release build.
 pub(crate) fn payjoin_cli_release() -> Result<PathBuf> {
     PAYJOIN_CLI.provide(&workspace::target().join("tools-release"), &[])
+}
+
+/// The reference relay and directory, in a debug build.
+pub(crate) fn mailroom() -> Result<PathBuf> {
+    MAILROOM.provide(&debug(), &["--debug"])
+}
+
+fn debug() -> PathBuf {
+    workspace::target().join("tools")
 }
 
 impl Tool {
@@ -46,7 +58,7 @@ impl Tool {
                 .args(["install", "--locked", "--force", "--root"])
                 .arg(root)
                 .args(profile)
-                .args(["--features", &self.features.join(",")])
+                .arg(format!("--features={}", self.features.join(",")))
                 .arg(format!("{}@{}", self.name, self.version)),
         )
     }
@@ -78,5 +90,6 @@ mod tests {
         assert!(!PAYJOIN_CLI.is_recorded(&record("payjoin-cli 1.0.1", r#"["_manual-tls","v1"]"#)));
         assert!(!PAYJOIN_CLI.is_recorded(&record("payjoin-cli 1.0.0", r#"["v1"]"#)));
         assert!(!PAYJOIN_CLI.is_recorded(""));
+        assert!(MAILROOM.is_recorded(&record("payjoin-mailroom 0.1.3", "[]")));
     }
 }

@@ -170,6 +170,9 @@ pub(crate) enum Command {
     /// Make a BIP 21 code. Without an amount it asks for what the queued channels need.
     #[command(after_help = RECEIVE_HELP)]
     Receive(ReceiveArgs),
+    /// Pay a BIP 21 code: by payjoin if the receiver offers it, v1 or v2, and plainly if not.
+    #[command(after_help = SEND_HELP)]
+    Send(SendArgs),
     /// Queue, list, cancel and close channels.
     #[command(subcommand)]
     Channel(ChannelCommand),
@@ -230,6 +233,28 @@ pub(crate) struct ReceiveArgs {
     /// Hours until no new payjoin is begun for this code. The address stays ours.
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(crate) expires: u64,
+}
+
+const SEND_HELP: &str = "\
+Tells which of the two was paid and why. A code is paid once: run the command again to see what became of it. While a
+receiver who is offline is waited for, the daemon goes on in the background, also after a restart; when the time in
+[payjoin] session_hours is over, it pays plainly.
+
+Example:
+  payjoind send 'bitcoin:bc1q..?amount=0.001&pj=https://..' --fee-rate 5";
+
+/// Arguments of `send`.
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub(crate) struct SendArgs {
+    /// The code, with an amount.
+    #[arg(value_name = "BIP21")]
+    pub(crate) uri: String,
+    /// Fee rate. Default: what confirms within six blocks.
+    #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) fee_rate: Option<u32>,
+    /// How long to wait for the outcome before leaving it to the background.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
 }
 
 /// `channel …`

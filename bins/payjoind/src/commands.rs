@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use bitcoin::secp256k1::rand::random;
-use bitcoin::{Address, Amount, FeeRate, Weight};
-use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, Reserve, bip21_v1};
+use bitcoin::{Address, Amount, FeeRate, TxOut, Weight};
+use payjoin_core::{
+    ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, Reserve, bip21_v1, requested_output,
+};
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
 use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress, shortfall};
 use serde_json::{Value, json};
 
 use crate::cli::{
-    ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, WalletCommand,
+    ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, SendArgs,
+    WalletCommand,
 };
 use crate::daemon::{Daemon, now};
 
@@ -38,6 +41,7 @@ impl Daemon {
         match command {
             Command::Run(_) => Err(failed("`run` starts a daemon; this one runs already")),
             Command::Receive(args) => self.receive(args).await,
+            Command::Send(args) => self.send(args).await,
             Command::Channel(command) => self.channel(command).await,
             Command::Wallet(command) => self.wallet(&command),
             Command::Peer(command) => self.peer(command).await,
@@ -104,15 +108,55 @@ impl Daemon {
         const INPUT: Weight = Weight::from_wu(272);
         const CHANGE: Weight = Weight::from_wu(31 * 4);
         const FUNDING: Weight = Weight::from_wu(43 * 4);
+        let rate = FeeRate::from_sat_per_kwu(self.estimate().await?.to_sat_per_kwu().saturating_mul(2));
+        let weight = INPUT + CHANGE + FUNDING * channels as u64;
+        rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
+    }
+
+    /// The rate that confirms within six blocks.
+    async fn estimate(&self) -> Result<FeeRate, CommandError> {
         /// 5 sat/vB, where bitcoind has not seen enough to estimate.
         const UNKNOWN: u64 = 1_250;
         let estimate = self.node.rpc().call("estimatesmartfee", json!([6])).await.map_err(failed)?;
         let per_kvb =
             estimate.get("feerate").and_then(Value::as_f64).and_then(|btc| Amount::from_btc(btc).ok());
-        let per_kwu = per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4));
-        let rate = FeeRate::from_sat_per_kwu(per_kwu.saturating_mul(2));
-        let weight = INPUT + CHANGE + FUNDING * channels as u64;
-        rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
+        Ok(FeeRate::from_sat_per_kwu(per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4))))
+    }
+
+    async fn send(&self, args: SendArgs) -> Answer {
+        let output = requested_output(&args.uri, self.config.network).map_err(failed)?;
+        let id = match self.store.payment_of(&args.uri).map_err(failed)? {
+            Some(payment) => payment.id,
+            None => self.begin_payment(&args, &output).await?,
+        };
+        let outcome = self.payer.outcome(id, Duration::from_secs(args.wait)).await.map_err(failed)?;
+        let Some(paid) = outcome else {
+            return Ok(json!({
+                "status": "pending", "txid": null, "fee_sat": null,
+                "reason": "no answer yet; the payment goes on in the background, run the command again to see it",
+            }));
+        };
+        let original = self.store.payment(id).map_err(failed)?.map(|payment| payment.original);
+        let cost = original.and_then(|original| self.node.wallet().cost(&original, &paid.transaction));
+        let fee = cost.and_then(|cost| cost.checked_sub(output.value));
+        Ok(json!({
+            "status": if paid.fallback.is_some() { "original" } else { "payjoin" },
+            "txid": paid.transaction.compute_txid().to_string(),
+            "fee_sat": fee.map(Amount::to_sat),
+            "reason": paid.fallback,
+        }))
+    }
+
+    async fn begin_payment(&self, args: &SendArgs, output: &TxOut) -> Result<u64, CommandError> {
+        if self.node.wallet().owns(std::slice::from_ref(&output.script_pubkey)) == [true] {
+            return Err(failed("this code is our own"));
+        }
+        let rate = match args.fee_rate {
+            Some(rate) => FeeRate::from_sat_per_vb_u32(rate),
+            None => self.estimate().await?,
+        };
+        let original = self.node.pay_on_chain(output, rate).map_err(failed)?;
+        self.payer.begin(args.uri.clone(), original, rate).await.map_err(failed)
     }
 
     async fn channel(&self, command: ChannelCommand) -> Answer {
@@ -244,6 +288,7 @@ impl Daemon {
             "lightning": text(self.node.listening()),
             "peers": self.node.peers().len(),
             "channels": self.node.channels().len(),
+            "payments": self.store.unsettled_payments().map_err(failed)?.len(),
             "obligations": self.store.obligations().map_err(failed)?.len(),
         }))
     }

@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) lightning: Lightning,
     /// The endpoint for payers.
     pub(crate) http: Http,
+    /// Payjoins through directories, and payments of ours.
+    pub(crate) payjoin: Payjoin,
     /// What the operator allows.
     pub(crate) policy: Allowed,
 }
@@ -67,6 +69,21 @@ pub(crate) struct Http {
     pub(crate) public_endpoint: Option<String>,
     /// Requests a minute from one address; 0 for no limit (behind a proxy every payer has the proxy's address).
     pub(crate) rate_per_minute: u32,
+}
+
+/// `[payjoin]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Payjoin {
+    /// BIP 77 directories, `https://directory.example`.
+    pub(crate) directories: Vec<String>,
+    /// OHTTP relays, `https://relay.example`: they hide our address from the directories. With several of them, one
+    /// that fails does not matter.
+    pub(crate) ohttp_relays: Vec<String>,
+    /// Hours that a receiver who is offline is waited for; then the Original is paid.
+    pub(crate) session_hours: u64,
+    /// A certificate in DER to trust besides the public authorities; for tests.
+    pub(crate) root_certificate: Option<PathBuf>,
 }
 
 /// `[policy]`: [`Policy`] in the units that operators use.
@@ -134,6 +151,7 @@ impl Default for Config {
             bitcoind: Bitcoind::default(),
             lightning: Lightning::default(),
             http: Http::default(),
+            payjoin: Payjoin::default(),
             policy: Allowed::default(),
         }
     }
@@ -142,6 +160,12 @@ impl Default for Config {
 impl Default for Lightning {
     fn default() -> Self {
         Self { listen: None, poll_ms: 1000, min_depth: 3 }
+    }
+}
+
+impl Default for Payjoin {
+    fn default() -> Self {
+        Self { directories: Vec::new(), ohttp_relays: Vec::new(), session_hours: 24, root_certificate: None }
     }
 }
 
@@ -167,6 +191,8 @@ pub(crate) enum ConfigError {
     Parse { path: PathBuf, message: String },
     #[error("[http] {0}")]
     Http(&'static str),
+    #[error("[payjoin] {0} is no URL of a directory")]
+    Directory(String),
 }
 
 impl Config {
@@ -195,9 +221,10 @@ impl Config {
 
     /// Relative paths are relative to the datadir.
     fn resolve(&mut self, datadir: &Path) {
-        for path in
-            [&mut self.http.certificate, &mut self.http.key, &mut self.bitcoind.cookie].into_iter().flatten()
-        {
+        let (http, payjoin) = (&mut self.http, &mut self.payjoin);
+        let paths =
+            [&mut http.certificate, &mut http.key, &mut payjoin.root_certificate, &mut self.bitcoind.cookie];
+        for path in paths.into_iter().flatten() {
             *path = datadir.join(&*path);
         }
     }
@@ -211,6 +238,10 @@ impl Config {
         }
         if (http.listen.is_some() || http.plain_listen.is_some()) && http.public_endpoint.is_none() {
             return Err(ConfigError::Http("set `public_endpoint` to the URL that payers will see"));
+        }
+        let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
+        if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
+            return Err(ConfigError::Directory(bad.clone()));
         }
         Ok(())
     }
@@ -248,4 +279,33 @@ pub(crate) fn home() -> PathBuf {
 /// `~/x` as the shell would read it.
 pub(crate) fn expand_home(path: &Path) -> PathBuf {
     path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home().join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(payjoin: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("payjoind.toml"), format!("[payjoin]\n{payjoin}")).unwrap();
+        let config = Config::load(folder.path(), &RunArgs::default())?;
+        if let Some(path) = &config.payjoin.root_certificate {
+            assert!(path.starts_with(folder.path()), "{}", path.display());
+        }
+        Ok(config)
+    }
+
+    #[test]
+    fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
+        let good = load(
+            "directories = ['https://a.example']\nohttp_relays = ['https://b.example']\nroot_certificate = 'root.der'",
+        );
+        let payjoin = good.unwrap().payjoin;
+        assert_eq!(payjoin.directories, ["https://a.example"]);
+        assert_eq!((payjoin.ohttp_relays, payjoin.session_hours), (vec!["https://b.example".into()], 24));
+        assert!(
+            matches!(load("directories = ['a.example']"), Err(ConfigError::Directory(url)) if url == "a.example")
+        );
+        assert!(matches!(load("relays = []"), Err(ConfigError::Parse { .. })));
+    }
 }

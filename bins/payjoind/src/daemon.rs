@@ -8,6 +8,7 @@ use payjoin_lightning::node::Node;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::pay::Payer;
 
 /// Everything that lives as long as the process.
 pub(crate) struct Daemon {
@@ -19,6 +20,8 @@ pub(crate) struct Daemon {
     pub(crate) node: Arc<Node>,
     /// The roles that answer an exchange.
     pub(crate) host: Host,
+    /// Payments of ours.
+    pub(crate) payer: Arc<Payer>,
     /// Turns `true` once the daemon is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
 }

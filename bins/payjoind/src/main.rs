@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod daemon;
 mod keep;
+mod pay;
 mod render;
 mod roles;
 mod start;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bitcoin::OutPoint;
 use payjoin_core::Settled;
 use payjoin_io::{
-    ExchangeRecord, Host, Limits, Listener, Rate, Server, Settler, Store, StoreError, Tcp, Tls,
+    DirectClient, DirectSettings, ExchangeRecord, Host, HttpError, Limits, Listener, Ohttp, OhttpError, Rate,
+    SendSettings, Sender, Server, Settler, Store, StoreError, Tcp, Tls,
 };
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError, SeedError};
 use payjoin_lightning::{ChannelKey, Channels};
@@ -21,6 +22,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{Daemon, clock, now};
 use crate::keep::Keep;
+use crate::pay::Payer;
 use crate::roles::Roles;
 use crate::watch::{BlockNews, Blocks};
 use crate::{control, watch as chain_watch};
@@ -51,6 +53,10 @@ pub(crate) enum StartError {
     NodeEnded,
     #[error("a part of the daemon ended by itself, see the log")]
     PartEnded,
+    #[error("[payjoin] {0}")]
+    Http(#[from] HttpError),
+    #[error("[payjoin] {0}")]
+    Ohttp(#[from] OhttpError),
 }
 
 impl From<StoreError> for StartError {
@@ -95,6 +101,7 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     let store = Store::open(datadir.join("payjoind.sqlite"))?;
     let listeners = listeners(&config).await?;
     let (daemon, settler, blocks) = assemble(datadir, config, store).await?;
+    daemon.payer.resume()?;
     let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
     let mut tasks = serve(&daemon, listeners);
     let every = Duration::from_millis(daemon.config.lightning.poll_ms);
@@ -170,8 +177,25 @@ async fn assemble(
         tracing::warn!(exchanges = interrupted.len(), "exchanges were interrupted; their Originals are kept");
     }
     let settler = Settler::new(host.clone(), owed)?;
-    let (stop, _) = watch::channel(false);
-    Ok((Arc::new(Daemon { config, store, node, host, stop }), settler, news))
+    let (stop, stopped) = watch::channel(false);
+    let payer = Payer::new(&config, sender(&config, &store)?, node.clone(), store.clone(), stopped);
+    Ok((Arc::new(Daemon { config, store, node, host, payer, stop }), settler, news))
+}
+
+/// Pays payjoins, v2 only with a relay.
+fn sender(config: &Config, store: &Store) -> Result<Sender, StartError> {
+    let settings = &config.payjoin;
+    let read = |path: &PathBuf| std::fs::read(path).map_err(io(format!("cannot read {}", path.display())));
+    let root = settings.root_certificate.as_ref().map(read).transpose()?;
+    let client = Arc::new(DirectClient::new(DirectSettings { root, ..DirectSettings::default() })?);
+    let relays = settings.ohttp_relays.clone();
+    let ohttp = match relays.is_empty() {
+        true => None,
+        false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
+    };
+    let v2_patience = Duration::from_secs(settings.session_hours.saturating_mul(3600));
+    let settings = SendSettings { v2_patience, ..SendSettings::default() };
+    Ok(Sender::new(client, ohttp, Arc::new(store.clone()), settings, now))
 }
 
 async fn start_node(

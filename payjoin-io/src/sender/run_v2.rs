@@ -95,6 +95,10 @@ impl Patience {
     async fn judge<T>(&mut self, begun: Instant, attempt: Attempt<T>) -> Option<Result<T, Fallback>> {
         match attempt {
             Attempt::Done(value) => return Some(Ok(value)),
+            // What stood in the way says more than the clock.
+            Attempt::GiveUp(Fallback::Expired) if self.fallback != Fallback::NoAnswer => {
+                return Some(Err(self.fallback.clone()));
+            }
             Attempt::GiveUp(reason) => return Some(Err(reason)),
             Attempt::Again => {
                 *self = Self::default();

@@ -4,17 +4,18 @@ use bitcoin::{OutPoint, Transaction};
 use payjoin_core::{ExchangeId, InvoiceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, payments};
 
 impl Store {
-    /// Every coin that an unsettled exchange may spend, once for each such exchange.
+    /// Every coin that an unsettled exchange or payment may spend, once for each of them.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn locked_coins(&self) -> Result<Vec<OutPoint>, StoreError> {
         self.read(|db| {
             let mut query = db.prepare_cached("SELECT coin FROM locks")?;
-            query.query_and_then([], outpoint)?.collect()
+            let offered = query.query_and_then([], outpoint)?.collect::<Result<Vec<_>, _>>()?;
+            Ok([offered, payments::locked(db)?].concat())
         })
     }
 

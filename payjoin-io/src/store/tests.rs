@@ -96,7 +96,7 @@ fn coin(n: u32) -> OutPoint {
     OutPoint { txid: Txid::all_zeros(), vout: n }
 }
 
-fn spend(coins: &[u32]) -> Transaction {
+pub(super) fn spend(coins: &[u32]) -> Transaction {
     let input = |n: &u32| TxIn {
         previous_output: coin(*n),
         script_sig: ScriptBuf::new(),

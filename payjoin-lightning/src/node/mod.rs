@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, BlockHash, OutPoint, Script};
+use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, Psbt, Script, TxOut};
 use lightning::ln::types::ChannelId;
 use lightning_invoice::Bolt11Invoice;
 use payjoin_core::{Coin, Reserve};
@@ -44,7 +44,7 @@ pub use rpc::{Inspected, Rpc, RpcAuth, RpcError};
 pub use seed::{Seed, SeedError};
 pub use start::NodeError;
 pub use store::{ManagerState, NodeStore};
-pub use wallet::{Balance, CoinInfo, NodeWallet, SignError, WalletError};
+pub use wallet::{Balance, CoinInfo, NodeWallet, SignError, SpendError, WalletError};
 
 /// A running node. Dropping it ends its tasks without the last saves; [`Node::stop`] is the way to end it.
 pub struct Node {
@@ -196,6 +196,11 @@ impl Node {
     /// [`NodeWallet::reserve`] for the channels that we may have to close.
     pub fn reserve(&self, payer_script: &Script, prefer: &[OutPoint]) -> (Vec<Coin>, Reserve) {
         self.wallet.reserve(payer_script, prefer, self.channels_to_close())
+    }
+
+    /// [`NodeWallet::pay`] beside the channels that we may have to close.
+    pub fn pay_on_chain(&self, output: &TxOut, rate: FeeRate) -> Result<Psbt, SpendError> {
+        self.wallet.pay(output, rate, self.channels_to_close())
     }
 
     /// [`NodeWallet::balance`] for the channels that we may have to close.

@@ -6,6 +6,7 @@
 mod coins;
 mod keys;
 mod ldk;
+mod spend;
 
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +26,7 @@ use keys::WalletKeys;
 
 pub use keys::SignError;
 pub(super) use ldk::Signers;
+pub use spend::SpendError;
 
 /// Blocks without a transaction of ours after which the wallet's tip is saved all the same. What is lost in a crash is
 /// read again from bitcoind.
@@ -203,8 +205,11 @@ impl NodeWallet {
 
     /// Signs and finalizes exactly these inputs, which must spend coins of ours. Nothing else of the PSBT changes.
     pub fn sign(&self, psbt: &Psbt, inputs: &[usize]) -> Result<Psbt, SignError> {
+        self.sign_with(&lock(&self.state), psbt, inputs)
+    }
+
+    fn sign_with(&self, state: &State, psbt: &Psbt, inputs: &[usize]) -> Result<Psbt, SignError> {
         let mut signed = psbt.clone();
-        let state = lock(&self.state);
         for &at in inputs {
             let input = psbt.unsigned_tx.input.get(at).ok_or(SignError::NoInput(at))?;
             let coin = state.bdk.tx_graph().get_txout(input.previous_output).ok_or(SignError::NotOurs(at))?;
@@ -312,9 +317,17 @@ impl State {
 
     /// Every output of ours in a transaction that is in the chain or may still get there.
     fn outputs(&self) -> impl Iterator<Item = FullTxOut<ConfirmationBlockTime>> + '_ {
-        let (chain, index) = (self.bdk.local_chain(), self.bdk.spk_index());
+        self.outputs_at(self.bdk.spk_index().outpoints().iter().map(|(_, outpoint)| *outpoint))
+    }
+
+    /// Those of these outputs that are in the chain or may still get there.
+    fn outputs_at<'a>(
+        &'a self,
+        outpoints: impl IntoIterator<Item = OutPoint> + 'a,
+    ) -> impl Iterator<Item = FullTxOut<ConfirmationBlockTime>> + 'a {
+        let (chain, outpoints) =
+            (self.bdk.local_chain(), outpoints.into_iter().map(|outpoint| ((), outpoint)));
         let tip = chain.tip().block_id();
-        let outpoints = index.outpoints().iter().cloned();
         self.bdk
             .tx_graph()
             .filter_chain_txouts(chain, tip, CanonicalizationParams::default(), outpoints)

@@ -1,4 +1,5 @@
 //! A regtest bitcoind, a store in memory, and nodes over both.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test support: failing is reporting")]
 
 use std::collections::HashMap;

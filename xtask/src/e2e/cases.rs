@@ -8,6 +8,7 @@ mod channel;
 mod crash;
 mod hostile;
 mod plain;
+mod send;
 mod trouble;
 
 /// An end-to-end case.
@@ -98,6 +99,27 @@ pub(crate) const CASES: &[Case] = &[
         name: "v1-bad-input",
         about: "hostile requests over a raw socket change nothing, and a good one after them succeeds",
         run: hostile::bad_input,
+    },
+    Case { name: "send-v1", about: "our node pays a receiver on the web by payjoin", run: send::v1 },
+    Case {
+        name: "send-v2",
+        about: "our node pays through relay and directory by payjoin; one of two relays is of no use",
+        run: send::v2,
+    },
+    Case {
+        name: "send-fallback",
+        about: "the receiver never answers, our node is killed meanwhile: the Original is paid once, and said so",
+        run: send::fallback,
+    },
+    Case {
+        name: "send-double-spent",
+        about: "the receiver spends his coin elsewhere after the payjoin was sent: the Original is paid instead",
+        run: send::double_spent,
+    },
+    Case {
+        name: "send-relay-down",
+        about: "no relay answers, and a code asks for no payjoin: the Original is paid, and said why",
+        run: send::relay_down,
     },
 ];
 

@@ -27,6 +27,8 @@ pub(crate) type Listener = Box<dyn Fn(&Value) + Send>;
 pub(crate) struct Options {
     /// Lines of the `[policy]` table.
     pub(crate) policy: &'static str,
+    /// Lines of the `[payjoin]` table.
+    pub(crate) payjoin: String,
     /// Hears every step as it happens.
     pub(crate) listener: Option<Listener>,
 }
@@ -65,7 +67,7 @@ impl Daemon {
         DirBuilder::new().mode(0o700).create(&data)?;
         let lightning = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let plain = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
-        let settings = configuration(lightning, ports::free()?, plain, options.policy, chain, tls);
+        let settings = configuration(lightning, ports::free()?, plain, &options, chain, tls);
         fs::write(data.join("payjoind.toml"), settings)?;
         let mut daemon = Self {
             name,
@@ -194,10 +196,11 @@ fn configuration(
     lightning: SocketAddr,
     port: u16,
     plain: SocketAddr,
-    policy: &str,
+    options: &Options,
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
+    let Options { policy, payjoin, .. } = options;
     format!(
         r#"network = "regtest"
 
@@ -219,6 +222,9 @@ rate_per_minute = 0
 
 [policy]
 {policy}
+
+[payjoin]
+{payjoin}
 "#,
         url = chain.url(),
         cookie = chain.cookie(),

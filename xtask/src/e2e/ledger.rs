@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::daemon::Daemon;
 use super::json::Fields;
-use super::world::{PAYERS, World};
+use super::world::{PAYERS, Sent, World};
 
 /// The most that anyone may lose in fees in these worlds: 5 sat/vB, and no transaction of a thousand vbytes.
 const FEE_CAP: Amount = Amount::from_sat(5_000);
@@ -97,6 +97,9 @@ impl<'a> Ledger<'a> {
             ensure!(paid.insert(&exchange.invoice), "invoice {} is paid twice", exchange.invoice);
             self.check_payment(exchange, on_chain).with_context(|| format!("exchange {}", exchange.id))?;
         }
+        for sent in self.world.sent(self.daemon) {
+            self.check_sent(&sent).with_context(|| format!("payment {}", sent.txid))?;
+        }
         self.check_locks()?;
         self.check_intents()?;
         self.check_channels()
@@ -150,6 +153,22 @@ impl<'a> Ledger<'a> {
         Ok(flow)
     }
 
+    /// What we paid to others is the price and the fee that we were told.
+    fn check_sent(&self, sent: &Sent) -> Result<()> {
+        ensure!(sent.fee <= FEE_CAP, "the fee is {}", sent.fee);
+        let transaction = self.world.chain.transaction(sent.txid)?;
+        let (mut paid, mut back) = (Amount::ZERO, Amount::ZERO);
+        for input in &transaction.input {
+            let output = self.world.chain.output(input.previous_output)?;
+            paid += if self.is_payers(&output)? { Amount::ZERO } else { output.value };
+        }
+        for output in &transaction.output {
+            back += if self.is_payers(output)? { Amount::ZERO } else { output.value };
+        }
+        ensure!(paid == back + sent.amount + sent.fee, "{paid} for {} and {}", sent.amount, sent.fee);
+        Ok(())
+    }
+
     fn is_payers(&self, output: &bitcoin::TxOut) -> Result<bool> {
         for (name, _) in PAYERS {
             if self.world.chain.known_wallet(name).owns(output)? {
@@ -172,12 +191,13 @@ impl<'a> Ledger<'a> {
     /// Locks = live obligations.
     fn check_locks(&self) -> Result<()> {
         let live: Vec<_> = self.exchanges.iter().filter(|exchange| exchange.settled.is_none()).collect();
-        let owed = self.daemon.call(&["status"])?.number("obligations")?;
+        let status = self.daemon.call(&["status"])?;
+        let (owed, payments) = (status.number("obligations")?, status.number("payments")?);
         ensure!(owed == live.len() as u64, "{owed} obligations, but {} live exchanges", live.len());
         let mut locked = Amount::ZERO;
         for coin in &self.coins {
             if coin.flag("locked")? {
-                ensure!(!live.is_empty(), "{} is locked for nothing", coin.text("outpoint")?);
+                ensure!(!live.is_empty() || payments > 0, "{} is locked for nothing", coin.text("outpoint")?);
                 locked += coin.sat("amount_sat")?;
             }
         }
@@ -233,6 +253,7 @@ impl<'a> Ledger<'a> {
             let flow = self.flow(exchange, on_chain)?;
             balance = balance + flow.our_out - flow.our_in;
         }
+        balance -= self.world.sent(self.daemon).iter().map(|sent| sent.amount + sent.fee).sum();
         let told = self.daemon.call(&["wallet", "balance"])?;
         ensure!(told.sat("confirmed_sat")? == balance, "the wallet should hold {balance}: {told}");
         for channel in &self.channels {

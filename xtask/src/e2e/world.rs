@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bitcoin::{Amount, Txid};
+use serde_json::Value;
 
 use super::chain::{Chain, Wallet};
 use super::daemon::{Daemon, Options};
 use super::json::Fields;
-use super::payer::{self, PayjoinCli};
+use super::mailroom::Mailroom;
+use super::payer::{self, FEE_RATE, PayjoinCli};
+use super::receiver::Receiving;
 use super::tls::Certificate;
 use super::wait;
 use crate::{bitcoind, process, tools, workspace};
@@ -27,6 +30,7 @@ pub(crate) struct Programs {
     bitcoind: PathBuf,
     payjoind: PathBuf,
     payjoin_cli: PathBuf,
+    mailroom: PathBuf,
 }
 
 impl Programs {
@@ -34,7 +38,8 @@ impl Programs {
     pub(crate) fn provide() -> Result<Self> {
         process::run(workspace::cargo().args(["build", "--locked", "--package", "payjoind"]))?;
         let payjoind = workspace::target().join("debug/payjoind");
-        Ok(Self { bitcoind: bitcoind::provide()?, payjoind, payjoin_cli: tools::payjoin_cli()? })
+        let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
+        Ok(Self { bitcoind: bitcoind::provide()?, payjoind, payjoin_cli, mailroom })
     }
 }
 
@@ -57,6 +62,18 @@ pub(crate) struct World<'a> {
     invoices: RefCell<Vec<Invoice>>,
     payments: RefCell<Vec<Txid>>,
     gifts: RefCell<Vec<(&'static str, Amount)>>,
+    sent: RefCell<Vec<Sent>>,
+}
+
+/// A payment that a daemon made.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    pub(crate) by: &'static str,
+    pub(crate) uri: String,
+    pub(crate) txid: Txid,
+    pub(crate) amount: Amount,
+    /// What the daemon says that it paid besides.
+    pub(crate) fee: Amount,
 }
 
 impl<'a> World<'a> {
@@ -81,6 +98,7 @@ impl<'a> World<'a> {
             invoices: RefCell::default(),
             payments: RefCell::default(),
             gifts: RefCell::default(),
+            sent: RefCell::default(),
         })
     }
 
@@ -161,6 +179,41 @@ impl<'a> World<'a> {
         Ok(txid)
     }
 
+    /// Two of each of the services of BIP 77.
+    pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
+        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name);
+        Ok([start("mailroom-a")?, start("mailroom-b")?])
+    }
+
+    /// The ordinary payer asks for a payment, for once.
+    pub(crate) fn receiving(&self, sat: u64) -> Receiving<'_> {
+        Receiving {
+            program: &self.programs.payjoin_cli,
+            dir: self.dir,
+            chain: &self.chain,
+            wallet: self.payer(),
+            amount: Amount::from_sat(sat),
+        }
+    }
+
+    /// Has a daemon pay a code, and returns what it tells after at most `seconds`.
+    pub(crate) fn send(&self, daemon: &Daemon, uri: &str, amount: Amount, seconds: u32) -> Result<Value> {
+        let rate = FEE_RATE.to_string();
+        let told = daemon.call(&["send", uri, "--fee-rate", &rate, "--wait", &seconds.to_string()])?;
+        // What was told earlier of this code is superseded.
+        self.sent.borrow_mut().retain(|sent| sent.uri != uri);
+        if told.text("status")? != "pending" {
+            let (txid, fee) = (told.txid("txid")?, told.sat("fee_sat")?);
+            self.sent.borrow_mut().push(Sent { by: daemon.name, uri: uri.to_owned(), txid, amount, fee });
+        }
+        Ok(told)
+    }
+
+    /// What a daemon paid.
+    pub(crate) fn sent(&self, daemon: &Daemon) -> Vec<Sent> {
+        self.sent.borrow().iter().filter(|sent| sent.by == daemon.name).cloned().collect()
+    }
+
     /// Broadcasts a payer's transaction.
     pub(crate) fn broadcast(&self, transaction: &bitcoin::Transaction) -> Result<Txid> {
         let txid = self.chain.broadcast(transaction)?;
@@ -185,7 +238,8 @@ impl<'a> World<'a> {
         self.mine(6)?;
         for daemon in self.running() {
             wait::until(&format!("{} owes nothing", daemon.name), Duration::from_secs(10), || {
-                Ok((daemon.call(&["status"])?.number("obligations")? == 0).then_some(()))
+                let status = daemon.call(&["status"])?;
+                Ok((status.number("obligations")? + status.number("payments")? == 0).then_some(()))
             })?;
         }
         Ok(())

@@ -74,6 +74,13 @@ impl Coins {
         offered
     }
 
+    /// Coins that are not locked, of one script type, smallest first.
+    pub(super) fn sorted(&self, taproot: bool) -> Vec<&Coin> {
+        let sorted = if taproot { &self.free_taproot } else { &self.free_segwit };
+        let coin = |(_, outpoint): &(Amount, OutPoint)| Some(&self.confirmed.get(outpoint)?.coin);
+        sorted.iter().filter_map(coin).collect()
+    }
+
     /// Adds a holder to a coin's lock. The coin need not be known (yet).
     pub(super) fn lock(&mut self, outpoint: OutPoint) {
         let holders = self.locks.entry(outpoint).or_default();

@@ -27,6 +27,12 @@ pub enum SignError {
     /// The key of this script could not be derived.
     #[error("no key for input {0}")]
     NoKey(usize),
+    /// A payjoin that costs us more than it may.
+    #[error("the payjoin costs more than the payment allows")]
+    TooDear,
+    /// The signed transaction makes no sense, for example its fee.
+    #[error("the signed transaction is not usable: {0}")]
+    Extract(String),
 }
 
 /// Two BIP 32 chains: P2TR for what we receive (BIP 86, external), P2WPKH for change (BIP 84, internal).
