@@ -7,6 +7,7 @@ use super::World;
 mod channel;
 mod crash;
 mod hostile;
+mod operator;
 mod plain;
 mod trouble;
 
@@ -98,6 +99,21 @@ pub(crate) const CASES: &[Case] = &[
         name: "v1-bad-input",
         about: "hostile requests over a raw socket change nothing, and a good one after them succeeds",
         run: hostile::bad_input,
+    },
+    Case {
+        name: "operator-mistakes",
+        about: "a second daemon, wrong modes, a typo, a missing bitcoind: each is refused with what to do",
+        run: operator::mistakes,
+    },
+    Case {
+        name: "operator-outage",
+        about: "bitcoind goes away and comes back: payers are told to try again, and then are served",
+        run: operator::outage,
+    },
+    Case {
+        name: "operator-commands",
+        about: "every command prints the JSON that its --help names, and the same for people",
+        run: operator::commands,
     },
 ];
 
