@@ -7,6 +7,7 @@ use super::World;
 mod channel;
 mod crash;
 mod hostile;
+mod operator;
 mod plain;
 mod send;
 mod trouble;
@@ -120,6 +121,21 @@ pub(crate) const CASES: &[Case] = &[
         name: "send-relay-down",
         about: "no relay answers, and a code asks for no payjoin: the Original is paid, and said why",
         run: send::relay_down,
+    },
+    Case {
+        name: "operator-mistakes",
+        about: "a second daemon, wrong modes, a typo, a missing bitcoind: each is refused with what to do",
+        run: operator::mistakes,
+    },
+    Case {
+        name: "operator-outage",
+        about: "bitcoind goes away and comes back: payers are told to try again, and then are served",
+        run: operator::outage,
+    },
+    Case {
+        name: "operator-commands",
+        about: "every command prints the JSON that its --help names, and the same for people",
+        run: operator::commands,
     },
 ];
 

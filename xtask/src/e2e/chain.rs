@@ -1,5 +1,6 @@
 //! A regtest chain: one bitcoind of our own, and its wallets.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,7 +25,10 @@ const FIRST_BLOCKS: u32 = 130;
 /// A running bitcoind with an empty mempool policy of its own, on loopback only.
 pub(crate) struct Chain {
     // Dropped with the chain: kills bitcoind.
-    _server: Server,
+    server: RefCell<Option<Server>>,
+    program: PathBuf,
+    data: PathBuf,
+    port: u16,
     url: String,
     cookie: PathBuf,
     http: reqwest::blocking::Client,
@@ -36,9 +40,24 @@ impl Chain {
         let data = dir.join("bitcoind");
         fs::create_dir_all(&data)?;
         let port = ports::free()?;
-        let log = fs::File::create(dir.join("bitcoind.log"))?;
+        let chain = Self {
+            server: RefCell::new(None),
+            program: program.to_path_buf(),
+            port,
+            url: format!("http://127.0.0.1:{port}"),
+            cookie: data.join("regtest/.cookie"),
+            data,
+            http: reqwest::blocking::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?,
+        };
+        chain.run()?;
+        chain.wallet(MINER)?.mine(FIRST_BLOCKS)?;
+        Ok(chain)
+    }
+
+    fn run(&self) -> Result<()> {
+        let log = fs::File::options().create(true).append(true).open(self.data.with_extension("log"))?;
         let mut server = Server::start(
-            Command::new(program)
+            Command::new(&self.program)
                 .args([
                     "-regtest",
                     "-listen=0",
@@ -50,23 +69,36 @@ impl Chain {
                 .args(["-addresstype=bech32", "-changetype=bech32", "-fallbackfee=0.0001"])
                 // Nothing here outlives the run, so wallets need not wait for the disk: a hundred times faster.
                 .args(["-keypool=10", "-unsafesqlitesync"])
-                .arg(format!("-datadir={}", data.display()))
-                .arg(format!("-rpcport={port}"))
+                .arg(format!("-datadir={}", self.data.display()))
+                .arg(format!("-rpcport={}", self.port))
                 .stdout(log.try_clone()?)
                 .stderr(Stdio::from(log)),
         )?;
-        let cookie = data.join("regtest/.cookie");
-        let url = format!("http://127.0.0.1:{port}");
-        let http = reqwest::blocking::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?;
         wait::until("bitcoind answers", Duration::from_secs(30), || {
             if let Some(status) = server.ended()? {
                 bail!("bitcoind ended at once ({status}); see bitcoind.log");
             }
-            Ok(post(&http, &url, &cookie, "getblockcount", json!([])).ok())
+            Ok(self.call("getblockcount", json!([])).ok())
         })?;
-        let chain = Self { _server: server, url, cookie, http };
-        chain.wallet(MINER)?.mine(FIRST_BLOCKS)?;
-        Ok(chain)
+        self.server.replace(Some(server));
+        Ok(())
+    }
+
+    /// Stops bitcoind. Blocks and wallets stay.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.call("stop", json!([]))?;
+        let mut server = self.server.take().context("bitcoind does not run")?;
+        wait::until("bitcoind ends", Duration::from_secs(20), || server.ended())?;
+        Ok(())
+    }
+
+    /// Starts it again, with a new cookie, and opens these wallets and the miner's.
+    pub(crate) fn restart(&self, wallets: &[&str]) -> Result<()> {
+        self.run()?;
+        for name in [&[MINER], wallets].concat() {
+            self.call("loadwallet", json!([name]))?;
+        }
+        Ok(())
     }
 
     /// The address of its RPC server.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::chain::Chain;
@@ -150,6 +150,32 @@ impl Daemon {
         let printed = process::output(self.command().args(arguments))?;
         serde_json::from_str(&printed)
             .with_context(|| format!("{}: not JSON: {printed}", arguments.join(" ")))
+    }
+
+    /// Runs a command that must fail, and returns why it did.
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command().args(arguments).stdin(Stdio::null()).output()?;
+        let (told, name) = (String::from_utf8_lossy(&output.stdout), arguments.join(" "));
+        ensure!(output.status.code() == Some(1), "{name} should fail: {} {told}", output.status);
+        let last = told.lines().last().unwrap_or_default();
+        let answer: Value =
+            serde_json::from_str(last).with_context(|| format!("{name}: not JSON: {told}"))?;
+        Ok(answer.text("error")?.to_owned())
+    }
+
+    /// What a command prints for people.
+    pub(crate) fn print(&self, arguments: &[&str]) -> Result<String> {
+        process::output(Command::new(&self.program).arg("--datadir").arg(&self.dir).args(arguments))
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.dir.with_file_name(format!("{}.log", self.name)))?)
+    }
+
+    /// The folder that holds its seed, database and settings.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.dir
     }
 
     fn command(&self) -> Command {

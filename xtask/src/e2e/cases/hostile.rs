@@ -1,5 +1,6 @@
 //! Requests that no honest payer sends.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
@@ -58,12 +59,32 @@ pub(super) fn bad_input(world: &World<'_>) -> Result<()> {
     let reply = endless.join().ok().context("the endless client panicked")??;
     judge(&node, &reply, NoSuccess).context("headers that never end")?;
 
+    expect_silence(&node, &peer)?;
     let exchanges = node.call(&["exchange", "list"])?;
     ensure!(exchanges.list("exchanges")?.is_empty(), "a hostile request was admitted: {exchanges}");
     ensure!(node.locked()? == Amount::ZERO, "a hostile request locked a coin");
     node.expect_queued(intent)?;
     world.pay(&invoice)?;
     node.await_intent(intent, "released").map(drop)
+}
+
+/// Money rule 11: what a daemon knows is in no log of its own at the default level, and in none of a peer's. That it
+/// is in no reply is judged with each reply.
+fn expect_silence(node: &Daemon, peer: &Daemon) -> Result<()> {
+    let words = fs::read_to_string(node.folder().join("seed"))?;
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut canaries: Vec<String> = words.windows(3).map(|three| three.join(" ")).collect();
+    ensure!(canaries.len() == 10, "a seed of {} words", words.len());
+    canaries.push(node.call(&["wallet", "address"])?.text("address")?.to_owned());
+    for coin in node.call(&["wallet", "coins"])?.list("coins")? {
+        canaries.extend([coin.text("address")?.to_owned(), coin.text("outpoint")?.to_owned()]);
+    }
+    for daemon in [node, peer] {
+        let log = daemon.log()?;
+        let told = canaries.iter().find(|canary| log.contains(*canary));
+        ensure!(told.is_none(), "the log of {} tells {told:?}", daemon.name);
+    }
+    Ok(())
 }
 
 fn judge(node: &Daemon, reply: &Reply, expect: Expect) -> Result<()> {
