@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bitcoin::Network;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
@@ -62,10 +62,14 @@ const RECEIVE_HELP: &str = "\
 Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet
 makes a plain payment to the address. Each code is for one payment.
 
-JSON: uri, address, invoice, amount_sat, endpoint, expires
+Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https (BIP 78)
+our own server answers. Without --via it is what is configured, directory first.
+
+JSON: uri, address, invoice, amount_sat, via, endpoint, expires
 
 Examples:
   payjoind receive
+  payjoind receive --via https
   payjoind receive --amount 250000
   payjoind --json receive | jq -r .uri";
 
@@ -194,6 +198,9 @@ pub(crate) enum Command {
     /// Payjoin exchanges, past and present.
     #[command(subcommand)]
     Exchange(ExchangeCommand),
+    /// Mailboxes at directories.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,
@@ -233,6 +240,19 @@ pub(crate) struct ReceiveArgs {
     /// Hours until no new payjoin is begun for this code. The address stays ours.
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(crate) expires: u64,
+    /// How the payer reaches us.
+    #[arg(long)]
+    pub(crate) via: Option<Via>,
+}
+
+/// How a payer reaches us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Via {
+    /// A mailbox at a BIP 77 directory, behind OHTTP relays.
+    Directory,
+    /// Our own server, BIP 78.
+    Https,
 }
 
 const SEND_HELP: &str = "\
@@ -354,5 +374,50 @@ pub(crate) enum ExchangeCommand {
     Show {
         /// Its number.
         exchange: u64,
+    },
+}
+
+const SESSIONS_HELP: &str = "\
+JSON: sessions
+  sessions: invoice, state, directory, expires, uri
+
+Example:
+  payjoind session list";
+
+const SESSION_HELP: &str = "\
+States: waiting, received (a payer's message is here), answered (the directory has our proposal), refused, unreadable,
+expired, cancelled.
+
+JSON: invoice, state, directory, expires, uri
+
+Example:
+  payjoind session show zn3fix7bxwaa3se3x25yw5ma6h";
+
+const SESSION_CANCEL_HELP: &str = "\
+The address stays ours: a plain payment to it still arrives.
+
+JSON: invoice, cancelled
+
+Example:
+  payjoind session cancel zn3fix7bxwaa3se3x25yw5ma6h";
+
+/// `session …`
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SessionCommand {
+    /// Open sessions.
+    #[command(after_help = SESSIONS_HELP)]
+    List,
+    /// One session, open or ended.
+    #[command(after_help = SESSION_HELP)]
+    Show {
+        /// Its invoice.
+        invoice: String,
+    },
+    /// Give an open session up.
+    #[command(after_help = SESSION_CANCEL_HELP)]
+    Cancel {
+        /// Its invoice.
+        invoice: String,
     },
 }

@@ -2,36 +2,30 @@
 
 use std::time::Duration;
 
-use bitcoin::secp256k1::rand::random;
-use bitcoin::{Address, Amount, FeeRate, TxOut, Weight};
-use payjoin_core::{
-    ChannelAmount, ExchangeId, IntentId, IntentState, Invoice, InvoiceId, Reserve, bip21_v1, requested_output,
-};
+use bitcoin::{Amount, FeeRate, TxOut};
+use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, requested_output};
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
-use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress, shortfall};
+use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress};
 use serde_json::{Value, json};
 
 use crate::cli::{
-    ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, ReceiveArgs, SendArgs,
-    WalletCommand,
+    ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, SendArgs, WalletCommand,
 };
-use crate::daemon::{Daemon, now};
+use crate::daemon::Daemon;
 
 /// Why a command failed, in words for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct CommandError(String);
 
-type Answer = Result<Value, CommandError>;
+pub(crate) type Answer = Result<Value, CommandError>;
 
 /// Records shown by `exchange list`.
-const LISTED: u32 = 100;
-/// Least payment that the network relays to our P2TR scripts.
-const LEAST: Amount = Amount::from_sat(330);
+pub(crate) const LISTED: u32 = 100;
 /// Seconds a BOLT 11 invoice is good for.
 const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
 
-fn failed(error: impl std::fmt::Display) -> CommandError {
+pub(crate) fn failed(error: impl std::fmt::Display) -> CommandError {
     CommandError(error.to_string())
 }
 
@@ -41,6 +35,7 @@ impl Daemon {
         match command {
             Command::Run(_) => Err(failed("`run` starts a daemon; this one runs already")),
             Command::Receive(args) => self.receive(args).await,
+            Command::Session(command) => self.session(command),
             Command::Send(args) => self.send(args).await,
             Command::Channel(command) => self.channel(command).await,
             Command::Wallet(command) => self.wallet(&command),
@@ -52,79 +47,6 @@ impl Daemon {
             // The control socket throws the switch once this is on its way.
             Command::Stop => Ok(json!({ "stopped": true })),
         }
-    }
-
-    async fn receive(&self, args: ReceiveArgs) -> Answer {
-        let endpoint = self.config.http.public_endpoint.as_deref().ok_or_else(|| {
-            failed("payers have no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart")
-        })?;
-        let amount = match args.amount {
-            Some(sat) => Some(Amount::from_sat(sat)),
-            None => self.needed().await?,
-        };
-        if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
-            return Err(failed(format!(
-                "nobody can pay {} sat: ask for at least {} sat",
-                amount.to_sat(),
-                LEAST.to_sat()
-            )));
-        }
-        let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
-        let created = now();
-        let expires = created.plus(args.expires.saturating_mul(3600));
-        let invoice =
-            Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
-        let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
-        let endpoint = format!("{}/{}", endpoint.trim_end_matches('/'), invoice.id);
-        let uri = bip21_v1(&address, amount, &endpoint).map_err(failed)?;
-        self.store.insert_invoice(&invoice).await.map_err(failed)?;
-        let amount_sat = amount.map(Amount::to_sat);
-        tracing::info!(target: "step", step = "BIP 21", invoice = %invoice.id, amount_sat, uri);
-        Ok(json!({
-            "uri": uri, "address": address.to_string(), "invoice": invoice.id.0, "amount_sat": amount_sat,
-            "endpoint": endpoint, "expires": expires.0,
-        }))
-    }
-
-    /// What the queued channels need: their sum, the reserve the wallet lacks, our share of the fees. `None` when no
-    /// channel is queued: then any amount is welcome.
-    async fn needed(&self) -> Result<Option<Amount>, CommandError> {
-        let wishes = self.store.queued_wishes(LISTED).map_err(failed)?;
-        if wishes.is_empty() {
-            return Ok(None);
-        }
-        let fees = self.fee_share(wishes.len()).await?;
-        Ok(Some(shortfall(&wishes, &self.reserve(), fees)))
-    }
-
-    fn reserve(&self) -> Reserve {
-        let balance = self.node.balance();
-        Reserve {
-            balance: balance.confirmed.checked_sub(balance.locked).unwrap_or_default(),
-            existing: balance.reserve,
-            per_channel: self.node.reserve_per_channel(),
-        }
-    }
-
-    /// Our inputs' and outputs' part of a payjoin with this many channels, at twice the rate that confirms within six
-    /// blocks: the payer chooses the rate, and what is too much comes back as change.
-    async fn fee_share(&self, channels: usize) -> Result<Amount, CommandError> {
-        const INPUT: Weight = Weight::from_wu(272);
-        const CHANGE: Weight = Weight::from_wu(31 * 4);
-        const FUNDING: Weight = Weight::from_wu(43 * 4);
-        let rate = FeeRate::from_sat_per_kwu(self.estimate().await?.to_sat_per_kwu().saturating_mul(2));
-        let weight = INPUT + CHANGE + FUNDING * channels as u64;
-        rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
-    }
-
-    /// The rate that confirms within six blocks.
-    async fn estimate(&self) -> Result<FeeRate, CommandError> {
-        /// 5 sat/vB, where bitcoind has not seen enough to estimate.
-        const UNKNOWN: u64 = 1_250;
-        let estimate = self.node.rpc().call("estimatesmartfee", json!([6])).await.map_err(failed)?;
-        let per_kvb =
-            estimate.get("feerate").and_then(Value::as_f64).and_then(|btc| Amount::from_btc(btc).ok());
-        Ok(FeeRate::from_sat_per_kwu(per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4))))
     }
 
     async fn send(&self, args: SendArgs) -> Answer {

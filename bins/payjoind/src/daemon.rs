@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use payjoin_core::Timestamp;
-use payjoin_io::{Host, Store};
+use payjoin_io::{Host, Poller, Store};
 use payjoin_lightning::node::Node;
 use tokio::sync::watch;
 
@@ -22,6 +22,8 @@ pub(crate) struct Daemon {
     pub(crate) host: Host,
     /// Payments of ours.
     pub(crate) payer: Arc<Payer>,
+    /// Sessions at directories, where some are configured.
+    pub(crate) poller: Option<Poller>,
     /// Turns `true` once the daemon is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod keep;
 mod pay;
+mod receive;
 mod render;
 mod roles;
 mod start;

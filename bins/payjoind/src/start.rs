@@ -9,8 +9,9 @@ use std::time::Duration;
 use bitcoin::OutPoint;
 use payjoin_core::Settled;
 use payjoin_io::{
-    DirectClient, DirectSettings, ExchangeRecord, Host, HttpError, Limits, Listener, Ohttp, OhttpError, Rate,
-    SendSettings, Sender, Server, Settler, Store, StoreError, Tcp, Tls,
+    DirectClient, DirectSettings, ExchangeRecord, Host, HttpError, Limits, Listener, Ohttp, OhttpError,
+    PollError, PollSettings, Poller, Rate, SendSettings, Sender, Server, Settler, Store, StoreError, Tcp,
+    Tls,
 };
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError, SeedError};
 use payjoin_lightning::{ChannelKey, Channels};
@@ -49,6 +50,8 @@ pub(crate) enum StartError {
     Seed { path: PathBuf, error: SeedError },
     #[error("the Lightning node: {0}")]
     Node(NodeError),
+    #[error("sessions at directories: {0}")]
+    Poll(#[from] PollError),
     #[error("the Lightning node ended by itself: its store or one of its tasks failed, see the log")]
     NodeEnded,
     #[error("a part of the daemon ended by itself, see the log")]
@@ -102,6 +105,9 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     let listeners = listeners(&config).await?;
     let (daemon, settler, blocks) = assemble(datadir, config, store).await?;
     daemon.payer.resume()?;
+    if let Some(poller) = &daemon.poller {
+        poller.resume()?;
+    }
     let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
     let mut tasks = serve(&daemon, listeners);
     let every = Duration::from_millis(daemon.config.lightning.poll_ms);
@@ -114,6 +120,9 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     daemon.stop.send_replace(true);
     // Exchanges in flight come to their end here; they need the node.
     while tasks.join_next().await.is_some() {}
+    if let Some(poller) = &daemon.poller {
+        poller.stop().await;
+    }
     control.abort();
     daemon.node.stop().await;
     let _ = std::fs::remove_file(socket_path(datadir));
@@ -178,12 +187,15 @@ async fn assemble(
     }
     let settler = Settler::new(host.clone(), owed)?;
     let (stop, stopped) = watch::channel(false);
-    let payer = Payer::new(&config, sender(&config, &store)?, node.clone(), store.clone(), stopped);
-    Ok((Arc::new(Daemon { config, store, node, host, payer, stop }), settler, news))
+    let (client, ohttp) = outside(&config)?;
+    let poller = poller(&config, &host, ohttp.as_ref());
+    let payer =
+        Payer::new(&config, sender(&config, &store, client, ohttp), node.clone(), store.clone(), stopped);
+    Ok((Arc::new(Daemon { config, store, node, host, payer, poller, stop }), settler, news))
 }
 
-/// Pays payjoins, v2 only with a relay.
-fn sender(config: &Config, store: &Store) -> Result<Sender, StartError> {
+/// The ways out: to servers of payjoin, and through relays to directories where some are configured.
+fn outside(config: &Config) -> Result<(Arc<DirectClient>, Option<Arc<Ohttp>>), StartError> {
     let settings = &config.payjoin;
     let read = |path: &PathBuf| std::fs::read(path).map_err(io(format!("cannot read {}", path.display())));
     let root = settings.root_certificate.as_ref().map(read).transpose()?;
@@ -193,9 +205,23 @@ fn sender(config: &Config, store: &Store) -> Result<Sender, StartError> {
         true => None,
         false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
     };
-    let v2_patience = Duration::from_secs(settings.session_hours.saturating_mul(3600));
+    Ok((client, ohttp))
+}
+
+/// Pays payjoins, v2 only with a relay.
+fn sender(config: &Config, store: &Store, client: Arc<DirectClient>, ohttp: Option<Arc<Ohttp>>) -> Sender {
+    let v2_patience = Duration::from_secs(config.payjoin.session_hours.saturating_mul(3600));
     let settings = SendSettings { v2_patience, ..SendSettings::default() };
-    Ok(Sender::new(client, ohttp, Arc::new(store.clone()), settings, now))
+    Sender::new(client, ohttp, Arc::new(store.clone()), settings, now)
+}
+
+/// Receives through directories, with a relay.
+fn poller(config: &Config, host: &Host, ohttp: Option<&Arc<Ohttp>>) -> Option<Poller> {
+    let settings = &config.payjoin;
+    let ohttp = ohttp.filter(|_| !settings.directories.is_empty())?.clone();
+    let lifetime = settings.session_hours.saturating_mul(3600);
+    let directories = settings.directories.clone();
+    Some(Poller::new(host.clone(), ohttp, PollSettings { directories, lifetime, ..PollSettings::default() }))
 }
 
 async fn start_node(

@@ -1,0 +1,168 @@
+//! `receive` and `session`: codes to pay, and the mailboxes of those that wait at a directory.
+
+use bitcoin::secp256k1::rand::random;
+use bitcoin::{Address, Amount, FeeRate, Weight};
+use payjoin_core::{Invoice, InvoiceId, Reserve, SessionEnd, bip21_v1};
+use payjoin_io::{Poller, SessionInfo};
+use payjoin_lightning::shortfall;
+use serde_json::{Value, json};
+
+use crate::cli::{ReceiveArgs, SessionCommand, Via};
+use crate::commands::{Answer, CommandError, LISTED, failed};
+use crate::daemon::{Daemon, now};
+
+/// Least payment that the network relays to our P2TR scripts.
+const LEAST: Amount = Amount::from_sat(330);
+
+/// The code of an invoice and where its payer goes.
+struct Code {
+    uri: String,
+    endpoint: String,
+}
+
+impl Daemon {
+    pub(crate) async fn receive(&self, args: ReceiveArgs) -> Answer {
+        let via = self.via(args.via)?;
+        let amount = match args.amount {
+            Some(sat) => Some(Amount::from_sat(sat)),
+            None => self.needed().await?,
+        };
+        if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
+            return Err(failed(format!("nobody can pay {} sat: ask for at least {LEAST}", amount.to_sat())));
+        }
+        let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
+        let created = now();
+        let expires = created.plus(args.expires.saturating_mul(3600));
+        let invoice =
+            Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
+        let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
+        self.store.insert_invoice(&invoice).await.map_err(failed)?;
+        let Code { uri, endpoint } = match via {
+            Via::Https => self.code_on_the_web(&address, &invoice)?,
+            Via::Directory => self.code_at_a_directory(&invoice).await?,
+        };
+        let amount_sat = amount.map(Amount::to_sat);
+        tracing::info!(target: "step", step = "BIP 21", invoice = %invoice.id, amount_sat, uri);
+        Ok(json!({
+            "uri": uri, "address": address.to_string(), "invoice": invoice.id.0, "amount_sat": amount_sat,
+            "via": via, "endpoint": endpoint, "expires": expires.0,
+        }))
+    }
+
+    /// What the operator chose, or what is configured: directory first.
+    fn via(&self, chosen: Option<Via>) -> Result<Via, CommandError> {
+        let (directory, web) = (self.poller.is_some(), self.config.http.public_endpoint.is_some());
+        match chosen {
+            Some(Via::Directory) | None if directory => Ok(Via::Directory),
+            Some(Via::Https) | None if web => Ok(Via::Https),
+            Some(Via::Directory) => {
+                Err(failed("no directory: set `directories` and `ohttp_relays` in [payjoin] and restart"))
+            }
+            Some(Via::Https) => Err(failed(
+                "no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart",
+            )),
+            None => Err(failed(
+                "payers have no way to reach us: set `directories` and `ohttp_relays` in [payjoin], or \
+                 `public_endpoint` and `listen` or `plain_listen` in [http], and restart",
+            )),
+        }
+    }
+
+    fn code_on_the_web(&self, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
+        let base = self.config.http.public_endpoint.as_deref().unwrap_or_default();
+        let endpoint = format!("{}/{}", base.trim_end_matches('/'), invoice.id);
+        let uri = bip21_v1(address, invoice.amount, &endpoint).map_err(failed)?;
+        Ok(Code { uri, endpoint })
+    }
+
+    async fn code_at_a_directory(&self, invoice: &Invoice) -> Result<Code, CommandError> {
+        let poller = self.poller()?;
+        let uri = poller.open(invoice, self.config.network).await.map_err(failed)?;
+        let session = poller.session(&invoice.id).map_err(failed)?;
+        Ok(Code { uri, endpoint: session.map(|session| session.directory).unwrap_or_default() })
+    }
+
+    fn poller(&self) -> Result<&Poller, CommandError> {
+        self.poller.as_ref().ok_or_else(|| {
+            failed("no directory: set `directories` and `ohttp_relays` in [payjoin] and restart")
+        })
+    }
+
+    pub(crate) fn session(&self, command: SessionCommand) -> Answer {
+        let poller = self.poller()?;
+        match command {
+            SessionCommand::List => {
+                let open = poller.open_sessions().map_err(failed)?;
+                let shown = open.iter().map(|invoice| show(poller, invoice));
+                Ok(json!({ "sessions": shown.collect::<Result<Vec<_>, _>>()? }))
+            }
+            SessionCommand::Show { invoice } => show(poller, &InvoiceId(invoice)),
+            SessionCommand::Cancel { invoice } => {
+                let id = InvoiceId(invoice);
+                if !poller.cancel(&id) {
+                    return Err(failed(format!("no open session {id}")));
+                }
+                Ok(json!({ "invoice": id.0, "cancelled": true }))
+            }
+        }
+    }
+
+    /// What the queued channels need: their sum, the reserve the wallet lacks, our share of the fees. `None` when no
+    /// channel is queued: then any amount is welcome.
+    async fn needed(&self) -> Result<Option<Amount>, CommandError> {
+        let wishes = self.store.queued_wishes(LISTED).map_err(failed)?;
+        if wishes.is_empty() {
+            return Ok(None);
+        }
+        let fees = self.fee_share(wishes.len()).await?;
+        Ok(Some(shortfall(&wishes, &self.reserve(), fees)))
+    }
+
+    fn reserve(&self) -> Reserve {
+        let balance = self.node.balance();
+        Reserve {
+            balance: balance.confirmed.checked_sub(balance.locked).unwrap_or_default(),
+            existing: balance.reserve,
+            per_channel: self.node.reserve_per_channel(),
+        }
+    }
+
+    /// Our inputs' and outputs' part of a payjoin with this many channels, at twice the rate that confirms within six
+    /// blocks: the payer chooses the rate, and what is too much comes back as change.
+    async fn fee_share(&self, channels: usize) -> Result<Amount, CommandError> {
+        const INPUT: Weight = Weight::from_wu(272);
+        const CHANGE: Weight = Weight::from_wu(31 * 4);
+        const FUNDING: Weight = Weight::from_wu(43 * 4);
+        let rate = FeeRate::from_sat_per_kwu(self.estimate().await?.to_sat_per_kwu().saturating_mul(2));
+        let weight = INPUT + CHANGE + FUNDING * channels as u64;
+        rate.checked_mul_by_weight(weight).ok_or_else(|| failed("the fee rate cannot be right"))
+    }
+
+    /// The rate that confirms within six blocks.
+    pub(crate) async fn estimate(&self) -> Result<FeeRate, CommandError> {
+        /// 5 sat/vB, where bitcoind has not seen enough to estimate.
+        const UNKNOWN: u64 = 1_250;
+        let estimate = self.node.rpc().call("estimatesmartfee", json!([6])).await.map_err(failed)?;
+        let per_kvb =
+            estimate.get("feerate").and_then(Value::as_f64).and_then(|btc| Amount::from_btc(btc).ok());
+        Ok(FeeRate::from_sat_per_kwu(per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4))))
+    }
+}
+
+fn show(poller: &Poller, invoice: &InvoiceId) -> Answer {
+    let session = poller.session(invoice).map_err(failed)?;
+    let session: SessionInfo = session.ok_or_else(|| failed(format!("no session {invoice}")))?;
+    let state = match session.end {
+        None if session.received => "received",
+        None => "waiting",
+        Some(SessionEnd::Answered) => "answered",
+        Some(SessionEnd::Refused) => "refused",
+        Some(SessionEnd::Unreadable) => "unreadable",
+        Some(SessionEnd::Expired) => "expired",
+        Some(SessionEnd::Cancelled) => "cancelled",
+    };
+    Ok(json!({
+        "invoice": session.invoice.0, "state": state, "directory": session.directory,
+        "expires": session.expires.0, "uri": session.uri,
+    }))
+}
