@@ -6,6 +6,7 @@ use super::World;
 
 mod channel;
 mod crash;
+mod directory;
 mod hostile;
 mod operator;
 mod plain;
@@ -100,6 +101,36 @@ pub(crate) const CASES: &[Case] = &[
         name: "v1-bad-input",
         about: "hostile requests over a raw socket change nothing, and a good one after them succeeds",
         run: hostile::bad_input,
+    },
+    Case {
+        name: "v2-channel",
+        about: "a payment through a directory opens a channel",
+        run: directory::channel,
+    },
+    Case {
+        name: "v2-batch",
+        about: "one payment through a directory opens 3 channels",
+        run: directory::batch,
+    },
+    Case {
+        name: "v2-onchain",
+        about: "no channel is wanted: a plain payjoin through a directory",
+        run: directory::on_chain,
+    },
+    Case {
+        name: "v2-offline-receiver",
+        about: "the payer pays while the node is off; the node comes back and the channel opens",
+        run: directory::offline_receiver,
+    },
+    Case {
+        name: "v2-relay-down",
+        about: "one of two relays and one of two directories are dead: the others serve",
+        run: directory::relay_down,
+    },
+    Case {
+        name: "v2-cancel",
+        about: "a session is listed, given up and shown as such",
+        run: directory::cancelled,
     },
     Case { name: "send-v1", about: "our node pays a receiver on the web by payjoin", run: send::v1 },
     Case {

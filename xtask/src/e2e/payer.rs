@@ -1,8 +1,10 @@
 //! Those who pay: payjoin-cli, and a sender of our own for what payjoin-cli cannot express.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bitcoin::{Amount, FeeRate, Psbt, Transaction, Txid};
@@ -11,6 +13,7 @@ use payjoin::send::v1::{Sender, SenderBuilder, V1Context};
 
 use super::chain::{Chain, Wallet};
 use super::tls::Certificate;
+use super::wait;
 use crate::process;
 
 /// What payers pay, in sat/vB, unless a case says otherwise.
@@ -27,25 +30,56 @@ pub(crate) struct PayjoinCli<'a> {
 impl PayjoinCli<'_> {
     /// Pays a BIP 21 code by BIP 78 and returns the transaction that it broadcast.
     pub(crate) fn pay(&self, wallet: Wallet<'_>, uri: &str) -> Result<Txid> {
+        let mut command = self.command("--bip78", wallet)?;
+        command.arg("--root-certificate").arg(&self.tls.certificate);
+        txid(&process::output(command.args(["send", uri, "--fee-rate", &FEE_RATE.to_string()]))?)
+    }
+
+    /// Begins to pay a code by BIP 77 through this relay: it waits for the receiver as long as it takes.
+    pub(crate) fn begin(&self, wallet: Wallet<'_>, uri: &str, relay: &str) -> Result<Sending> {
+        let mut command = self.command("--bip77", wallet)?;
+        command.args(["--ohttp-relays", relay, "send", uri, "--fee-rate", &FEE_RATE.to_string()]);
+        Ok(Sending(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?))
+    }
+
+    fn command(&self, version: &str, wallet: Wallet<'_>) -> Result<Command> {
         // It reads config.toml from its folder and keeps its database there.
         let folder = self.dir.join("payjoin-cli");
         fs::create_dir_all(&folder)?;
-        let printed = process::output(
-            Command::new(self.program)
-                .current_dir(&folder)
-                .env("NO_PROXY", "localhost,127.0.0.1")
-                .args(["--bip78", "--rpchost", &wallet.url(), "--cookie-file"])
-                .arg(self.chain.cookie())
-                .arg("--root-certificate")
-                .arg(&self.tls.certificate)
-                .args(["send", uri, "--fee-rate", &FEE_RATE.to_string()]),
-        )?;
-        let txid = printed.lines().find_map(|line| line.strip_prefix("Payjoin sent. TXID: "));
-        txid.with_context(|| format!("payjoin-cli sent nothing: {printed}"))?
-            .trim()
-            .parse()
-            .map_err(Into::into)
+        let mut command = Command::new(self.program);
+        command.current_dir(&folder).env("NO_PROXY", "localhost,127.0.0.1");
+        command.args([version, "--rpchost", &wallet.url(), "--cookie-file"]).arg(self.chain.cookie());
+        Ok(command)
     }
+}
+
+/// A running payjoin-cli; killed when dropped.
+pub(crate) struct Sending(Child);
+
+impl Sending {
+    /// Waits for the transaction that it broadcast.
+    pub(crate) fn txid(mut self) -> Result<Txid> {
+        let mut stdout = self.0.stdout.take().context("no pipe to payjoin-cli")?;
+        let done = wait::until("payjoin-cli has paid", Duration::from_secs(30), || Ok(self.0.try_wait()?))?;
+        let mut printed = String::new();
+        stdout.read_to_string(&mut printed)?;
+        ensure!(done.success(), "payjoin-cli failed ({done}): {printed}");
+        txid(&printed)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn txid(printed: &str) -> Result<Txid> {
+    let (_, rest) =
+        printed.split_once("TXID: ").with_context(|| format!("payjoin-cli sent nothing: {printed}"))?;
+    rest.split_whitespace().next().context("no transaction id")?.parse().map_err(Into::into)
 }
 
 /// A payment that waits for its proposal.

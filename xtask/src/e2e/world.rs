@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bitcoin::{Amount, Txid};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::chain::{Chain, Wallet};
 use super::daemon::{Daemon, Options};
 use super::json::Fields;
 use super::mailroom::Mailroom;
-use super::payer::{self, FEE_RATE, PayjoinCli};
+use super::payer::{self, FEE_RATE, PayjoinCli, Sending};
 use super::receiver::Receiving;
 use super::tls::Certificate;
 use super::wait;
@@ -145,10 +145,9 @@ impl<'a> World<'a> {
         let mut arguments = vec!["receive"];
         arguments.extend(amount.iter().flat_map(|sat| ["--amount", sat]));
         let reply = daemon.call(&arguments)?;
-        let endpoint = reply.text("endpoint")?;
         let uri = reply.text("uri")?.to_owned();
         let invoice = Invoice {
-            id: endpoint.rsplit('/').next().context("an endpoint without a path")?.to_owned(),
+            id: reply.text("invoice")?.to_owned(),
             address: reply.text("address")?.to_owned(),
             amount: payer::amount_of(&uri)?,
             uri,
@@ -168,15 +167,25 @@ impl<'a> World<'a> {
 
     /// Pays with payjoin-cli from the ordinary payer's wallet.
     pub(crate) fn pay(&self, invoice: &Invoice) -> Result<Txid> {
-        let cli = PayjoinCli {
-            program: &self.programs.payjoin_cli,
-            dir: self.dir,
-            chain: &self.chain,
-            tls: &self.tls,
-        };
-        let txid = cli.pay(self.payer(), &invoice.uri)?;
+        let txid = self.payjoin_cli().pay(self.payer(), &invoice.uri)?;
         self.payments.borrow_mut().push(txid);
         Ok(txid)
+    }
+
+    /// Begins to pay with payjoin-cli through a relay.
+    pub(crate) fn begin(&self, invoice: &Invoice, relay: &Mailroom) -> Result<Sending> {
+        self.payjoin_cli().begin(self.payer(), &invoice.uri, relay.url())
+    }
+
+    /// Waits until a payment that was begun has been broadcast.
+    pub(crate) fn finish(&self, sending: Sending) -> Result<Txid> {
+        let txid = sending.txid()?;
+        self.payments.borrow_mut().push(txid);
+        Ok(txid)
+    }
+
+    fn payjoin_cli(&self) -> PayjoinCli<'_> {
+        PayjoinCli { program: &self.programs.payjoin_cli, dir: self.dir, chain: &self.chain, tls: &self.tls }
     }
 
     /// Two of each of the services of BIP 77.

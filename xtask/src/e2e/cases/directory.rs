@@ -1,0 +1,112 @@
+//! Payments that come through a relay and a directory (BIP 77).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::super::World;
+use super::super::daemon::{Daemon, Options};
+use super::super::json::Fields;
+use super::super::wait;
+
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+pub(super) fn channel(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, None)?;
+    let txid = world.finish(world.begin(&invoice, &relay)?)?;
+    expect_channel(world, &node, &peer, intent, txid)?;
+    let session = node.call(&["session", "show", &invoice.id])?;
+    ensure!(session.text("state")? == "answered", "the session is not over: {session}");
+    Ok(())
+}
+
+pub(super) fn batch(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[relay.url()], &[directory.url()])?;
+    let peers = [world.daemon("peer-a")?, world.daemon("peer-b")?];
+    let wishes = [(&peers[0], "200000"), (&peers[1], "300000"), (&peers[0], "250000")];
+    let intents = wishes.map(|(peer, amount)| node.queue(peer, amount, &[]));
+    let invoice = world.receive(&node, Some(1_000_000))?;
+    let txid = world.finish(world.begin(&invoice, &relay)?)?;
+    world.mine(6)?;
+    for ((peer, _), intent) in wishes.into_iter().zip(intents) {
+        let funding = node.funding(intent?)?;
+        ensure!(funding.txid == txid, "one channel is not in {txid}");
+        node.await_channel(funding)?;
+        peer.await_channel(funding)?;
+    }
+    Ok(())
+}
+
+pub(super) fn on_chain(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[relay.url()], &[directory.url()])?;
+    let txid = world.finish(world.begin(&world.receive(&node, Some(700_000))?, &relay)?)?;
+    ensure!(node.payjoin()? == txid, "the payer broadcast another transaction than {txid}");
+    ensure!(world.chain.transaction(txid)?.input.len() > 1, "no input of ours: it is no payjoin");
+    Ok(())
+}
+
+pub(super) fn offline_receiver(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, None)?;
+    node.kill();
+    let sending = world.begin(&invoice, &relay)?;
+    std::thread::sleep(Duration::from_secs(2));
+    node.restart()?;
+    let txid = world.finish(sending)?;
+    expect_channel(world, &node, &peer, intent, txid)
+}
+
+pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[NOBODY, relay.url()], &[NOBODY, directory.url()])?;
+    let peer = world.daemon("peer")?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let txid = world.finish(world.begin(&world.receive(&node, None)?, &relay)?)?;
+    expect_channel(world, &node, &peer, intent, txid)
+}
+
+pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[relay.url()], &[directory.url()])?;
+    let invoice = world.receive(&node, Some(100_000))?;
+    let open = node.call(&["session", "list"])?;
+    ensure!(open["sessions"][0].text("invoice")? == invoice.id, "the session is not open: {open}");
+    node.call(&["session", "cancel", &invoice.id])?;
+    wait::until("the session is given up", Duration::from_secs(5), || {
+        let session = node.call(&["session", "show", &invoice.id])?;
+        Ok((session.text("state")? == "cancelled").then_some(()))
+    })
+}
+
+/// A node with a coin that payers reach through these.
+fn reachable(world: &World<'_>, relays: &[&str], directories: &[&str]) -> Result<Rc<Daemon>> {
+    let payjoin = format!("ohttp_relays = {relays:?}\ndirectories = {directories:?}");
+    let node = world.daemon_with("node", Options { payjoin, ..Options::default() })?;
+    world.give(&node, &[300_000])?;
+    Ok(node)
+}
+
+fn expect_channel(
+    world: &World<'_>,
+    node: &Daemon,
+    peer: &Daemon,
+    intent: u64,
+    txid: bitcoin::Txid,
+) -> Result<()> {
+    let funding = node.funding(intent)?;
+    ensure!(funding.txid == txid, "the payer broadcast {txid}, the channel waits for {}", funding.txid);
+    world.mine(6)?;
+    node.await_channel(funding)?;
+    peer.await_channel(funding)?;
+    node.await_intent(intent, "open")?;
+    Ok(())
+}
