@@ -50,6 +50,7 @@ impl Sender {
             Ok(polling) => {
                 let posted = Event::Posted { sender: Box::new(polling.clone()), give_up };
                 self.record(key, &posted).await?;
+                tracing::info!(target: "step", step = "posted", payment = key.name);
                 Ok(self.poll_v2(ohttp, &polling, give_up).await)
             }
             Err(fallback) => Ok(Sent::Original(fallback)),
