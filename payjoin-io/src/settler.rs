@@ -1,6 +1,6 @@
 //! Sees to what admitted exchanges owe until an outcome is buried.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bitcoin::{Block, OutPoint, Transaction};
 use payjoin_core::{
@@ -9,6 +9,9 @@ use payjoin_core::{
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{Host, StoreError};
+
+/// Blocks that are kept for exchanges that begin a moment later: see [`Settler::add`].
+const RECENT: usize = 2;
 
 /// Every unfinished [`Settlement`]. One task owns it and brings it the news of the chain.
 ///
@@ -19,6 +22,8 @@ pub struct Settler {
     running: BTreeMap<ExchangeId, Running>,
     /// Who waits for a spend of this coin. Exchanges at one invoice may share coins of ours.
     watched: HashMap<OutPoint, Vec<ExchangeId>>,
+    /// The last blocks with their heights.
+    recent: VecDeque<(u32, Vec<Transaction>)>,
 }
 
 struct Running {
@@ -40,7 +45,8 @@ impl Settler {
     /// When the store cannot be read.
     pub fn new(host: Host, incoming: UnboundedReceiver<Obligation>) -> Result<Self, StoreError> {
         let obligations = host.store.obligations()?;
-        let mut settler = Self { host, incoming, running: BTreeMap::new(), watched: HashMap::new() };
+        let (running, watched, recent) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
+        let mut settler = Self { host, incoming, running, watched, recent };
         obligations.into_iter().for_each(|obligation| settler.add(obligation));
         Ok(settler)
     }
@@ -83,11 +89,14 @@ impl Settler {
                 self.give(id, SettlementInput::Mined(transaction.clone(), height)).await;
             }
         }
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front((height, block.txdata.clone()));
     }
 
     /// After a crash the blocks since the last recorded one are told again, and a reorganisation of them is not: what
     /// the store knows of this height and above counts no more.
     async fn void_from(&mut self, height: u32) {
+        self.recent.retain(|(at, _)| *at < height);
         let stale = |running: &Running| running.mined().is_some_and(|(_, at)| *at >= height);
         let ids: Vec<_> = self.running.iter().filter(|(_, r)| stale(r)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -104,6 +113,7 @@ impl Settler {
 
     /// The block at this height and those above it are reorganised out.
     pub async fn on_disconnect(&mut self, height: u32) {
+        self.recent.retain(|(at, _)| *at < height);
         self.give_all(&SettlementInput::Disconnected(height)).await;
     }
 
@@ -135,7 +145,8 @@ impl Settler {
         }
     }
 
-    /// Only we write confirmations, so what we had of an obligation is newer than what `obligation` was read with.
+    /// Only we write confirmations, so what we had of an obligation is newer than what `obligation` was read with. A
+    /// block that came after the exchange had looked at the chain, and before it was admitted, is looked at again.
     fn add(&mut self, mut obligation: Obligation) {
         let id = obligation.exchange;
         let mut unrecorded = false;
@@ -148,7 +159,15 @@ impl Settler {
         for coin in &coins {
             self.watched.entry(*coin).or_default().push(id);
         }
-        let machine = Settlement::new(obligation, self.host.policy.clone());
+        let mut machine = Settlement::new(obligation, self.host.policy.clone());
+        for (height, transactions) in &self.recent {
+            let spends =
+                |t: &&Transaction| t.input.iter().any(|input| coins.contains(&input.previous_output));
+            for transaction in transactions.iter().filter(spends) {
+                machine.handle_input(self.host.now(), SettlementInput::Mined(transaction.clone(), *height));
+                unrecorded = true;
+            }
+        }
         self.running.insert(id, Running { machine, coins, wake: None, seen: false, unrecorded, ended: None });
     }
 

@@ -173,9 +173,11 @@ async fn assemble(
     let interrupted = store.recover().await?;
     let url = config.bitcoind_url();
     let (blocks, news) = Blocks::new(&store)?;
+    let blocks = Arc::new(blocks);
     let settings = NodeConfig { locked: store.locked_coins()?, ..node_config(datadir, &config) };
-    let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks).await;
+    let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks.clone()).await;
     let node = node.map_err(|error| StartError::node(error, &url, &settings))?;
+    blocks.pass_all();
     chain_watch::begin(&store, &node)?;
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
@@ -229,10 +231,10 @@ async fn start_node(
     auth: RpcAuth,
     settings: NodeConfig,
     store: Store,
-    blocks: Blocks,
+    blocks: Arc<Blocks>,
 ) -> Result<Arc<Node>, NodeError> {
     let rpc = Arc::new(Rpc::new(url, auth)?);
-    Node::start(settings, rpc, Arc::new(Keep(store)), Some(Arc::new(blocks))).await
+    Node::start(settings, rpc, Arc::new(Keep(store)), Some(blocks)).await
 }
 
 /// Closes channels that can never be: no proposal that funds them was released (W7 of the crash table), or something

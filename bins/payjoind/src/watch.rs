@@ -1,11 +1,11 @@
 //! Brings the news of the chain to the settler: blocks as the node sees them, the mempool in one look for everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitcoin::{Block, BlockHash};
+use bitcoin::{Block, BlockHash, OutPoint, Transaction};
 use payjoin_io::{KvWrite, Settler, Store, StoreError};
 use payjoin_lightning::node::{BlockListener, Node, RpcError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// News from the chain, in its order.
 enum News {
-    Connected(u32, Arc<Block>),
+    Connected(u32, Block),
     /// The last block that is still in the best chain.
     Disconnected(u32),
 }
@@ -22,6 +22,9 @@ enum News {
 pub(crate) struct Blocks {
     news: UnboundedSender<News>,
     best: Option<BlockHash>,
+    /// The start reads all blocks that were missed before the settler runs, and weeks of them do not fit into memory:
+    /// until then only spends of these are kept. No exchange begins in that time. `None`: everything.
+    only: Mutex<Option<HashSet<OutPoint>>>,
 }
 
 /// The other end of [`Blocks`].
@@ -34,11 +37,21 @@ impl Blocks {
     /// Continues after the last block whose news were dealt with. When nothing is owed, what happened since then is
     /// no news, and years of blocks need not be read.
     pub(crate) fn new(store: &Store) -> Result<(Self, BlockNews), StoreError> {
-        let stored =
-            if store.obligations()?.is_empty() { None } else { store.kv_read(NAMESPACE, "", TIP)? };
+        let owed = store.obligations()?;
+        let stored = if owed.is_empty() { None } else { store.kv_read(NAMESPACE, "", TIP)? };
         let best = stored.and_then(|bytes| BlockHash::from_str(std::str::from_utf8(&bytes).ok()?).ok());
+        let spent = owed.iter().flat_map(|owed| {
+            let inputs = owed.original.input.iter().map(|input| input.previous_output);
+            inputs.chain(owed.coins.iter().copied())
+        });
+        let only = Mutex::new(Some(spent.collect()));
         let (news, receiver) = unbounded_channel();
-        Ok((Self { news, best }, BlockNews(receiver)))
+        Ok((Self { news, best, only }, BlockNews(receiver)))
+    }
+
+    /// From now on blocks are passed on whole: exchanges may begin.
+    pub(crate) fn pass_all(&self) {
+        *self.only.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -48,8 +61,16 @@ impl BlockListener for Blocks {
     }
 
     fn block_connected(&self, height: u32, block: &Block) {
+        let only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = |transaction: &&Transaction| {
+            let spent =
+                |coins: &HashSet<_>| transaction.input.iter().any(|i| coins.contains(&i.previous_output));
+            only.as_ref().is_none_or(spent)
+        };
+        let block =
+            Block { header: block.header, txdata: block.txdata.iter().filter(counts).cloned().collect() };
         // Nobody listens any more only while the process ends.
-        let _ = self.news.send(News::Connected(height, Arc::new(block.clone())));
+        let _ = self.news.send(News::Connected(height, block));
     }
 
     fn blocks_disconnected(&self, height: u32) {
@@ -137,4 +158,61 @@ fn report(looked: Result<(), RpcError>, saw: bool) -> bool {
         tracing::warn!(%error, "cannot look into the mempool");
     }
     looked.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::block::{Header, Version};
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::{CompactTarget, Sequence, TxIn, TxMerkleNode, Txid, Witness, absolute, transaction};
+    use payjoin_core::{Admission, Invoice, InvoiceId, OriginalId, Timestamp};
+
+    use super::*;
+
+    fn spend(n: u32) -> Transaction {
+        let previous_output = OutPoint { txid: Txid::all_zeros(), vout: n };
+        let (script_sig, witness) = (bitcoin::ScriptBuf::new(), Witness::new());
+        let input = vec![TxIn { previous_output, script_sig, sequence: Sequence::MAX, witness }];
+        let lock_time = absolute::LockTime::ZERO;
+        Transaction { version: transaction::Version::TWO, lock_time, input, output: Vec::new() }
+    }
+
+    fn block(txdata: Vec<Transaction>) -> Block {
+        let header = Header {
+            version: Version::TWO,
+            prev_blockhash: BlockHash::all_zeros(),
+            merkle_root: TxMerkleNode::all_zeros(),
+            time: 0,
+            bits: CompactTarget::from_consensus(0),
+            nonce: 0,
+        };
+        Block { header, txdata }
+    }
+
+    #[tokio::test]
+    async fn of_the_blocks_that_were_missed_only_what_settles_an_exchange_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let (id, script) = (InvoiceId("a".into()), bitcoin::ScriptBuf::new());
+        let (created, expires, change) = (Timestamp(1), Timestamp(2), script.clone());
+        let invoice = Invoice { id: id.clone(), script, change, amount: None, created, expires };
+        store.insert_invoice(&invoice).await.unwrap();
+        let (coins, intents) = (vec![OutPoint { txid: Txid::all_zeros(), vout: 2 }], Vec::new());
+        let (now, fallback_at, original_id) = (created, expires, OriginalId("o".into()));
+        let original = spend(1);
+        let admission = Admission { invoice: id, original_id, original, coins, intents, now, fallback_at };
+        store.admit(&admission).await.unwrap();
+
+        let (blocks, mut news) = Blocks::new(&store).unwrap();
+        let whole = block((0..4).map(spend).collect());
+        blocks.block_connected(7, &whole);
+        blocks.pass_all();
+        blocks.block_connected(8, &whole);
+        let mut next = || match news.0.try_recv().unwrap() {
+            News::Connected(height, block) => (height, block),
+            News::Disconnected(_) => panic!("nothing was disconnected"),
+        };
+        assert_eq!(next(), (7, Block { txdata: vec![spend(1), spend(2)], ..whole.clone() }));
+        assert_eq!(next(), (8, whole));
+    }
 }

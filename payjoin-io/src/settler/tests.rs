@@ -232,3 +232,17 @@ async fn an_obligation_that_was_read_before_its_confirmation_was_recorded_does_n
     case.mine(101, &[]).await;
     assert_eq!(case.outcome(), Some(Settled::Payjoin));
 }
+
+#[tokio::test]
+async fn a_block_between_the_look_at_the_chain_and_the_admission_is_not_missed() {
+    let mut case = Case::new().await;
+    let spend = original(2).extract_tx().unwrap();
+    case.settler.on_block(100, &block(&[&spend])).await;
+    let mut second = case.stage.exchange(&case.stage.invoice("b").await, 2);
+    assert!(matches!(drive(&case.stage.host, &mut second).await, Reply::Proposal(_)));
+    case.settler.tick().await;
+    assert!(case.settler.is_recorded());
+    assert_eq!(case.stage.host.store.obligations().unwrap()[1].mined, Some((spend, 100)));
+    case.mine(101, &[]).await;
+    assert_eq!(case.outcome(), Some(Settled::Original));
+}
