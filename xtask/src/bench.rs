@@ -76,10 +76,11 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     }
 }
 
-/// Payers and floor are this program: it must be optimised as well. Returns only when that fails.
+/// Payers and floor are this program: it must be optimised as payjoind must. Returns only when that fails.
 fn become_release() -> anyhow::Error {
-    let built =
-        process::run(workspace::cargo().args(["build", "--release", "--locked", "--package", "xtask"]));
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--locked", "--package", "payjoind", "--package", "xtask"]);
+    let built = process::run(&mut build);
     if let Err(error) = built {
         return error;
     }
@@ -89,7 +90,6 @@ fn become_release() -> anyhow::Error {
 
 fn exchange(options: &Options) -> Result<()> {
     let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
-    receivers::build(kinds)?;
     // Below target and not in /tmp, which may be in memory, where an fsync costs nothing.
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace::target())?;
     let report = match measure(kinds, options.requests.into(), dir.path()) {

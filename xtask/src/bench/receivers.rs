@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bitcoin::{Address, Amount, Network, ScriptBuf};
 use clap::ValueEnum;
 
@@ -15,7 +15,7 @@ use super::coins::Bank;
 use super::key::Key;
 use super::originals::PAYMENT;
 use crate::e2e::{Certificate, Chain, Daemon, Fields, Options, ports, wait};
-use crate::process::{self, Server};
+use crate::process::Server;
 use crate::{tools, workspace};
 
 /// What each coin of a receiver holds.
@@ -164,15 +164,6 @@ impl Site<'_> {
             _process: Process::Server { _server: server },
         })
     }
-}
-
-/// Builds what is measured. It must be optimised, and so must we: payers and floor are this very program.
-pub(crate) fn build(kinds: &[Kind]) -> Result<()> {
-    ensure!(!cfg!(debug_assertions), "the bench measures release builds only");
-    if kinds.contains(&Kind::Ours) {
-        process::run(workspace::cargo().args(["build", "--release", "--locked", "--package", "payjoind"]))?;
-    }
-    Ok(())
 }
 
 fn endpoint(port: u16) -> String {
