@@ -296,6 +296,8 @@ async fn wait_for_end(daemon: &Daemon, tasks: &mut JoinSet<()>) -> Result<(), St
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io("signals"))?;
     let mut asked = daemon.stop.subscribe();
     tokio::select! {
+        // In this order: parts end because somebody asked for the end, and that is no failure.
+        biased;
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         _ = asked.wait_for(|stop| *stop) => Ok(()),
