@@ -13,7 +13,7 @@ use crate::cli::RunArgs;
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Which chain.
+    /// Which chain. Signet unless said otherwise: this is not for mainnet yet.
     pub(crate) network: Network,
     /// Where the chain comes from.
     pub(crate) bitcoind: Bitcoind,
@@ -147,7 +147,7 @@ impl Allowed {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            network: Network::Bitcoin,
+            network: Network::Signet,
             bitcoind: Bitcoind::default(),
             lightning: Lightning::default(),
             http: Http::default(),

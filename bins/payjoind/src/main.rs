@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod help;
 mod keep;
 mod pay;
 mod receive;

@@ -28,7 +28,8 @@ impl Daemon {
             None => self.needed().await?,
         };
         if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
-            return Err(failed(format!("nobody can pay {} sat: ask for at least {LEAST}", amount.to_sat())));
+            let (sat, least) = (amount.to_sat(), LEAST.to_sat());
+            return Err(failed(format!("nobody can pay {sat} sat: ask for at least {least} sat")));
         }
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let created = now();

@@ -42,9 +42,9 @@ pub(super) fn mistakes(world: &World<'_>) -> Result<()> {
     fs::rename(&kept, &seed)?;
 
     let good = fs::read_to_string(&settings)?;
-    fs::write(&settings, format!("{good}fallback_secs = 3\n"))?;
+    fs::write(&settings, format!("{good}session_hour = 3\n"))?;
     let line = format!("line {},", good.lines().count() + 1);
-    expect_refusal(&node, "run", &["payjoind.toml", &line, "fallback_secs", "fallback_seconds"])?;
+    expect_refusal(&node, "run", &["payjoind.toml", &line, "session_hour`", "session_hours"])?;
     fs::write(&settings, good)?;
 
     world.chain.stop()?;
