@@ -42,15 +42,21 @@ const NOTES: &[(&str, &str, &str)] = &[
     ("channel_ready", "node <-> peer", "the channel is open"),
 ];
 
-/// Runs the demo and ends with one line of truth.
-pub(crate) fn run() -> Result<()> {
+/// Runs the demo and ends with one line of truth. With `directory` the payment comes by BIP 77.
+pub(crate) fn run(directory: bool) -> Result<()> {
     let programs = Programs::provide()?;
     let dir = tempfile::Builder::new().prefix("demo-").tempdir()?;
     say("starting a regtest chain, a payer and two Lightning nodes");
     let start = Instant::now();
     let world = World::new(&programs, dir.path())?;
     let listener = Box::new(move |step: &Value| tell(start, step));
-    let node = world.daemon_with("node", Options { listener: Some(listener), ..Options::default() })?;
+    let mailrooms = if directory { Some(world.mailrooms()?) } else { None };
+    let payjoin = mailrooms.as_ref().map_or_else(String::new, |[relay, directory]| {
+        say("payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate");
+        format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url())
+    });
+    let node =
+        world.daemon_with("node", Options { listener: Some(listener), payjoin, ..Options::default() })?;
     let peer = world.daemon("peer")?;
     world.give(&node, &[WALLET])?;
     say(&format!("the node holds {WALLET} sat; its operator wants a channel of {CHANNEL} sat to the peer"));
@@ -59,7 +65,10 @@ pub(crate) fn run() -> Result<()> {
     let invoice = world.receive(&node, Some(PAYMENT))?;
     let replaced = Replaced::build(&world, &invoice)?;
     say("the payer scans the code with payjoin-cli");
-    let txid = world.pay(&invoice)?;
+    let txid = match &mailrooms {
+        Some([relay, _]) => world.finish(world.begin(&invoice, relay)?)?,
+        None => world.pay(&invoice)?,
+    };
     node.step("broadcast")?;
     say("six blocks are mined");
     world.mine(1)?;

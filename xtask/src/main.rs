@@ -32,7 +32,11 @@ struct Arguments {
 enum Verb {
     /// A payment becomes a Lightning channel, step by step, on this machine
     #[command(after_help = DEMO_HELP)]
-    Demo,
+    Demo {
+        /// The payment comes through an OHTTP relay and a directory (BIP 77).
+        #[arg(long)]
+        v2: bool,
+    },
     /// All tests: those of the crates, then every end-to-end case
     #[command(after_help = TEST_HELP)]
     Test,
@@ -142,7 +146,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Demo => demo::run()?,
+        Verb::Demo { v2 } => demo::run(v2)?,
         Verb::Test => return test::run(),
         Verb::E2e { list: true, .. } => e2e::list(),
         Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),

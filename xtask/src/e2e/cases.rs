@@ -132,6 +132,11 @@ pub(crate) const CASES: &[Case] = &[
         about: "a session is listed, given up and shown as such",
         run: directory::cancelled,
     },
+    Case {
+        name: "v2-resume",
+        about: "kill -9 at each stage of a session: after the restart the payer is answered, one channel opens",
+        run: directory::resume,
+    },
     Case { name: "send-v1", about: "our node pays a receiver on the web by payjoin", run: send::v1 },
     Case {
         name: "send-v2",

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::super::World;
 use super::super::daemon::{Daemon, Options};
@@ -85,6 +85,26 @@ pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
         let session = node.call(&["session", "show", &invoice.id])?;
         Ok((session.text("state")? == "cancelled").then_some(()))
     })
+}
+
+pub(super) fn resume(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[relay.url()], &[directory.url()])?;
+    let peer = world.daemon("peer")?;
+    // A coin for each payjoin. The payments are smaller than the channels, so that no change is the next one's coin.
+    world.give(&node, &[300_000; 4])?;
+    for step in ["Original PSBT", "open_channel", "funding_created", "Proposal PSBT"] {
+        let intent = node.queue(&peer, "200000", &[])?;
+        let invoice = world.receive(&node, Some(190_000))?;
+        node.kill_at(step);
+        let sending = world.begin(&invoice, &relay)?;
+        node.await_death()?;
+        node.restart()?;
+        let txid = world.finish(sending)?;
+        // The exchange began afresh or its proposal was found again; either way the intent has one channel.
+        expect_channel(world, &node, &peer, intent, txid).with_context(|| format!("killed at {step}"))?;
+    }
+    Ok(())
 }
 
 /// A node with a coin that payers reach through these.
