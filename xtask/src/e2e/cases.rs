@@ -137,6 +137,11 @@ pub(crate) const CASES: &[Case] = &[
         about: "kill -9 at each stage of a session: after the restart the payer is answered, one channel opens",
         run: directory::resume,
     },
+    Case {
+        name: "v1-via-directory",
+        about: "a payer who knows only BIP 78 pays through the directory: plain payjoin, nothing is substituted",
+        run: directory::v1_payer,
+    },
     Case { name: "send-v1", about: "our node pays a receiver on the web by payjoin", run: send::v1 },
     Case {
         name: "send-v2",

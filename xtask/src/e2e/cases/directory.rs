@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bitcoin::Address;
 
 use super::super::World;
 use super::super::daemon::{Daemon, Options};
@@ -105,6 +106,20 @@ pub(super) fn resume(world: &World<'_>) -> Result<()> {
         expect_channel(world, &node, &peer, intent, txid).with_context(|| format!("killed at {step}"))?;
     }
     Ok(())
+}
+
+pub(super) fn v1_payer(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let node = reachable(world, &[relay.url()], &[directory.url()])?;
+    let peer = world.daemon("peer")?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, Some(600_000))?;
+    let txid = world.pay(&invoice)?;
+    let payjoin = world.chain.transaction(txid)?;
+    let script = invoice.address.parse::<Address<_>>()?.assume_checked().script_pubkey();
+    ensure!(payjoin.input.len() > 1, "no input of ours: it is no payjoin");
+    ensure!(payjoin.output.iter().any(|output| output.script_pubkey == script), "an output was substituted");
+    node.expect_queued(intent)
 }
 
 /// A node with a coin that payers reach through these.
