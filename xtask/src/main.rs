@@ -75,7 +75,8 @@ payment opens the channel. Ends with the size of that transaction and of the two
 a minute once everything is built; the first time, a few minutes.
 
 Example:
-  cargo xtask demo";
+  cargo xtask demo
+  cargo xtask demo --v2";
 
 const TEST_HELP: &str = "\
 Builds what is missing, runs `cargo test` over the workspace, then every end-to-end case. The last line counts the

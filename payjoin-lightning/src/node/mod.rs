@@ -241,8 +241,11 @@ impl Node {
                 tracing::error!(%error, "a task of the node failed");
             }
         }
-        // A peer may have come back while the tasks ended.
+        // A peer may have come back while the tasks ended, and its channels may have moved on since the last save.
         self.peer_manager.disconnect_all_peers();
+        if let Err(error) = self.manager_store.save() {
+            tracing::error!(%error, "the channels' last state is not saved");
+        }
         self.wallet.flush();
     }
 

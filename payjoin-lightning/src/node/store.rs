@@ -62,6 +62,11 @@ impl ManagerStore {
         Ok(Self { store, manager, generation })
     }
 
+    /// Writes the ChannelManager as it is now.
+    pub(super) fn save(&self) -> Result<(), io::Error> {
+        self.store.write_manager(self.state())
+    }
+
     /// The ChannelManager as it is now. The lock makes the order of generations the order of encodings.
     pub(super) fn state(&self) -> ManagerState {
         let mut generation = lock(&self.generation);
@@ -78,9 +83,7 @@ impl KVStoreSync for ManagerStore {
 
     fn write(&self, primary: &str, secondary: &str, key: &str, bytes: Vec<u8>) -> Result<(), io::Error> {
         match (primary, key) {
-            (CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, CHANNEL_MANAGER_PERSISTENCE_KEY) => {
-                self.store.write_manager(self.state())
-            }
+            (CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, CHANNEL_MANAGER_PERSISTENCE_KEY) => self.save(),
             // The graph is large and peers send it again: not worth stalling the store that money depends on.
             (NETWORK_GRAPH_PERSISTENCE_PRIMARY_NAMESPACE, NETWORK_GRAPH_PERSISTENCE_KEY) => Ok(()),
             _ => self.store.write(primary, secondary, key, bytes),
