@@ -30,6 +30,9 @@ mod round_trips;
 /// Payers side by side.
 const LEVELS: [usize; 3] = [1, 4, 16];
 
+/// The receivers take turns so many times at each level: what else the machine does meanwhile hits all alike.
+const TURNS: usize = 4;
+
 /// Exchanges before the first measured one.
 const WARM_UP: usize = 16;
 
@@ -57,6 +60,9 @@ pub(crate) struct Options {
     /// Measure only these receivers
     #[arg(long, value_enum)]
     only: Vec<Kind>,
+    /// Coins in the wallet of payjoin-cli, which looks at all of them for each request
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    foreign_coins: u16,
 }
 
 const EXCHANGE_HELP: &str = "\
@@ -92,7 +98,7 @@ fn exchange(options: &Options) -> Result<()> {
     let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
     // Below target and not in /tmp, which may be in memory, where an fsync costs nothing.
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace::target())?;
-    let report = match measure(kinds, options.requests.into(), dir.path()) {
+    let report = match measure(kinds, options, dir.path()) {
         Ok(report) => report,
         Err(error) => bail!("{error:#}\neverything is kept in {}", dir.keep().display()),
     };
@@ -105,7 +111,8 @@ fn exchange(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(kinds: &[Kind], requests: usize, dir: &Path) -> Result<Report> {
+fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {
+    let (requests, foreign_coins) = (options.requests.into(), options.foreign_coins.into());
     let data = dir.join("bitcoind");
     fs::create_dir_all(&data)?;
     fs::write(data.join("bitcoin.conf"), "rpcthreads=16\nrpcworkqueue=256\n")?;
@@ -114,31 +121,38 @@ fn measure(kinds: &[Kind], requests: usize, dir: &Path) -> Result<Report> {
     let bank = Bank::new(&chain, Amount::from_sat(4_000_000_000))?;
     let originals = WARM_UP + LEVELS.len() * requests + COUNTED;
     eprintln!("starting receivers for {originals} Originals each");
-    let site = Site { dir, chain: &chain, tls: &tls, bank: &bank, originals };
+    let site = Site { dir, chain: &chain, tls: &tls, bank: &bank, originals, foreign_coins };
     let mut lanes = lanes(&site, kinds)?;
     let payers = Payers::new(&tls.certificate)?;
-    let mut report = Report { requests, rounds: Vec::new(), asked: Vec::new() };
+    let mut report = Report { requests, foreign_coins, rounds: Vec::new(), asked: Vec::new() };
     for lane in &mut lanes {
-        let warm = lane.round(&payers, WARM_UP, 4)?;
-        ensure!(warm.failures == 0, "{} gives bad proposals", lane.receiver.kind.name());
+        lane.rehearse(&payers, WARM_UP, 4)?;
     }
     for level in LEVELS {
-        for lane in &mut lanes {
-            eprintln!("{requests} requests to {}, payers side by side: {level}", lane.receiver.kind.name());
-            report.rounds.push(lane.round(&payers, requests, level)?);
-        }
+        eprintln!("{requests} requests to each receiver, payers side by side: {level}");
+        report.rounds.extend(rounds(&mut lanes, &payers, requests, level)?);
     }
     for lane in &mut lanes {
         let log = data.join("regtest/debug.log");
-        let mut round = None;
-        let asked = round_trips::per_exchange(&chain, log, COUNTED, || {
-            round = Some(lane.round(&payers, COUNTED, 1))
-        })?;
-        let round = round.context("nothing was counted")??;
-        ensure!(round.failures == 0, "{} gives bad proposals", lane.receiver.kind.name());
+        let mut done = Ok(());
+        let work = || done = lane.rehearse(&payers, COUNTED, 1);
+        let asked = round_trips::per_exchange(&chain, &log, COUNTED, work)?;
+        done?;
         report.asked.push((lane.receiver.kind, asked));
     }
     Ok(report)
+}
+
+/// One round for each lane.
+fn rounds(lanes: &mut [Lane], payers: &Payers, requests: usize, level: usize) -> Result<Vec<Round>> {
+    let mut rounds: Vec<Round> = lanes.iter().map(|lane| Round::new(level, lane.receiver.kind)).collect();
+    for turn in 0..TURNS {
+        let count = requests * (turn + 1) / TURNS - requests * turn / TURNS;
+        for (lane, round) in lanes.iter_mut().zip(&mut rounds) {
+            lane.send(payers, count, level, round)?;
+        }
+    }
+    Ok(rounds)
 }
 
 /// A receiver with the requests that it has still to get.
@@ -167,21 +181,28 @@ fn lanes(site: &Site<'_>, kinds: &[Kind]) -> Result<Vec<Lane>> {
 }
 
 impl Lane {
-    /// Sends the next requests and checks the replies, in this order: checking costs the receiver nothing.
-    fn round(&mut self, payers: &Payers, count: usize, side_by_side: usize) -> Result<Round> {
+    /// Sends the next requests, then checks the replies: by then checking costs the receiver nothing.
+    fn send(&mut self, payers: &Payers, count: usize, side_by_side: usize, round: &mut Round) -> Result<()> {
         let requests: Vec<Request> = self.requests.by_ref().take(count).collect();
         ensure!(requests.len() == count, "no Originals are left");
         let posts: Vec<&Post> = requests.iter().map(|request| &request.post).collect();
         let (replies, elapsed) = payers.send(&posts, side_by_side);
-        let latencies = replies.iter().map(|reply| reply.latency).collect();
-        let kind = self.receiver.kind;
-        let mut failures = 0;
+        round.elapsed += elapsed;
         for (request, reply) in requests.into_iter().zip(replies) {
+            round.latencies.push(reply.latency);
             if let Err(error) = reply.body.and_then(|body| request.check(&body)) {
-                eprintln!("{}: {error:#}", kind.name());
-                failures += 1;
+                eprintln!("{}: {error:#}", self.receiver.kind.name());
+                round.failures += 1;
             }
         }
-        Ok(Round::new(side_by_side, kind, latencies, elapsed, failures))
+        Ok(())
+    }
+
+    /// Requests that are not measured, and that must succeed.
+    fn rehearse(&mut self, payers: &Payers, count: usize, side_by_side: usize) -> Result<()> {
+        let mut round = Round::new(side_by_side, self.receiver.kind);
+        self.send(payers, count, side_by_side, &mut round)?;
+        ensure!(round.failures == 0, "{} gives bad proposals", self.receiver.kind.name());
+        Ok(())
     }
 }

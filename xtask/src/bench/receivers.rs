@@ -21,9 +21,6 @@ use crate::{tools, workspace};
 /// What each coin of a receiver holds.
 const COIN: Amount = Amount::from_sat(50_000);
 
-/// Coins of payjoin-cli's wallet. It looks at all of them for every request, so that few are kind to it.
-const FOREIGN_COINS: usize = 16;
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// payjoind, as an operator runs it
@@ -68,6 +65,8 @@ pub(crate) struct Site<'a> {
     pub(crate) bank: &'a Bank<'a>,
     /// How many Originals each receiver will get.
     pub(crate) originals: usize,
+    /// Coins in the wallet of payjoin-cli.
+    pub(crate) foreign_coins: usize,
 }
 
 impl Site<'_> {
@@ -106,7 +105,7 @@ impl Site<'_> {
 
     fn payjoin_cli(&self, address: &str) -> Result<Receiver> {
         let wallet = self.chain.known_wallet("payjoin-cli");
-        self.bank.coins(&script(&wallet.address("bech32")?)?, COIN, FOREIGN_COINS)?;
+        self.bank.coins(&script(&wallet.address("bech32")?)?, COIN, self.foreign_coins)?;
         let port = ports::free()?;
         let log = File::create(self.dir.join("payjoin-cli.log"))?;
         let mut command = Command::new(tools::payjoin_cli_release()?);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,18 +27,18 @@ pub(crate) struct Asked {
 /// time when nobody pays.
 pub(crate) fn per_exchange(
     chain: &Chain,
-    log: PathBuf,
+    log: &Path,
     exchanges: usize,
     work: impl FnOnce(),
 ) -> Result<Asked> {
-    let idle = listen(chain, &log, || thread::sleep(IDLE))?;
+    let idle = listen(chain, log, || thread::sleep(IDLE))?;
     let start = Instant::now();
-    let busy = listen(chain, &log, work)?;
+    let busy = listen(chain, log, work)?;
     let share = start.elapsed().as_secs_f64() / IDLE.as_secs_f64();
     Ok(busy.less(&idle, share, exchanges as f64))
 }
 
-fn listen(chain: &Chain, log: &PathBuf, work: impl FnOnce()) -> Result<Asked> {
+fn listen(chain: &Chain, log: &Path, work: impl FnOnce()) -> Result<Asked> {
     let kinds = json!(["http", "rpc"]);
     chain.call("logging", json!([kinds]))?;
     let mut file = File::open(log)?;
@@ -60,6 +60,12 @@ impl Asked {
         }
         let posts = log.lines().filter(|line| line.contains("Received a POST request")).count();
         Self { round_trips: posts as f64, methods }
+    }
+
+    /// The methods with their counts, as text.
+    pub(crate) fn calls(&self) -> String {
+        let asked = self.methods.iter().filter(|(_, count)| **count >= 0.05);
+        asked.map(|(name, count)| format!("{name} {count:.1}")).collect::<Vec<_>>().join(", ")
     }
 
     fn less(&self, idle: &Self, share: f64, exchanges: f64) -> Self {
