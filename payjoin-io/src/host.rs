@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
 use payjoin_core::{
-    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, Obligation, PlannedChannel,
-    Policy, Reserve, ResourceRequest, StableProposal, Timestamp,
+    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, PlannedChannel, Policy, Reserve,
+    ResourceRequest, StableProposal, Timestamp,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -41,11 +41,12 @@ pub struct Host {
     clock: fn() -> Timestamp,
     /// Intents that running exchanges have in hand and have not taken in the store.
     reserved: Arc<Mutex<HashSet<IntentId>>>,
-    obligations: UnboundedSender<Obligation>,
+    owing: UnboundedSender<ExchangeId>,
 }
 
 impl Host {
-    /// Joins the roles. What exchanges come to owe arrives in the receiver, which is for [`Settler`](crate::Settler).
+    /// Joins the roles. Exchanges that come to owe something arrive in the receiver, which is for
+    /// [`Settler`](crate::Settler).
     #[must_use]
     pub fn new(
         chain: Arc<dyn Chain>,
@@ -54,10 +55,10 @@ impl Host {
         store: Store,
         policy: Policy,
         clock: fn() -> Timestamp,
-    ) -> (Self, UnboundedReceiver<Obligation>) {
-        let (obligations, receiver) = unbounded_channel();
+    ) -> (Self, UnboundedReceiver<ExchangeId>) {
+        let (owing, receiver) = unbounded_channel();
         let reserved = Arc::default();
-        (Self { chain, wallet, funder, store, policy, clock, reserved, obligations }, receiver)
+        (Self { chain, wallet, funder, store, policy, clock, reserved, owing }, receiver)
     }
 
     /// The time.
@@ -70,13 +71,10 @@ impl Host {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the settler what this exchange owes now. Should that fail, the next start finds it in the store.
+    /// Tells the settler that this exchange owes something, or something else than before.
     pub(crate) fn owes(&self, exchange: ExchangeId) {
-        match self.store.obligation(exchange) {
-            Ok(Some(obligation)) => drop(self.obligations.send(obligation)),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, exchange = exchange.0, "cannot read what an exchange owes"),
-        }
+        // Nobody listens only where there is no settler, or while the process ends.
+        let _ = self.owing.send(exchange);
     }
 }
 

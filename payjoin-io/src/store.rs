@@ -112,7 +112,7 @@ impl Store {
         let db = schema::open(path)?;
         let writer = Writer::start(db).map_err(|source| StoreError::Open { path: path.into(), source })?;
         let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        reader.set_prepared_statement_cache_capacity(schema::STATEMENTS);
+        schema::keep_plans(&reader)?;
         Ok(Self { inner: Arc::new(Inner { writer, reader: Mutex::new(reader), _lock: lock }) })
     }
 

@@ -60,9 +60,9 @@ pub(crate) struct Options {
     /// Measure only these receivers
     #[arg(long, value_enum)]
     only: Vec<Kind>,
-    /// Coins in the wallet of payjoin-cli, which looks at all of them for each request
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    foreign_coins: u16,
+    /// Coins in the wallet of payjoin-cli, which looks at all of them for each request; default: as many as in ours
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    foreign_coins: Option<u16>,
 }
 
 const EXCHANGE_HELP: &str = "\
@@ -119,7 +119,7 @@ fn exchange(options: &Options) -> Result<()> {
 }
 
 fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {
-    let (requests, foreign_coins) = (options.requests.into(), options.foreign_coins.into());
+    let requests = options.requests.into();
     let data = dir.join("bitcoind");
     fs::create_dir_all(&data)?;
     fs::write(data.join("bitcoin.conf"), "rpcthreads=16\nrpcworkqueue=256\n")?;
@@ -127,11 +127,12 @@ fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {
     let tls = Certificate::new(dir)?;
     let bank = Bank::new(&chain, Amount::from_sat(4_000_000_000))?;
     let originals = WARM_UP + LEVELS.len() * requests + COUNTED;
+    let foreign_coins = options.foreign_coins.map_or(originals, Into::into);
     eprintln!("starting receivers for {originals} Originals each");
     let site = Site { dir, chain: &chain, tls: &tls, bank: &bank, originals, foreign_coins };
     let mut lanes = lanes(&site, kinds)?;
     let payers = Payers::new(&tls.certificate)?;
-    let mut report = Report { requests, foreign_coins, rounds: Vec::new(), asked: Vec::new() };
+    let mut report = Report { requests, originals, foreign_coins, rounds: Vec::new(), asked: Vec::new() };
     for lane in &mut lanes {
         lane.rehearse(&payers, WARM_UP, 4)?;
     }

@@ -45,6 +45,8 @@ impl Round {
 
 pub(crate) struct Report {
     pub(crate) requests: usize,
+    /// Invoices and coins of ours.
+    pub(crate) originals: usize,
     pub(crate) foreign_coins: usize,
     pub(crate) rounds: Vec<Round>,
     pub(crate) asked: Vec<(Kind, Asked)>,
@@ -113,6 +115,7 @@ impl Report {
         json!({
             "machine": machine(),
             "requests": self.requests,
+            "coins": self.originals,
             "foreign_coins": self.foreign_coins,
             "rounds": rounds.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
@@ -155,7 +158,7 @@ impl Display for Report {
         for (kind, asked) in &self.asked {
             writeln!(f, "  {:<12} {:>5.1}  ({})", kind.name(), asked.round_trips, asked.calls())?;
         }
-        writeln!(f, "\npayjoin-cli has {} coins.", self.foreign_coins)?;
+        writeln!(f, "\nOurs has {} coins, payjoin-cli {}.", self.originals, self.foreign_coins)?;
         write!(f, "{NOTES}")
     }
 }
@@ -190,7 +193,7 @@ mod tests {
     fn report(ours: u64, foreign: u64, floor: u64) -> Report {
         let rounds =
             vec![round(Kind::Ours, ours), round(Kind::PayjoinCli, foreign), round(Kind::Floor, floor)];
-        Report { requests: 200, foreign_coins: 16, rounds, asked: Vec::new() }
+        Report { requests: 200, originals: 648, foreign_coins: 16, rounds, asked: Vec::new() }
     }
 
     #[test]
