@@ -450,3 +450,40 @@ async fn wallet_changes_are_summed_up_and_idle_blocks_are_not_written() {
     assert_eq!(again.wallet().owns(&[last.script_pubkey()]), [true]);
     again.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_the_mempool_lost_hides_no_coins_and_one_that_is_there_does() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.earn(&bitcoind, 300_000).await;
+    let signed = {
+        let psbt = build(&setup.node, TxOut { value: Amount::from_sat(100_000), script_pubkey: taproot() });
+        setup.node.wallet().unlock(&[psbt.unsigned_tx.input[0].previous_output]);
+        sign(&setup.node, &psbt)
+    };
+    let (hidden, free) = (Amount::ZERO, Amount::from_sat(300_000));
+    // In turn: never sent; sent; sent and lost again with the parent that paid for it, as far as the wallet can see.
+    setup.node.wallet().saw(&signed);
+    assert_eq!(setup.node.balance().confirmed, hidden);
+    bitcoind.mine_for(1, &[&setup.node]).await;
+    until("the coin is back", || setup.node.balance().confirmed == free).await;
+    assert_eq!(setup.node.balance().unconfirmed, Amount::ZERO);
+    setup.node.stop().await;
+
+    let again = run(&bitcoind, &setup.folder, &setup.store).await;
+    assert_eq!(again.balance().confirmed, free, "forgotten for good");
+    bitcoind.rpc.broadcast(&signed).await.unwrap();
+    again.wallet().saw(&signed);
+    assert_eq!(again.balance().confirmed, hidden, "seen again");
+    let address = bitcoind.miner("getnewaddress", json!([])).await;
+    for _ in 0..3 {
+        bitcoind.miner("generateblock", json!([address, []])).await;
+    }
+    let (_, height) = bitcoind.tip().await;
+    until("empty blocks", || again.height() == height).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(again.balance().confirmed, hidden, "it waits in the mempool");
+    bitcoind.mine_for(1, &[&again]).await;
+    assert_eq!(again.balance().confirmed, free - Amount::from_sat(100_000 + FEE));
+    again.stop().await;
+}

@@ -13,7 +13,7 @@ use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
 
 use super::NodeError;
 use super::parts::{ChainMonitor, ChannelManager, Monitor, Parts, StoredAt, Sweeper};
-use super::rpc::Rpc;
+use super::rpc::{Rpc, RpcError};
 use super::stop::Stop;
 use super::wallet::NodeWallet;
 
@@ -115,14 +115,36 @@ impl Listeners {
     ) {
         let poller = ChainPoller::new(Arc::clone(&rpc), network);
         let mut client = SpvClient::new(tip, poller, &mut cache, &self);
-        let mut reachable = true;
+        let (mut reachable, mut swept) = (true, None);
         loop {
             if tokio::time::timeout(every, stop.wait()).await.is_ok() {
                 return;
             }
             reachable = report(client.poll_best_tip().await.map(|_| ()), reachable);
+            let tip = self.wallet.tip().block_hash;
+            if swept != Some(tip) {
+                match forget_lost(&rpc, &self.wallet).await {
+                    Ok(done) => swept = done.then_some(tip),
+                    Err(error) => tracing::debug!(%error, "cannot ask the mempool for our transactions"),
+                }
+            }
         }
     }
+}
+
+/// Once per block: a transaction of ours that the mempool has lost holds the wallet's coins no longer. Whoever still
+/// wants it sends it again, and the wallet sees it again. Returns whether that was done; it costs nothing when no
+/// transaction waits.
+async fn forget_lost(rpc: &Rpc, wallet: &NodeWallet) -> Result<bool, RpcError> {
+    let mut pending = wallet.pending();
+    if pending.is_empty() {
+        return Ok(true);
+    }
+    let txids: Vec<_> = pending.iter().map(|(txid, _)| *txid).collect();
+    let (there, tip) = rpc.in_mempool(&txids).await?;
+    let mut there = there.into_iter();
+    pending.retain(|_| there.next() == Some(false));
+    Ok(wallet.forget(&pending, tip))
 }
 
 /// Says once that bitcoind is gone, and once that it is back.

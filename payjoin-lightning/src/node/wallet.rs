@@ -6,14 +6,15 @@
 mod coins;
 mod keys;
 mod ldk;
+mod pending;
 mod spend;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
 use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
-use bitcoin::{Address, Amount, Block, Network, OutPoint, Psbt, Script, ScriptBuf, Transaction};
+use bitcoin::{Address, Amount, Block, Network, OutPoint, Psbt, Script, ScriptBuf, Txid};
 use lightning::chain::{BestBlock, Listen};
 use lightning::io;
 use payjoin_core::{Coin, Reserve};
@@ -97,6 +98,8 @@ struct State {
     bdk: Wallet,
     coins: Coins,
     unconfirmed: Amount,
+    /// Transactions of ours that are not in the chain, and when each was last seen, in seconds; 0 for never.
+    pending: BTreeMap<Txid, u64>,
     /// Blocks connected since the last save.
     unsaved: u32,
     /// The coins must be looked up again at the next block: after a reorganisation, and while coinbases ripen.
@@ -131,8 +134,8 @@ impl NodeWallet {
             Some(bdk) => bdk,
             None => create(descriptors, network, birthday)?,
         };
-        let state =
-            State { bdk, coins: Coins::default(), unconfirmed: Amount::ZERO, unsaved: 0, stale: false };
+        let (coins, pending) = (Coins::default(), BTreeMap::new());
+        let state = State { bdk, coins, unconfirmed: Amount::ZERO, pending, unsaved: 0, stale: false };
         let wallet = Self { state: Mutex::new(state), keys, store, network, reserve_per_channel };
         let mut state = lock(&wallet.state);
         wallet.save(&mut state)?;
@@ -254,17 +257,6 @@ impl NodeWallet {
         coins
     }
 
-    /// Tells the wallet of a transaction that is on its way. Ignored when it is none of ours.
-    pub fn saw(&self, transaction: &Transaction) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut state = lock(&self.state);
-        state.bdk.apply_unconfirmed_txs([(transaction.clone(), now)]);
-        if state.has_news() {
-            state.refresh();
-            self.save_or_warn(&mut state);
-        }
-    }
-
     /// The block up to which the wallet knows the chain.
     pub(super) fn tip(&self) -> BestBlock {
         let tip = lock(&self.state).bdk.latest_checkpoint();
@@ -338,7 +330,15 @@ impl State {
     fn refresh(&mut self) {
         let tip = self.bdk.local_chain().tip().height();
         let (mut confirmed, mut unconfirmed, mut ripening) = (Vec::new(), Amount::ZERO, false);
-        for output in self.outputs().filter(|output| output.spent_by.is_none()) {
+        let mut pending = BTreeMap::new();
+        for output in self.outputs() {
+            let made = (&output.chain_position, output.outpoint.txid);
+            let moves = [Some(made), output.spent_by.as_ref().map(|(position, txid)| (position, *txid))];
+            let waiting = moves.into_iter().flatten().filter(|(position, _)| position.is_unconfirmed());
+            pending.extend(waiting.map(|(_, txid)| (txid, self.last_seen(txid).unwrap_or(0))));
+            if output.spent_by.is_some() {
+                continue;
+            }
             match output.chain_position.confirmation_height_upper_bound() {
                 None => unconfirmed += output.txout.value,
                 Some(_) if !output.is_mature(tip) => ripening = true,
@@ -349,7 +349,7 @@ impl State {
             }
         }
         self.coins.replace(confirmed);
-        self.unconfirmed = unconfirmed;
+        (self.unconfirmed, self.pending) = (unconfirmed, pending);
         self.stale = ripening;
     }
 }
