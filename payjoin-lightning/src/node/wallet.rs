@@ -263,6 +263,12 @@ impl NodeWallet {
         BestBlock::new(tip.hash(), tip.height())
     }
 
+    /// Blocks of the chain as the wallet knows it, latest first, at most `count`.
+    pub(super) fn latest_blocks(&self, count: usize) -> Vec<BestBlock> {
+        let tip = lock(&self.state).bdk.latest_checkpoint();
+        tip.iter().take(count).map(|block| BestBlock::new(block.hash(), block.height())).collect()
+    }
+
     /// Writes what changed since the last call. On error it stays in memory and is written by a later call.
     fn save(&self, state: &mut State) -> Result<(), WalletError> {
         if let Some(changes) = state.bdk.staged() {
