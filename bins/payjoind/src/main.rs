@@ -10,6 +10,7 @@ mod keep;
 mod pay;
 mod receive;
 mod render;
+mod rescue;
 mod roles;
 mod start;
 mod steps;
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
                 Err(e) => fail(cli.json, &e.to_string()),
             }
         }
+        Command::Rescue => match rescue::rescue(&start::database(&datadir)) {
+            Ok(answer) => show(cli.json, &answer),
+            Err(e) => fail(cli.json, &e),
+        },
         command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
             Ok(answer) => show(cli.json, &answer),
             Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),

@@ -167,13 +167,19 @@ impl Ground {
         if has_manager && !has_wallet {
             return Err(NodeError::Incomplete("there are channels but no wallet"));
         }
+        if !has_wallet && config.birthday.is_none() && config.seed.exists() {
+            tracing::warn!(
+                "a seed without a wallet: if it was used before, its coins are found from a birthday on"
+            );
+        }
         let seed = Seed::open(&config.seed, !has_wallet)?;
         let (secp, start) = (Secp256k1::new(), now());
         let account = seed.account(config.network, LIGHTNING, &secp).map_err(WalletError::Keys)?;
         let lightning_seed = account.key.private_key.secret_bytes();
         let keys = KeysManager::new(&lightning_seed, start.as_secs(), start.subsec_nanos(), true);
         let reserve = config.reserve.per_channel();
-        let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, reserve)?;
+        let used = config.birthday.is_some();
+        let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, used, reserve)?;
         wallet.lock(&config.locked);
         let (broadcaster, packages) = broadcaster();
         let ground = Self {

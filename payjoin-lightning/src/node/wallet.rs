@@ -3,6 +3,7 @@
 //! What is received goes to P2TR, so that a payjoin can replace it by a P2WSH funding output of the same size. Change
 //! goes to P2WPKH.
 
+mod blocks;
 mod coins;
 mod keys;
 mod ldk;
@@ -14,8 +15,8 @@ use std::sync::{Arc, Mutex};
 
 use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
 use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
-use bitcoin::{Address, Amount, Block, Network, OutPoint, Psbt, Script, ScriptBuf, Txid};
-use lightning::chain::{BestBlock, Listen};
+use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Script, ScriptBuf, Txid};
+use lightning::chain::BestBlock;
 use lightning::io;
 use payjoin_core::{Coin, Reserve};
 use serde::Serialize;
@@ -29,9 +30,10 @@ pub use keys::SignError;
 pub(super) use ldk::Signers;
 pub use spend::SpendError;
 
-/// Blocks without a transaction of ours after which the wallet's tip is saved all the same. What is lost in a crash is
-/// read again from bitcoind.
-const SAVE_EVERY: u32 = 144;
+/// Unused addresses in a row beyond which the wallet looks for no payment.
+const LOOKAHEAD: u32 = 25;
+/// The same for a seed that was used before. Every code that was shown took an address of each kind, paid or not.
+const LOOKAHEAD_OF_A_USED_SEED: u32 = 1000;
 /// Stored changes after which a start sums them up.
 const COMPACT_AFTER: usize = 64;
 
@@ -107,14 +109,16 @@ struct State {
 }
 
 impl NodeWallet {
-    /// Loads the wallet, or creates it with `birthday` as its first block.
+    /// Loads the wallet, or creates it with `birthday` as its first block. `used`: the seed may have coins since then.
     pub(super) fn open(
         seed: &Seed,
         network: Network,
         store: Arc<dyn NodeStore>,
         birthday: BestBlock,
+        used: bool,
         reserve_per_channel: Amount,
     ) -> Result<Self, WalletError> {
+        let lookahead = if used { LOOKAHEAD_OF_A_USED_SEED } else { LOOKAHEAD };
         let (keys, descriptors) = WalletKeys::new(seed, network)?;
         let stored = store.wallet_changes()?;
         let mut changes = ChangeSet::default();
@@ -128,11 +132,12 @@ impl NodeWallet {
             .descriptor(KeychainKind::External, Some(descriptors.external.clone()))
             .descriptor(KeychainKind::Internal, Some(descriptors.internal.clone()))
             .check_network(network)
+            .lookahead(lookahead)
             .load_wallet_no_persist(changes)
             .map_err(|error| WalletError::Load(Box::new(error)))?;
         let bdk = match loaded {
             Some(bdk) => bdk,
-            None => create(descriptors, network, birthday)?,
+            None => create(descriptors, network, birthday, lookahead)?,
         };
         let (coins, pending) = (Coins::default(), BTreeMap::new());
         let state = State { bdk, coins, unconfirmed: Amount::ZERO, pending, unsaved: 0, stale: false };
@@ -257,18 +262,6 @@ impl NodeWallet {
         coins
     }
 
-    /// The block up to which the wallet knows the chain.
-    pub(super) fn tip(&self) -> BestBlock {
-        let tip = lock(&self.state).bdk.latest_checkpoint();
-        BestBlock::new(tip.hash(), tip.height())
-    }
-
-    /// Blocks of the chain as the wallet knows it, latest first, at most `count`.
-    pub(super) fn latest_blocks(&self, count: usize) -> Vec<BestBlock> {
-        let tip = lock(&self.state).bdk.latest_checkpoint();
-        tip.iter().take(count).map(|block| BestBlock::new(block.hash(), block.height())).collect()
-    }
-
     /// Writes what changed since the last call. On error it stays in memory and is written by a later call.
     fn save(&self, state: &mut State) -> Result<(), WalletError> {
         if let Some(changes) = state.bdk.staged() {
@@ -295,10 +288,12 @@ fn create(
     descriptors: keys::Descriptors,
     network: Network,
     birthday: BestBlock,
+    lookahead: u32,
 ) -> Result<Wallet, WalletError> {
     let refused = |error: &dyn std::fmt::Display| WalletError::Create(error.to_string());
     let mut bdk = Wallet::create(descriptors.external, descriptors.internal)
         .network(network)
+        .lookahead(lookahead)
         .create_wallet_no_persist()
         .map_err(|error| refused(&error))?;
     let block = BlockId { height: birthday.height, hash: birthday.block_hash };
@@ -357,41 +352,5 @@ impl State {
         self.coins.replace(confirmed);
         (self.unconfirmed, self.pending) = (unconfirmed, pending);
         self.stale = ripening;
-    }
-}
-
-impl Listen for NodeWallet {
-    fn filtered_block_connected(
-        &self,
-        header: &bitcoin::block::Header,
-        txdata: &lightning::chain::transaction::TransactionData,
-        height: u32,
-    ) {
-        let txdata = txdata.iter().map(|(_, transaction)| (*transaction).clone()).collect();
-        self.block_connected(&Block { header: *header, txdata }, height);
-    }
-
-    fn block_connected(&self, block: &Block, height: u32) {
-        let mut state = lock(&self.state);
-        if let Err(error) = state.bdk.apply_block(block, height) {
-            tracing::error!(%error, height, "the wallet cannot connect a block");
-            return;
-        }
-        state.unsaved += 1;
-        let news = state.has_news();
-        if news || state.stale {
-            state.refresh();
-        }
-        if news || state.unsaved >= SAVE_EVERY {
-            self.save_or_warn(&mut state);
-        }
-    }
-
-    /// BDK notices the reorganisation when the first block of the other branch arrives. Until then the coins of the
-    /// lost blocks are not offered.
-    fn blocks_disconnected(&self, fork_point: BestBlock) {
-        let mut state = lock(&self.state);
-        state.coins.forget_above(fork_point.height);
-        state.stale = true;
     }
 }
