@@ -10,6 +10,7 @@ mod invoices;
 mod kv;
 mod locks;
 mod payments;
+mod rescue;
 mod schema;
 mod sessions;
 mod writer;
@@ -27,6 +28,7 @@ pub use exchanges::{AdmitOutcome, ExchangeRecord, ExchangeState};
 pub use intents::{IntentRecord, NewIntent};
 pub use kv::KvWrite;
 pub use payments::{Paid, PaymentRecord};
+pub use rescue::{Rescued, rescue};
 use writer::Writer;
 
 /// Why the store could not do it. Nothing of a failed call was written.

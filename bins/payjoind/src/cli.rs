@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Every command; all but `run` are answered by the running daemon.
+/// Every command; all but `run` and `rescue` are answered by the running daemon.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
@@ -61,6 +61,10 @@ pub(crate) enum Command {
     /// Mailboxes at directories.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Print the plain payments that are still owed, from the database alone, damaged or not.
+    #[command(after_help = RESCUE_HELP)]
+    #[serde(skip)]
+    Rescue,
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,

@@ -11,6 +11,7 @@ mod outside;
 mod pay;
 mod receive;
 mod render;
+mod rescue;
 mod roles;
 mod start;
 mod steps;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
                 Err(e) => fail(cli.json, &e.to_string()),
             }
         }
+        Command::Rescue => match rescue::rescue(&start::database(&datadir)) {
+            Ok(answer) => show(cli.json, &answer),
+            Err(e) => fail(cli.json, &e),
+        },
         command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
             Ok(answer) => show(cli.json, &answer),
             Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
