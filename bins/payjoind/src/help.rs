@@ -45,14 +45,16 @@ Show the code to the payer. A wallet that knows payjoin opens the queued channel
 makes a plain payment to the address. Each code is for one payment.
 
 Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https (BIP 78)
-our own server answers. Without --via it is what is configured, directory first.
+our own server answers. Without --via it is what is configured, directory first. At a directory a code lasts no longer
+than [payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in
+it is broadcast.
 
 JSON: uri, address, invoice, amount_sat, via, endpoint, expires
 
 Examples:
   payjoind receive
   payjoind receive --via https
-  payjoind receive --amount 250000
+  payjoind receive --amount 250000 --expires 30m
   payjoind --json receive | jq -r .uri";
 
 pub(crate) const QUEUE_HELP: &str = "\
