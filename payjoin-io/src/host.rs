@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
 use payjoin_core::{
-    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, PlannedChannel, Policy, Reserve,
-    ResourceRequest, StableProposal, Timestamp,
+    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, InvoiceId, PlannedChannel,
+    Policy, Reserve, ResourceRequest, StableProposal, Timestamp,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -41,6 +41,8 @@ pub struct Host {
     clock: fn() -> Timestamp,
     /// Intents that running exchanges have in hand and have not taken in the store.
     reserved: Arc<Mutex<HashSet<IntentId>>>,
+    /// Invoices with a running exchange, whichever way their payers came.
+    serving: Arc<Mutex<HashSet<InvoiceId>>>,
     owing: UnboundedSender<ExchangeId>,
 }
 
@@ -57,8 +59,8 @@ impl Host {
         clock: fn() -> Timestamp,
     ) -> (Self, UnboundedReceiver<ExchangeId>) {
         let (owing, receiver) = unbounded_channel();
-        let reserved = Arc::default();
-        (Self { chain, wallet, funder, store, policy, clock, reserved, owing }, receiver)
+        let (reserved, serving) = (Arc::default(), Arc::default());
+        (Self { chain, wallet, funder, store, policy, clock, reserved, serving, owing }, receiver)
     }
 
     /// The time.
@@ -71,6 +73,16 @@ impl Host {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The right to run an exchange for this invoice, alone, until the claim is dropped. `None` while another has it.
+    pub(crate) fn claim(&self, invoice: &InvoiceId) -> Option<Claim> {
+        let free = self.serving().insert(invoice.clone());
+        free.then(|| Claim { host: self.clone(), invoice: invoice.clone() })
+    }
+
+    pub(crate) fn serving(&self) -> MutexGuard<'_, HashSet<InvoiceId>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells the settler that this exchange owes something, or something else than before.
     pub(crate) fn owes(&self, exchange: ExchangeId) {
         // Nobody listens only where there is no settler, or while the process ends.
@@ -81,6 +93,18 @@ impl Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// See [`Host::claim`].
+pub(crate) struct Claim {
+    host: Host,
+    invoice: InvoiceId,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.host.serving().remove(&self.invoice);
     }
 }
 

@@ -1,11 +1,12 @@
-//! What one exchange costs: ours next to payjoin-cli, and next to the least that any receiver must do.
+//! What one exchange costs, next to payjoin-cli and next to the least that any receiver must do; and what open sessions
+//! at a directory cost.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bitcoin::Amount;
 use clap::{Args, Subcommand};
 
@@ -26,6 +27,7 @@ mod payers;
 mod receivers;
 mod report;
 mod round_trips;
+mod sessions;
 
 /// Payers side by side.
 const LEVELS: [usize; 3] = [1, 4, 16];
@@ -44,6 +46,9 @@ pub(crate) enum Bench {
     /// Requests per second and latency of one exchange, next to payjoin-cli and next to the floor
     #[command(after_help = EXCHANGE_HELP)]
     Exchange(Options),
+    /// Memory, CPU and latency of open sessions at a BIP 77 directory
+    #[command(after_help = sessions::HELP)]
+    Sessions(sessions::Options),
     /// Run the floor's receiver
     #[command(hide = true)]
     Floor(Box<floor::Settings>),
@@ -77,8 +82,9 @@ Examples:
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor(settings) => floor::run(settings),
-        Bench::Exchange(_) if cfg!(debug_assertions) => Err(become_release()),
+        Bench::Exchange(_) | Bench::Sessions(_) if cfg!(debug_assertions) => Err(become_release()),
         Bench::Exchange(options) => exchange(options),
+        Bench::Sessions(options) => sessions::run(options),
     }
 }
 
@@ -96,12 +102,7 @@ fn become_release() -> anyhow::Error {
 
 fn exchange(options: &Options) -> Result<()> {
     let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
-    // Below target and not in /tmp, which may be in memory, where an fsync costs nothing.
-    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace::target())?;
-    let report = match measure(kinds, options, dir.path()) {
-        Ok(report) => report,
-        Err(error) => bail!("{error:#}\neverything is kept in {}", dir.keep().display()),
-    };
+    let report = in_a_folder(|dir| measure(kinds, options, dir))?;
     if options.json {
         println!("{}", report.json())
     } else {
@@ -116,6 +117,14 @@ fn exchange(options: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Keeps the folder when the work fails.
+fn in_a_folder<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    // Below target and not in /tmp, which may be in memory, where an fsync costs nothing.
+    let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace::target())?;
+    work(dir.path())
+        .map_err(|error| anyhow::anyhow!("{error:#}\neverything is kept in {}", dir.keep().display()))
 }
 
 fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {

@@ -52,7 +52,9 @@ makes a plain payment to the address. Each code is for one payment.
 
 Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https or onion
 (BIP 78) our own server answers. Without --via it is the first that is configured, in this order. Where our server has
-both https and onion, `alternatives` holds the other code for the same payment.
+both https and onion, `alternatives` holds the other code for the same payment. At a directory a code lasts no longer
+than [payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in
+it is broadcast.
 
 JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
   alternatives: via, uri, endpoint
@@ -60,7 +62,7 @@ JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
 Examples:
   payjoind receive
   payjoind receive --via https
-  payjoind receive --amount 250000
+  payjoind receive --amount 250000 --expires 30m
   payjoind --json receive | jq -r .uri";
 
 pub(crate) const QUEUE_HELP: &str = "\

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use cli::{Cli, Command};
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => {
             steps::start(cli.json);
+            allow_many_files();
             match runtime.block_on(start::run(&datadir, &args)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => fail(cli.json, &e.to_string()),
@@ -55,6 +57,14 @@ fn main() -> ExitCode {
     // A name look-up that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
+}
+
+/// Every open session holds a connection: takes as many files as the system grants.
+fn allow_many_files() {
+    let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
+    if let Err(error) = setrlimit(Resource::Nofile, granted) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 fn show(json: bool, answer: &Value) -> ExitCode {

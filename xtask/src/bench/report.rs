@@ -34,13 +34,17 @@ impl Round {
         (self.latencies.len() - self.failures) as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The latency, in milliseconds, that so many percent of the requests do not exceed.
     fn percentile(&self, percent: usize) -> f64 {
-        let mut sorted = self.latencies.clone();
-        sorted.sort();
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+        percentile(&self.latencies, percent)
     }
+}
+
+/// The latency, in milliseconds, that so many percent of them do not exceed.
+pub(crate) fn percentile(latencies: &[Duration], percent: usize) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort();
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
 }
 
 pub(crate) struct Report {
@@ -171,7 +175,7 @@ shown stays locked. The floor has one coin. Payers of payjoin-cli queue, because
 side by side: their latency counts the wait. Where ours takes part, an Original has three outputs instead of two, which
 costs payjoin-cli two of its round trips.";
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cores = thread::available_parallelism().map_or(0, Into::into);
     let line = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpu = line("/proc/cpuinfo");
