@@ -102,21 +102,16 @@ fn become_release() -> anyhow::Error {
 
 fn exchange(options: &Options) -> Result<()> {
     let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
-    let report = in_a_folder(|dir| measure(kinds, options, dir))?;
-    if options.json {
-        println!("{}", report.json())
-    } else {
-        println!("{report}")
-    }
-    if report.failures() > 0 {
-        let kept = dir.keep();
-        bail!(
-            "{} requests got no valid proposal\neverything is kept in {}",
-            report.failures(),
-            kept.display()
-        );
-    }
-    Ok(())
+    in_a_folder(|dir| {
+        let report = measure(kinds, options, dir)?;
+        if options.json {
+            println!("{}", report.json())
+        } else {
+            println!("{report}")
+        }
+        ensure!(report.failures() == 0, "{} requests got no valid proposal", report.failures());
+        Ok(())
+    })
 }
 
 /// Keeps the folder when the work fails.
