@@ -450,10 +450,16 @@ impl Host {
                 ("abandon", Answer::Abandoned)
             }
             Question::Sign(checked) => ("sign", self.sign(checked)),
-            Question::Release(_) if self.release_fails => ("release", Answer::Failed("disk full".into())),
-            Question::Release(release) => {
+            Question::Release(..) if self.release_fails => ("release", Answer::Failed("disk full".into())),
+            Question::Offer(..) if self.release_fails => ("offer", Answer::Failed("disk full".into())),
+            Question::Offer(..) if self.seen => ("offer", Answer::Seen),
+            Question::Release(_, release) => {
                 self.release = Some(release);
                 ("release", Answer::Released)
+            }
+            Question::Offer(admission, release) => {
+                (self.admission, self.release) = (Some(*admission), Some(release));
+                ("offer", Answer::Released)
             }
         }
     }
