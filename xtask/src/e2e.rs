@@ -28,6 +28,7 @@ use cases::{CASES, Case};
 pub(crate) use chain::{Chain, Wallet};
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use json::Fields;
+pub(crate) use mailroom::Mailroom;
 pub(crate) use payer::FEE_RATE;
 pub(crate) use tls::Certificate;
 pub(crate) use world::{Invoice, Programs, World};

@@ -62,6 +62,11 @@ impl Server {
         run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)

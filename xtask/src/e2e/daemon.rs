@@ -141,6 +141,11 @@ impl Daemon {
         lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
     }
 
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        lock(&self.shared.server).as_ref().map(Server::id)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         lock(&self.shared.server).is_some()
     }

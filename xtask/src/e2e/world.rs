@@ -25,6 +25,9 @@ pub(crate) const PAYERS: [(&str, &str); 2] = [("payer", "bech32"), ("nested", "p
 /// What the payer wallets hold, each.
 const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
 
+/// Seconds for which directories hold a poll: short, so that cases see several.
+const HOLD: u32 = 2;
+
 /// Every program that a world needs.
 pub(crate) struct Programs {
     bitcoind: PathBuf,
@@ -133,6 +136,11 @@ impl<'a> World<'a> {
         })
     }
 
+    /// A plain payment that no exchange of the daemon's knows counts as a gift.
+    pub(crate) fn paid_plainly(&self, daemon: &Daemon, amount: Amount) {
+        self.gifts.borrow_mut().push((daemon.name, amount));
+    }
+
     /// What a daemon's wallet was given in all.
     pub(crate) fn given(&self, daemon: &Daemon) -> Amount {
         let gifts = self.gifts.borrow();
@@ -141,8 +149,13 @@ impl<'a> World<'a> {
 
     /// Asks a daemon for a BIP 21 code; without an amount, for what its queued channels need.
     pub(crate) fn receive(&self, daemon: &Daemon, amount: Option<u64>) -> Result<Invoice> {
+        self.receive_within(daemon, amount, "24h")
+    }
+
+    /// As [`World::receive`], with a code that expires.
+    pub(crate) fn receive_within(&self, daemon: &Daemon, amount: Option<u64>, time: &str) -> Result<Invoice> {
         let amount = amount.map(|sat| sat.to_string());
-        let mut arguments = vec!["receive"];
+        let mut arguments = vec!["receive", "--expires", time];
         arguments.extend(amount.iter().flat_map(|sat| ["--amount", sat]));
         let reply = daemon.call(&arguments)?;
         let uri = reply.text("uri")?.to_owned();
@@ -177,6 +190,11 @@ impl<'a> World<'a> {
         self.payjoin_cli().begin(self.payer(), &invoice.uri, relay.url())
     }
 
+    /// Takes up the payments that payjoin-cli left unfinished.
+    pub(crate) fn resume(&self, relay: &Mailroom) -> Result<Sending> {
+        self.payjoin_cli().resume(self.payer(), relay.url())
+    }
+
     /// Waits until a payment that was begun has been broadcast.
     pub(crate) fn finish(&self, sending: Sending) -> Result<Txid> {
         let txid = sending.txid()?;
@@ -190,7 +208,7 @@ impl<'a> World<'a> {
 
     /// Two of each of the services of BIP 77.
     pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name);
+        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD);
         Ok([start("mailroom-a")?, start("mailroom-b")?])
     }
 
