@@ -13,6 +13,7 @@ use lightning::sign::{EntropySource, KeysManager};
 use lightning::types::features::ChannelTypeFeatures;
 use lightning::types::payment::PaymentHash;
 
+use super::closing::Closing;
 use super::is_mined;
 use super::parts::{Bumper, ChannelManager, Sweeper};
 use super::payments::Payments;
@@ -29,6 +30,7 @@ pub(super) struct Events {
     pub(super) bumper: Arc<Bumper>,
     pub(super) keys: Arc<KeysManager>,
     pub(super) inbound: Inbound,
+    pub(super) closing: Arc<Closing>,
 }
 
 /// Which channels peers may open to us.
@@ -77,7 +79,10 @@ impl Events {
                 // On failure the background processor tries again.
                 let _ = self.sweeper.regenerate_and_broadcast_spend_if_necessary();
             }
-            Event::BumpTransaction(event) => self.bumper.handle_event(&event),
+            Event::BumpTransaction(event) => {
+                self.closing.note(&event, self.manager.current_best_block().height);
+                self.bumper.handle_event(&event);
+            }
             event => tracing::trace!(?event, "nothing to do"),
         }
         Ok(())
