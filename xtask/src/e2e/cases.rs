@@ -185,6 +185,11 @@ pub(crate) const CASES: &[Case] = &[
         run: safety::database_damaged,
     },
     Case {
+        name: "original-bumped",
+        about: "a plain payment waits for want of fees: a child out of it pays for both, and again at a higher rate",
+        run: safety::original_bumped,
+    },
+    Case {
         name: "seed-restored",
         about: "everything is lost but the seed: from its birthday on the coins are found again",
         run: safety::seed_restored,

@@ -1,6 +1,7 @@
 //! What the machine does to us: disks that are full, damaged or gone.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bitcoin::consensus::encode::deserialize_hex;
@@ -8,9 +9,10 @@ use bitcoin::{Amount, Transaction};
 use serde_json::Value;
 
 use super::super::World;
+use super::super::daemon::Options;
 use super::super::json::Fields;
 use super::super::payer::{Payment, Substitution};
-use super::super::raw;
+use super::super::{raw, wait};
 
 pub(super) fn disk_full(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
@@ -115,4 +117,44 @@ pub(super) fn seed_restored(world: &World<'_>) -> Result<()> {
     node.await_balance(world.given(&node))?;
     world.pay(&world.receive(&node, Some(600_000))?)?;
     world.mine(1)
+}
+
+pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
+    let options = Options { policy: "fallback_seconds = 3", ..Options::default() };
+    let node = world.daemon_with("node", options)?;
+    let invoice = world.receive(&node, Some(600_000))?;
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+    payment.exchange(&world.tls)?;
+    let original = payment.original()?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "50"])?;
+    ensure!(refused.contains("may still pay"), "raised before its time: {refused}");
+    let txid = original.compute_txid();
+    wait::until("the Original is broadcast", Duration::from_secs(15), || {
+        Ok(world.chain.mempool()?.contains(&txid).then_some(()))
+    })?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "2"])?;
+    ensure!(refused.contains("by itself"), "paid for nothing: {refused}");
+
+    let mut children = Vec::new();
+    for rate in ["30", "50"] {
+        let told = node.call(&["exchange", "bump", "1", "--fee-rate", rate])?;
+        let child = world.chain.transaction(told.txid("txid")?)?;
+        let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
+        let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
+        let rate = rate.parse::<u64>()?;
+        let size = entry.number("ancestorsize")?;
+        ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
+        ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
+        children.push(child);
+    }
+    let last = children.pop().context("two children")?;
+    ensure!(world.chain.mempool()?.len() == 2, "the first child is still there");
+    world.settle()?;
+    node.await_balance(last.output[0].value)?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "90"])?;
+    ensure!(refused.contains("mined"), "raised when it was mined: {refused}");
+    // The ledger knows no children.
+    node.call(&["stop"])?;
+    node.kill();
+    Ok(())
 }
