@@ -156,5 +156,7 @@ pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
     // The ledger knows no children.
     node.call(&["stop"])?;
     node.kill();
+    let log = node.folder().join("payjoind.sqlite-wal");
+    ensure!(!log.exists(), "after a stop the database is one file");
     Ok(())
 }
