@@ -112,8 +112,10 @@ pub struct ResourceRequest {
 pub struct Resources {
     /// Queued intents in the operator's order.
     pub wishes: Vec<ChannelWish>,
-    /// Confirmed, unlocked coins, best first; a bounded number of them.
+    /// Confirmed coins, best first; a bounded number of them. Not locked, but for those in `shown`.
     pub coins: Vec<Coin>,
+    /// Coins that unfinished attempts at the same invoice hold: they may be spent whatever this exchange takes.
+    pub shown: Vec<OutPoint>,
     /// What must stay in the wallet.
     pub reserve: Reserve,
 }

@@ -132,7 +132,7 @@ impl<'a> Attempt<'a> {
             wishes.retain(|wish| reserved.insert(wish.id));
             self.intents = wishes.iter().map(|wish| wish.id).collect();
         }
-        Ok(Resources { wishes, coins, reserve })
+        Ok(Resources { wishes, coins, shown, reserve })
     }
 
     async fn admit(&mut self, admission: &Admission) -> Result<Answer, HostError> {

@@ -67,6 +67,12 @@ impl Server {
         self.0.id()
     }
 
+    /// No file that it writes may grow beyond so many bytes; `None` for no limit.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        run(Command::new("prlimit").args(["--pid", &self.0.id().to_string(), &format!("--fsize={limit}:")]))
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)

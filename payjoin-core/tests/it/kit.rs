@@ -428,7 +428,12 @@ impl Host {
             Question::Resources(request) => {
                 self.channels_offered = Some(request.channels);
                 let coins = self.coins.iter().map(Spend::coin).collect();
-                let resources = Resources { wishes: self.wishes.clone(), coins, reserve: self.reserve };
+                let resources = Resources {
+                    wishes: self.wishes.clone(),
+                    coins,
+                    reserve: self.reserve,
+                    ..Resources::default()
+                };
                 ("resources", Answer::Resources(resources))
             }
             Question::Admit(_) if self.seen => ("admit", Answer::Seen),

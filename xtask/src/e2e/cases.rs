@@ -10,6 +10,7 @@ mod directory;
 mod hostile;
 mod operator;
 mod plain;
+mod safety;
 mod send;
 mod trouble;
 
@@ -182,6 +183,26 @@ pub(crate) const CASES: &[Case] = &[
         name: "operator-outage",
         about: "bitcoind goes away and comes back: payers are told to try again, and then are served",
         run: operator::outage,
+    },
+    Case {
+        name: "disk-full",
+        about: "a payment meets a full disk: refused, nothing locked or signed; with space again it opens its channel",
+        run: safety::disk_full,
+    },
+    Case {
+        name: "database-damaged",
+        about: "without a daemon the payments that are owed are printed; a damaged database is refused with a hint to that",
+        run: safety::database_damaged,
+    },
+    Case {
+        name: "original-bumped",
+        about: "a plain payment waits for want of fees: a child out of it pays for both, and again at a higher rate",
+        run: safety::original_bumped,
+    },
+    Case {
+        name: "seed-restored",
+        about: "everything is lost but the seed: from its birthday on the coins are found again",
+        run: safety::seed_restored,
     },
     Case {
         name: "operator-commands",

@@ -86,7 +86,11 @@ impl Daemon {
     fn run(&self, listener: Option<Listener>) -> Result<()> {
         let log = self.append("log")?;
         let mut told = self.append("steps.log")?;
-        let mut server = Server::start(self.command().arg("run").stdout(Stdio::piped()).stderr(log))?;
+        let run = self.command();
+        // A file that may not grow fails to be written, as on a full disk, instead of ending the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+        let mut server = Server::start(command.arg("run").stdout(Stdio::piped()).stderr(log))?;
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || record(stdout, &mut told, listener, &shared));
@@ -135,6 +139,16 @@ impl Daemon {
 
     pub(crate) fn thaw(&self) -> Result<()> {
         self.signal("CONT")
+    }
+
+    /// From now on none of its files can grow, its log neither.
+    pub(crate) fn fill_disk(&self) -> Result<()> {
+        lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(Some(1))
+    }
+
+    /// Its files may grow again.
+    pub(crate) fn clear_disk(&self) -> Result<()> {
+        lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(None)
     }
 
     fn signal(&self, name: &str) -> Result<()> {
