@@ -20,7 +20,8 @@ pub(crate) const STEP: &str = "step";
 /// Starts logging. `json` prints one JSON object a step instead of a line of text. `PAYJOIND_LOG` filters the log.
 pub(crate) fn start(json: bool) {
     let filter = EnvFilter::try_from_env("PAYJOIND_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,ldk=warn"));
+        // Without the colons the crate `payjoin` would stand for all of ours too: names match by their beginnings.
+        .unwrap_or_else(|_| EnvFilter::new("info,payjoin::=error,hyper=warn,ldk=warn"));
     let log = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

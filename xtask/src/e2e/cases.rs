@@ -129,7 +129,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "v2-directory-restart",
-        about: "the directory dies and comes back, under an open session and under a payer who waits",
+        about: "the directory dies under an open session and under a payer who waits, and comes back, once with a new key",
         run: directory::restart,
     },
     Case {
@@ -157,6 +157,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "send-v2",
         about: "our node pays through relay and directory by payjoin; one of two relays is of no use",
         run: send::v2,
+    },
+    Case {
+        name: "send-directory-restart",
+        about: "the directory dies and comes back while our node waits for the proposal: it is a payjoin",
+        run: send::directory_restart,
     },
     Case {
         name: "send-fallback",
