@@ -38,6 +38,11 @@ pub(crate) const CASES: &[Case] = &[
         run: channel::rest,
     },
     Case {
+        name: "v1-many",
+        about: "more channels are queued than one payment opens: the code asks for those that it can",
+        run: channel::many,
+    },
+    Case {
         name: "v1-bootstrap",
         about: "an empty wallet opens a channel when payer and operator are one person",
         run: channel::bootstrap,
