@@ -39,6 +39,11 @@ pub(crate) const CASES: &[Case] = &[
         run: channel::rest,
     },
     Case {
+        name: "v1-many",
+        about: "more channels are queued than one payment opens: the code asks for those that it can",
+        run: channel::many,
+    },
+    Case {
         name: "v1-bootstrap",
         about: "an empty wallet opens a channel when payer and operator are one person",
         run: channel::bootstrap,
@@ -130,7 +135,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "v2-directory-restart",
-        about: "the directory dies and comes back, under an open session and under a payer who waits",
+        about: "the directory dies under an open session and under a payer who waits, and comes back, once with a new key",
         run: directory::restart,
     },
     Case {
@@ -158,6 +163,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "send-v2",
         about: "our node pays through relay and directory by payjoin; one of two relays is of no use",
         run: send::v2,
+    },
+    Case {
+        name: "send-directory-restart",
+        about: "the directory dies and comes back while our node waits for the proposal: it is a payjoin",
+        run: send::directory_restart,
     },
     Case {
         name: "send-fallback",
