@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Method, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Proxy, Url};
 
 /// One request. Without a body it is a GET, with one a POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,19 @@ pub struct HttpRequest {
     /// `http` or `https` URL of a server to tunnel through with `CONNECT`, so that the target does not learn our
     /// address. A client that hides the address by itself may go without it. Only for targets with `https`.
     pub tunnel: Option<String>,
+}
+
+impl HttpRequest {
+    /// Does it go to an onion service, or by way of one? RFC 7686, section 2: nobody but Tor may see that name.
+    #[must_use]
+    pub fn is_onion(&self) -> bool {
+        let is_onion = |url: &str| {
+            let url = Url::parse(url);
+            let host = url.ok().and_then(|url| Some(url.host_str()?.trim_end_matches('.').to_owned()));
+            host.is_some_and(|host| host.ends_with(".onion"))
+        };
+        is_onion(&self.url) || self.tunnel.as_deref().is_some_and(is_onion)
+    }
 }
 
 /// The answer, whatever its status.
@@ -69,7 +82,8 @@ pub struct DirectSettings {
     pub root: Option<Vec<u8>>,
 }
 
-/// HTTP/1.1 over TCP. The environment's proxy settings do not count.
+/// HTTP/1.1 over TCP. The environment's proxy settings do not count. Without a SOCKS proxy it refuses onion addresses,
+/// which must not be looked up.
 #[derive(Clone, Debug)]
 pub struct DirectClient {
     settings: DirectSettings,
@@ -93,6 +107,9 @@ impl DirectClient {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if self.settings.socks.is_none() && request.is_onion() {
+            return Err(HttpError::Invalid("an onion service is reached through Tor only".to_owned()));
+        }
         let client = match &request.tunnel {
             Some(_) if !request.url.starts_with("https://") => {
                 return Err(HttpError::Invalid(format!("{} cannot be tunnelled to", request.url)));

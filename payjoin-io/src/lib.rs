@@ -31,7 +31,7 @@ mod testing;
 pub use drive::drive;
 pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};
 pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
-pub use listener::{Connection, Listener, Memory, MemoryConnector, Peer, Stream, Tcp, Tls};
+pub use listener::{Connection, Listener, Memory, MemoryConnector, Peer, Stream, Tcp, Tls, Unix};
 pub use ohttp::{Ohttp, OhttpError};
 pub use poller::{PollError, PollSettings, Poller, SessionInfo};
 pub use sender::{Fallback, Payment, SendError, SendSettings, Sender, Sent};

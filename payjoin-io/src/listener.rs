@@ -1,4 +1,4 @@
-//! Where payers connect: TCP, TLS with the operator's own certificate, memory. The onion listener is in `payjoin-tor`.
+//! Where payers connect: TCP, TLS with the operator's own certificate, a Unix socket, memory. The onion listener is in `payjoin-tor`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +10,10 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Mutex, mpsc};
 
 mod tls;
+mod unix;
 
 pub use tls::Tls;
+pub use unix::Unix;
 
 /// A connection's bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -94,23 +96,30 @@ impl Tcp {
 impl Listener for Tcp {
     async fn accept(&self) -> io::Result<Connection> {
         let (stream, peer) = accept_tcp(&self.socket).await?;
-        let peer = if self.proxied { Peer::Unknown } else { peer };
-        Ok(Connection { stream: Box::new(stream), peer, authenticated: self.proxied })
+        if self.proxied {
+            return Ok(proxied(stream));
+        }
+        Ok(Connection { stream: Box::new(stream), peer, authenticated: false })
     }
 }
 
 async fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, Peer)> {
-    match socket.accept().await {
-        Ok((stream, address)) => {
-            stream.set_nodelay(true)?;
-            Ok((stream, Peer::Address(address.ip().to_canonical())))
-        }
-        Err(error) => {
-            // Out of descriptors, most likely: asking again at once would only spin.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            Err(error)
-        }
+    let (stream, address) = or_pause(socket.accept().await).await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, Peer::Address(address.ip().to_canonical())))
+}
+
+/// A connection from the operator's proxy.
+fn proxied(stream: impl Stream + 'static) -> Connection {
+    Connection { stream: Box::new(stream), peer: Peer::Unknown, authenticated: true }
+}
+
+/// When nothing could be accepted we are out of descriptors, most likely: asking again at once would only spin.
+async fn or_pause<T>(accepted: io::Result<T>) -> io::Result<T> {
+    if accepted.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    accepted
 }
 
 /// Connections made in memory by a [`MemoryConnector`].

@@ -107,7 +107,14 @@ fn exchange(options: &Options) -> Result<()> {
     } else {
         println!("{report}")
     }
-    ensure!(report.failures() == 0, "{} requests got no valid proposal", report.failures());
+    if report.failures() > 0 {
+        let kept = dir.keep();
+        bail!(
+            "{} requests got no valid proposal\neverything is kept in {}",
+            report.failures(),
+            kept.display()
+        );
+    }
     Ok(())
 }
 
@@ -186,7 +193,7 @@ impl Lane {
         let requests: Vec<Request> = self.requests.by_ref().take(count).collect();
         ensure!(requests.len() == count, "no Originals are left");
         let posts: Vec<&Post> = requests.iter().map(|request| &request.post).collect();
-        let (replies, elapsed) = payers.send(&posts, side_by_side);
+        let (replies, elapsed) = payers.send(&posts, side_by_side, !self.receiver.kind.serves_many());
         round.elapsed += elapsed;
         for (request, reply) in requests.into_iter().zip(replies) {
             round.latencies.push(reply.latency);

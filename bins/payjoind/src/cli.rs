@@ -113,6 +113,8 @@ pub(crate) enum Via {
     Directory,
     /// Our own server, BIP 78.
     Https,
+    /// Our own onion service, BIP 78.
+    Onion,
 }
 
 /// Arguments of `send`.

@@ -203,15 +203,18 @@ impl Daemon {
     }
 
     fn status(&self) -> Answer {
-        let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+        let http = &self.config.http;
+        let tls = http.listen.map(|address| address.to_string());
+        let tor = self.tor.as_ref().map(|state| state.borrow().clone());
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "node_id": self.node.node_id().to_string(),
             "network": self.config.network.to_string(),
             "height": self.node.height(),
-            "http": text(self.config.http.listen.or(self.config.http.plain_listen)),
-            "endpoint": self.config.http.public_endpoint,
-            "lightning": text(self.node.listening()),
+            "http": tls.or(http.plain_listen.as_ref().map(ToString::to_string)),
+            "endpoint": http.public_endpoint,
+            "tor": tor,
+            "lightning": self.node.listening().map(|address| address.to_string()),
             "peers": self.node.peers().len(),
             "channels": self.node.channels().len(),
             "payments": self.store.unsettled_payments().map_err(failed)?.len(),

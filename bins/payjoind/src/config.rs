@@ -1,11 +1,18 @@
 //! Settings: defaults, then `DATADIR/payjoind.toml`, then environment and flags.
 
+mod check;
+mod listen;
+mod tor;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bitcoin::{Amount, FeeRate, Network};
 use payjoin_core::Policy;
 use serde::Deserialize;
+
+pub(crate) use listen::PlainListen;
+pub(crate) use tor::Tor;
 
 use crate::cli::RunArgs;
 
@@ -23,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     /// Payjoins through directories, and payments of ours.
     pub(crate) payjoin: Payjoin,
+    /// Our onion service, and the way out through Tor.
+    pub(crate) tor: Tor,
     /// What the operator allows.
     pub(crate) policy: Allowed,
 }
@@ -63,11 +72,11 @@ pub(crate) struct Http {
     pub(crate) certificate: Option<PathBuf>,
     /// Its private key, PEM or DER.
     pub(crate) key: Option<PathBuf>,
-    /// Address without TLS, for a TLS proxy or onion service of the operator's in front of it.
-    pub(crate) plain_listen: Option<SocketAddr>,
+    /// Where a TLS proxy or a Tor daemon of the operator's connects to, on this machine and without TLS.
+    pub(crate) plain_listen: Option<PlainListen>,
     /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
     pub(crate) public_endpoint: Option<String>,
-    /// Requests a minute from one address; 0 for no limit (behind a proxy every payer has the proxy's address).
+    /// Requests a minute from one address or onion circuit; 0 for no limit (behind a proxy every payer has the proxy's address).
     pub(crate) rate_per_minute: u32,
 }
 
@@ -82,6 +91,8 @@ pub(crate) struct Payjoin {
     pub(crate) ohttp_relays: Vec<String>,
     /// Hours that a receiver who is offline is waited for; then the Original is paid.
     pub(crate) session_hours: u64,
+    /// `host:port` of a SOCKS5 proxy, such as a Tor daemon's, for relays, directories and receivers.
+    pub(crate) socks: Option<String>,
     /// A certificate in DER to trust besides the public authorities; for tests.
     pub(crate) root_certificate: Option<PathBuf>,
 }
@@ -152,6 +163,7 @@ impl Default for Config {
             lightning: Lightning::default(),
             http: Http::default(),
             payjoin: Payjoin::default(),
+            tor: Tor::default(),
             policy: Allowed::default(),
         }
     }
@@ -165,7 +177,13 @@ impl Default for Lightning {
 
 impl Default for Payjoin {
     fn default() -> Self {
-        Self { directories: Vec::new(), ohttp_relays: Vec::new(), session_hours: 24, root_certificate: None }
+        Self {
+            directories: Vec::new(),
+            ohttp_relays: Vec::new(),
+            session_hours: 24,
+            socks: None,
+            root_certificate: None,
+        }
     }
 }
 
@@ -193,6 +211,8 @@ pub(crate) enum ConfigError {
     Http(&'static str),
     #[error("[payjoin] {0} is no URL of a directory")]
     Directory(String),
+    #[error("[tor] {0}")]
+    Tor(&'static str),
 }
 
 impl Config {
@@ -221,29 +241,22 @@ impl Config {
 
     /// Relative paths are relative to the datadir.
     fn resolve(&mut self, datadir: &Path) {
-        let (http, payjoin) = (&mut self.http, &mut self.payjoin);
-        let paths =
-            [&mut http.certificate, &mut http.key, &mut payjoin.root_certificate, &mut self.bitcoind.cookie];
-        for path in paths.into_iter().flatten() {
+        let (http, payjoin, tor) = (&mut self.http, &mut self.payjoin, &mut self.tor);
+        let socket = match &mut http.plain_listen {
+            Some(PlainListen::Unix(path)) => Some(path),
+            _ => None,
+        };
+        let given = [
+            &mut http.certificate,
+            &mut http.key,
+            &mut payjoin.root_certificate,
+            &mut self.bitcoind.cookie,
+            &mut tor.network_file,
+        ];
+        let always = [&mut tor.state_dir, &mut tor.cache_dir];
+        for path in given.into_iter().flatten().chain(always).chain(socket) {
             *path = datadir.join(&*path);
         }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let http = &self.http;
-        if http.listen.is_some() && (http.certificate.is_none() || http.key.is_none()) {
-            return Err(ConfigError::Http(
-                "`listen` is for TLS: set `certificate` and `key`, or use `plain_listen` behind a TLS proxy",
-            ));
-        }
-        if (http.listen.is_some() || http.plain_listen.is_some()) && http.public_endpoint.is_none() {
-            return Err(ConfigError::Http("set `public_endpoint` to the URL that payers will see"));
-        }
-        let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
-        if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
-            return Err(ConfigError::Directory(bad.clone()));
-        }
-        Ok(())
     }
 
     /// JSON-RPC address of bitcoind.
@@ -282,30 +295,4 @@ pub(crate) fn expand_home(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(payjoin: &str) -> Result<Config, ConfigError> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("payjoind.toml"), format!("[payjoin]\n{payjoin}")).unwrap();
-        let config = Config::load(folder.path(), &RunArgs::default())?;
-        if let Some(path) = &config.payjoin.root_certificate {
-            assert!(path.starts_with(folder.path()), "{}", path.display());
-        }
-        Ok(config)
-    }
-
-    #[test]
-    fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
-        let good = load(
-            "directories = ['https://a.example']\nohttp_relays = ['https://b.example']\nroot_certificate = 'root.der'",
-        );
-        let payjoin = good.unwrap().payjoin;
-        assert_eq!(payjoin.directories, ["https://a.example"]);
-        assert_eq!((payjoin.ohttp_relays, payjoin.session_hours), (vec!["https://b.example".into()], 24));
-        assert!(
-            matches!(load("directories = ['a.example']"), Err(ConfigError::Directory(url)) if url == "a.example")
-        );
-        assert!(matches!(load("relays = []"), Err(ConfigError::Parse { .. })));
-    }
-}
+mod tests;

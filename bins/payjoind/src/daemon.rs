@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::pay::Payer;
+use crate::tor::TorState;
 
 /// Everything that lives as long as the process.
 pub(crate) struct Daemon {
@@ -24,6 +25,8 @@ pub(crate) struct Daemon {
     pub(crate) payer: Arc<Payer>,
     /// Sessions at directories, where some are configured.
     pub(crate) poller: Option<Poller>,
+    /// Tor and our onion service, where they are enabled.
+    pub(crate) tor: Option<watch::Receiver<TorState>>,
     /// Turns `true` once the daemon is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -27,8 +27,11 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   certificate = \"fullchain.pem\"                  # relative to DATADIR
   key = \"privkey.pem\"
   public_endpoint = \"https://pay.example.com\"    # what payers see
-  # Behind a TLS proxy or onion service of yours, instead of listen, certificate and key:
-  # plain_listen = \"127.0.0.1:8080\"
+  # Behind a TLS proxy or a Tor daemon of yours, instead of listen, certificate and key:
+  # plain_listen = \"127.0.0.1:8080\"               # or \"unix:payers.sock\"
+  [tor]                                            # or payers reach our onion service: no port either
+  enabled = true                                   # keep a copy of DATADIR/tor/state: it holds the address
+  only = true                                      # everything goes through Tor, bitcoind excepted
   [policy]
   max_fee = 50000                                  # most that we add to one payment for fees
   fallback_seconds = 600                           # then the plain payment is broadcast
@@ -44,10 +47,12 @@ pub(crate) const RECEIVE_HELP: &str = "\
 Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet
 makes a plain payment to the address. Each code is for one payment.
 
-Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https (BIP 78)
-our own server answers. Without --via it is what is configured, directory first.
+Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https or onion
+(BIP 78) our own server answers. Without --via it is the first that is configured, in this order. Where our server has
+both https and onion, `alternatives` holds the other code for the same payment.
 
-JSON: uri, address, invoice, amount_sat, via, endpoint, expires
+JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
+  alternatives: via, uri, endpoint
 
 Examples:
   payjoind receive
@@ -138,9 +143,11 @@ Example:
   payjoind exchange list --json";
 
 pub(crate) const STATUS_HELP: &str = "\
-`obligations` counts payments that are not buried yet: do not delete the datadir before it is 0.
+`obligations` counts payments that are not buried yet: do not delete the datadir before it is 0. In `tor`, `percent`
+and `blocked` tell of the way into Tor, `reachable` and `problem` of payers' way to our onion service.
 
-JSON: version, node_id, network, height, http, endpoint, lightning, peers, channels, obligations, payments
+JSON: version, node_id, network, height, http, endpoint, tor, lightning, peers, channels, obligations, payments
+  tor: percent, ready, blocked, endpoint, reachable, problem
 
 Example:
   payjoind status --json";

@@ -7,12 +7,14 @@ mod control;
 mod daemon;
 mod help;
 mod keep;
+mod outside;
 mod pay;
 mod receive;
 mod render;
 mod roles;
 mod start;
 mod steps;
+mod tor;
 mod watch;
 
 use std::io::{ErrorKind, IsTerminal};

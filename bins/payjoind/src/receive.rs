@@ -5,6 +5,7 @@ use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{Invoice, InvoiceId, Reserve, SessionEnd, bip21_v1};
 use payjoin_io::{Poller, SessionInfo};
 use payjoin_lightning::shortfall;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{ReceiveArgs, SessionCommand, Via};
@@ -15,7 +16,9 @@ use crate::daemon::{Daemon, now};
 const LEAST: Amount = Amount::from_sat(330);
 
 /// The code of an invoice and where its payer goes.
+#[derive(Serialize)]
 struct Code {
+    via: Via,
     uri: String,
     endpoint: String,
 }
@@ -38,49 +41,77 @@ impl Daemon {
             Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
         self.store.insert_invoice(&invoice).await.map_err(failed)?;
-        let Code { uri, endpoint } = match via {
-            Via::Https => self.code_on_the_web(&address, &invoice)?,
+        let Code { via, uri, endpoint } = match via {
             Via::Directory => self.code_at_a_directory(&invoice).await?,
+            Via::Https | Via::Onion => self.code_of_ours(via, &address, &invoice)?,
         };
+        let alternatives = self.alternatives(via, &address, &invoice)?;
         let amount_sat = amount.map(Amount::to_sat);
         tracing::info!(target: "step", step = "BIP 21", invoice = %invoice.id, amount_sat, uri);
         Ok(json!({
             "uri": uri, "address": address.to_string(), "invoice": invoice.id.0, "amount_sat": amount_sat,
-            "via": via, "endpoint": endpoint, "expires": expires.0,
+            "via": via, "endpoint": endpoint, "expires": expires.0, "alternatives": alternatives,
         }))
     }
 
-    /// What the operator chose, or what is configured: directory first.
+    /// What the operator chose, or the first that is configured.
     fn via(&self, chosen: Option<Via>) -> Result<Via, CommandError> {
-        let (directory, web) = (self.poller.is_some(), self.config.http.public_endpoint.is_some());
-        match chosen {
-            Some(Via::Directory) | None if directory => Ok(Via::Directory),
-            Some(Via::Https) | None if web => Ok(Via::Https),
+        let offered = |via: &Via| match via {
+            Via::Directory => self.poller.is_some(),
+            Via::Https | Via::Onion => self.endpoint(*via).is_some(),
+        };
+        let wanted = chosen.map_or(vec![Via::Directory, Via::Https, Via::Onion], |via| vec![via]);
+        let missing = || match chosen {
             Some(Via::Directory) => {
-                Err(failed("no directory: set `directories` and `ohttp_relays` in [payjoin] and restart"))
+                "no directory: set `directories` and `ohttp_relays` in [payjoin] and restart"
             }
-            Some(Via::Https) => Err(failed(
-                "no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart",
-            )),
-            None => Err(failed(
-                "payers have no way to reach us: set `directories` and `ohttp_relays` in [payjoin], or \
-                 `public_endpoint` and `listen` or `plain_listen` in [http], and restart",
-            )),
+            Some(Via::Https) => {
+                "no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart"
+            }
+            Some(Via::Onion) => "no onion service: set `enabled = true` in [tor] and restart",
+            None => {
+                "payers have no way to reach us: set `directories` and `ohttp_relays` in [payjoin], or `enabled` in \
+                 [tor], or `public_endpoint` and `listen` or `plain_listen` in [http], and restart"
+            }
+        };
+        wanted.into_iter().find(offered).ok_or_else(|| failed(missing()))
+    }
+
+    /// Where our own server is reached this way, without the invoice.
+    fn endpoint(&self, via: Via) -> Option<String> {
+        match via {
+            Via::Directory => None,
+            Via::Https => self.config.http.public_endpoint.clone(),
+            Via::Onion => self.tor.as_ref().map(|tor| tor.borrow().endpoint.clone()),
         }
     }
 
-    fn code_on_the_web(&self, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
-        let base = self.config.http.public_endpoint.as_deref().unwrap_or_default();
+    fn code_of_ours(&self, via: Via, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
+        let base = self.endpoint(via).unwrap_or_default();
         let endpoint = format!("{}/{}", base.trim_end_matches('/'), invoice.id);
         let uri = bip21_v1(address, invoice.amount, &endpoint).map_err(failed)?;
-        Ok(Code { uri, endpoint })
+        Ok(Code { via, uri, endpoint })
+    }
+
+    /// The same invoice on our server's other ways. A session at a directory stands alone.
+    fn alternatives(
+        &self,
+        via: Via,
+        address: &Address,
+        invoice: &Invoice,
+    ) -> Result<Vec<Code>, CommandError> {
+        let others = [Via::Https, Via::Onion].into_iter();
+        let others = others
+            .filter(|other| ![*other, Via::Directory].contains(&via) && self.endpoint(*other).is_some());
+        others.map(|other| self.code_of_ours(other, address, invoice)).collect()
     }
 
     async fn code_at_a_directory(&self, invoice: &Invoice) -> Result<Code, CommandError> {
         let poller = self.poller()?;
         let uri = poller.open(invoice, self.config.network).await.map_err(failed)?;
         let session = poller.session(&invoice.id).map_err(failed)?;
-        Ok(Code { uri, endpoint: session.map(|session| session.directory).unwrap_or_default() })
+        let endpoint = session.map(|session| session.directory).unwrap_or_default();
+        Ok(Code { via: Via::Directory, uri, endpoint })
     }
 
     fn poller(&self) -> Result<&Poller, CommandError> {

@@ -1,6 +1,6 @@
 //! Starting and stopping the daemon, in the order that safety wants.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use std::time::Duration;
 use bitcoin::OutPoint;
 use payjoin_core::Settled;
 use payjoin_io::{
-    DirectClient, DirectSettings, ExchangeRecord, Host, HttpError, Limits, Listener, Ohttp, OhttpError,
-    PollError, PollSettings, Poller, Rate, SendSettings, Sender, Server, Settler, Store, StoreError, Tcp,
-    Tls,
+    ExchangeRecord, Host, HttpError, Limits, Listener, OhttpError, PollError, Rate, Server, Settler, Store,
+    StoreError, Tcp, Tls, Unix,
 };
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError, SeedError};
 use payjoin_lightning::{ChannelKey, Channels};
@@ -20,11 +19,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::RunArgs;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, PlainListen};
 use crate::daemon::{Daemon, clock, now};
 use crate::keep::Keep;
+use crate::outside::Outside;
 use crate::pay::Payer;
 use crate::roles::Roles;
+use crate::tor::{Tor, TorError};
 use crate::watch::{BlockNews, Blocks};
 use crate::{control, watch as chain_watch};
 
@@ -56,6 +57,8 @@ pub(crate) enum StartError {
     NodeEnded,
     #[error("a part of the daemon ended by itself, see the log")]
     PartEnded,
+    #[error(transparent)]
+    Tor(#[from] TorError),
     #[error("[payjoin] {0}")]
     Http(#[from] HttpError),
     #[error("[payjoin] {0}")]
@@ -102,8 +105,13 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     make_datadir(datadir)?;
     let config = Config::load(datadir, args)?;
     let store = Store::open(datadir.join("payjoind.sqlite"))?;
-    let listeners = listeners(&config).await?;
-    let (daemon, settler, blocks) = assemble(datadir, config, store).await?;
+    let mut listeners = listeners(&config).await?;
+    let tor = match config.tor.enabled {
+        true => Some(Tor::start(&config.tor, &datadir.join("onion-addresses")).await?),
+        false => None,
+    };
+    listeners.extend(tor.as_ref().map(Tor::listener));
+    let (daemon, settler, blocks) = assemble(datadir, config, store, tor.as_ref()).await?;
     daemon.payer.resume()?;
     if let Some(poller) = &daemon.poller {
         poller.resume()?;
@@ -123,13 +131,16 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     if let Some(poller) = &daemon.poller {
         poller.stop().await;
     }
+    if let Some(tor) = tor {
+        tor.stop().await;
+    }
     control.abort();
     daemon.node.stop().await;
     let _ = std::fs::remove_file(socket_path(datadir));
     ended
 }
 
-fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
     let what = what.into();
     move |source| StartError::Io { what, source }
 }
@@ -153,14 +164,21 @@ async fn listeners(config: &Config) -> Result<Vec<Arc<dyn Listener>>, StartError
         let tls = Tls::bind(address, certificate, key).await;
         listeners.push(Arc::new(tls.map_err(io(listening(address)))?));
     }
-    if let Some(address) = http.plain_listen {
-        let tcp = Tcp::behind_tls_proxy(address).await;
-        listeners.push(Arc::new(tcp.map_err(io(listening(address)))?));
+    match &http.plain_listen {
+        Some(PlainListen::Tcp(address)) => {
+            let tcp = Tcp::behind_tls_proxy(address).await;
+            listeners.push(Arc::new(tcp.map_err(io(listening(address)))?));
+        }
+        Some(PlainListen::Unix(path)) => {
+            let unix = Unix::behind_tls_proxy(path).await;
+            listeners.push(Arc::new(unix.map_err(io(listening(path.display())))?));
+        }
+        None => {}
     }
     Ok(listeners)
 }
 
-fn listening(address: SocketAddr) -> String {
+fn listening(address: impl Display) -> String {
     format!("cannot serve payers on {address}")
 }
 
@@ -169,6 +187,7 @@ async fn assemble(
     datadir: &Path,
     config: Config,
     store: Store,
+    tor: Option<&Tor>,
 ) -> Result<(Arc<Daemon>, Settler, BlockNews), StartError> {
     let interrupted = store.recover().await?;
     let url = config.bitcoind_url();
@@ -189,41 +208,11 @@ async fn assemble(
     }
     let settler = Settler::new(host.clone(), owed)?;
     let (stop, stopped) = watch::channel(false);
-    let (client, ohttp) = outside(&config)?;
-    let poller = poller(&config, &host, ohttp.as_ref());
-    let payer =
-        Payer::new(&config, sender(&config, &store, client, ohttp), node.clone(), store.clone(), stopped);
-    Ok((Arc::new(Daemon { config, store, node, host, payer, poller, stop }), settler, news))
-}
-
-/// The ways out: to servers of payjoin, and through relays to directories where some are configured.
-fn outside(config: &Config) -> Result<(Arc<DirectClient>, Option<Arc<Ohttp>>), StartError> {
-    let settings = &config.payjoin;
-    let read = |path: &PathBuf| std::fs::read(path).map_err(io(format!("cannot read {}", path.display())));
-    let root = settings.root_certificate.as_ref().map(read).transpose()?;
-    let client = Arc::new(DirectClient::new(DirectSettings { root, ..DirectSettings::default() })?);
-    let relays = settings.ohttp_relays.clone();
-    let ohttp = match relays.is_empty() {
-        true => None,
-        false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
-    };
-    Ok((client, ohttp))
-}
-
-/// Pays payjoins, v2 only with a relay.
-fn sender(config: &Config, store: &Store, client: Arc<DirectClient>, ohttp: Option<Arc<Ohttp>>) -> Sender {
-    let v2_patience = Duration::from_secs(config.payjoin.session_hours.saturating_mul(3600));
-    let settings = SendSettings { v2_patience, ..SendSettings::default() };
-    Sender::new(client, ohttp, Arc::new(store.clone()), settings, now)
-}
-
-/// Receives through directories, with a relay.
-fn poller(config: &Config, host: &Host, ohttp: Option<&Arc<Ohttp>>) -> Option<Poller> {
-    let settings = &config.payjoin;
-    let ohttp = ohttp.filter(|_| !settings.directories.is_empty())?.clone();
-    let lifetime = settings.session_hours.saturating_mul(3600);
-    let directories = settings.directories.clone();
-    Some(Poller::new(host.clone(), ohttp, PollSettings { directories, lifetime, ..PollSettings::default() }))
+    let outside = Outside::new(&config, tor)?;
+    let poller = outside.poller(&config, &host);
+    let payer = Payer::new(&config, outside.sender(&config, &store), node.clone(), store.clone(), stopped);
+    let tor = tor.map(Tor::state);
+    Ok((Arc::new(Daemon { config, store, node, host, payer, poller, tor, stop }), settler, news))
 }
 
 async fn start_node(

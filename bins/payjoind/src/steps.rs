@@ -17,10 +17,14 @@ use tracing_subscriber::{Layer, fmt};
 /// The target that marks a step.
 pub(crate) const STEP: &str = "step";
 
+/// What is logged unless the operator says otherwise. A name stands for every target that begins with it, and the longest
+/// counts. The library `payjoin` is none of ours. In a flood `tor_hsservice` warns of every introduction it drops.
+const LOG: &str = "info,payjoin=error,payjoin_=info,payjoind=info,hyper=warn,ldk=warn,\
+                   arti=warn,tor_=warn,tor_hsservice=error";
+
 /// Starts logging. `json` prints one JSON object a step instead of a line of text. `PAYJOIND_LOG` filters the log.
 pub(crate) fn start(json: bool) {
-    let filter = EnvFilter::try_from_env("PAYJOIND_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,payjoin=error,hyper=warn,ldk=warn"));
+    let filter = EnvFilter::try_from_env("PAYJOIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

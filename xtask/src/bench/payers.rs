@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,9 +102,11 @@ impl Payers {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Sends all posts, `side_by_side` at a time. Returns the replies in the order of the posts, and the time it took.
-    pub(crate) fn send(&self, posts: &[&Post], side_by_side: usize) -> (Vec<Reply>, Duration) {
+    /// Sends all posts from `side_by_side` payers; with `queue` they come together but connect one after the other.
+    /// Returns the replies in the order of the posts, and the time it took.
+    pub(crate) fn send(&self, posts: &[&Post], side_by_side: usize, queue: bool) -> (Vec<Reply>, Duration) {
         let next = AtomicUsize::new(0);
+        let turn = Mutex::new(());
         let replies = Mutex::new(Vec::with_capacity(posts.len()));
         let start = Instant::now();
         thread::scope(|scope| {
@@ -114,9 +116,11 @@ impl Payers {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(post) = posts.get(index) else { return };
                         let start = Instant::now();
+                        let alone = queue.then(|| lock(&turn));
                         let body = post.send(&self.0);
+                        drop(alone);
                         let reply = Reply { latency: start.elapsed(), body };
-                        replies.lock().unwrap_or_else(PoisonError::into_inner).push((index, reply));
+                        lock(&replies).push((index, reply));
                     }
                 });
             }
@@ -126,6 +130,10 @@ impl Payers {
         replies.sort_by_key(|(index, _)| *index);
         (replies.into_iter().map(|(_, reply)| reply).collect(), elapsed)
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ impl Kind {
             Self::Floor => "floor",
         }
     }
+
+    /// Does it serve several payers at a time? Each connection of payjoin-cli's pool wants its database for itself: the
+    /// second of two requests at a time gets "database is locked" after five seconds, and so do later ones.
+    pub(crate) fn serves_many(self) -> bool {
+        self != Self::PayjoinCli
+    }
 }
 
 /// A receiver that answers.
@@ -118,9 +124,6 @@ impl Site<'_> {
             .arg("--certificate-key")
             .arg(&self.tls.key)
             .args(["--port", &port.to_string(), "--pj-endpoint", &endpoint(port)])
-            // Each connection of its pool wants its database for itself: the second of two payers at a time gets
-            // "database is locked" after five seconds. Without locks it writes just as much, and answers.
-            .args(["--db-path", "file:payjoin.sqlite?nolock=1"])
             .args(["receive", &PAYMENT.to_sat().to_string()])
             .stdout(log.try_clone()?)
             .stderr(Stdio::from(log));

@@ -164,8 +164,8 @@ const NOTES: &str = "\
 All receivers got the same Originals in turns, from the same payers, next to the same bitcoind, in release builds; all
 of them share this machine. Proposals of ours and of the floor are on disk before they leave; fsyncs are not counted.
 Ours has an invoice and a coin for each request, because a repeated Original is answered from the store and a coin once
-shown stays locked. The floor has one coin. payjoin-cli runs without locks on its database, because with them it
-refuses payers that come side by side. Where ours takes part, an Original has three outputs instead of two, which
+shown stays locked. The floor has one coin. Payers of payjoin-cli queue, because its database refuses those that come
+side by side: their latency counts the wait. Where ours takes part, an Original has three outputs instead of two, which
 costs payjoin-cli two of its round trips.";
 
 fn machine() -> String {

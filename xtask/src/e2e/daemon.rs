@@ -225,6 +225,13 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    /// The thread that reads its steps holds it as well, and reads until it ends.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// Reads what the daemon tells until it ends.
 fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shared: &Shared) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {

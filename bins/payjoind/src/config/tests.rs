@@ -1,0 +1,71 @@
+use super::*;
+
+/// Reads a configuration file, with the folder it lies in.
+fn load(text: &str) -> (tempfile::TempDir, Result<Config, ConfigError>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("payjoind.toml"), text).unwrap();
+    let config = Config::load(folder.path(), &RunArgs::default());
+    (folder, config)
+}
+
+#[test]
+fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
+    let good = "[payjoin]\ndirectories = ['https://a.example']\nohttp_relays = ['https://b.example']";
+    let payjoin = load(good).1.unwrap().payjoin;
+    assert_eq!(payjoin.directories, ["https://a.example"]);
+    assert_eq!((payjoin.ohttp_relays, payjoin.session_hours), (vec!["https://b.example".into()], 24));
+    let bad = load("[payjoin]\ndirectories = ['a.example']").1;
+    assert!(matches!(bad, Err(ConfigError::Directory(url)) if url == "a.example"));
+    assert!(matches!(load("[payjoin]\nrelays = []").1, Err(ConfigError::Parse { .. })));
+}
+
+#[test]
+fn relative_paths_are_below_the_datadir() {
+    let text = "[payjoin]\nroot_certificate = 'root.der'\n[tor]\ncache_dir = '/var/cache/tor'\n\
+        [http]\nplain_listen = 'unix:payers.sock'\npublic_endpoint = 'https://pay.example'";
+    let (folder, config) = load(text);
+    let (config, below) = (config.unwrap(), |path| folder.path().join(path));
+    assert_eq!(config.payjoin.root_certificate, Some(below("root.der")));
+    assert_eq!(config.tor.state_dir, below("tor/state"));
+    assert_eq!(config.tor.cache_dir, Path::new("/var/cache/tor"));
+    assert_eq!(config.http.plain_listen, Some(PlainListen::Unix(below("payers.sock"))));
+}
+
+#[test]
+fn plain_listen_is_for_this_machine() {
+    let listen =
+        |at: &str| load(&format!("[http]\npublic_endpoint = 'https://pay.example'\nplain_listen = '{at}'")).1;
+    for good in ["127.0.0.1:8080", "[::1]:8080", "unix:/run/payjoin.sock"] {
+        assert_eq!(listen(good).unwrap().http.plain_listen.unwrap().to_string(), good);
+    }
+    for open in ["0.0.0.0:8080", "192.0.2.1:8080", "[::]:8080"] {
+        assert!(matches!(listen(open), Err(ConfigError::Http(_))), "{open}");
+    }
+    for nonsense in ["localhost", "unix:", "/run/payjoin.sock"] {
+        assert!(matches!(listen(nonsense), Err(ConfigError::Parse { .. })), "{nonsense}");
+    }
+}
+
+#[test]
+fn tor_alone_goes_with_nothing_that_shows_our_address() {
+    let tls = "certificate = 'c'\nkey = 'k'\npublic_endpoint = 'https://pay.example'";
+    let only = |rest: &str| load(&format!("[tor]\nenabled = true\nonly = true\n{rest}")).1;
+    for good in [
+        "",
+        "[lightning]\nlisten = '127.0.0.1:9735'",
+        &format!("[http]\nlisten = '127.0.0.1:443'\n{tls}"),
+        "[http]\nplain_listen = 'unix:s'\npublic_endpoint = 'https://pay.example'",
+        "[payjoin]\ndirectories = ['https://directory.example']",
+    ] {
+        assert!(only(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "[lightning]\nlisten = '0.0.0.0:9735'",
+        &format!("[http]\nlisten = '192.0.2.1:443'\n{tls}"),
+        "[payjoin]\nsocks = '127.0.0.1:9050'",
+    ] {
+        assert!(matches!(only(bad), Err(ConfigError::Tor(_))), "{bad}");
+        assert!(load(bad).1.is_ok(), "{bad}");
+    }
+    assert!(matches!(load("[tor]\nonly = true").1, Err(ConfigError::Tor(_))));
+}

@@ -1,0 +1,78 @@
+//! The ways out: to receivers of payjoins, and through relays to directories.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use payjoin_io::{
+    DirectClient, DirectSettings, Host, HttpClient, HttpError, HttpRequest, HttpResponse, Ohttp,
+    PollSettings, Poller, SendSettings, Sender, Store,
+};
+
+use crate::config::Config;
+use crate::daemon::now;
+use crate::start::{StartError, io};
+use crate::tor::Tor;
+
+/// HTTP to others, and the relays where some are configured.
+pub(crate) struct Outside {
+    client: Arc<dyn HttpClient>,
+    ohttp: Option<Arc<Ohttp>>,
+}
+
+impl Outside {
+    pub(crate) fn new(config: &Config, tor: Option<&Tor>) -> Result<Self, StartError> {
+        let client = client(config, tor)?;
+        let relays = config.payjoin.ohttp_relays.clone();
+        let ohttp = match relays.is_empty() {
+            true => None,
+            false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
+        };
+        Ok(Self { client, ohttp })
+    }
+
+    /// Pays payjoins, v2 only with a relay.
+    pub(crate) fn sender(&self, config: &Config, store: &Store) -> Sender {
+        let v2_patience = Duration::from_secs(config.payjoin.session_hours.saturating_mul(3600));
+        let settings = SendSettings { v2_patience, ..SendSettings::default() };
+        Sender::new(self.client.clone(), self.ohttp.clone(), Arc::new(store.clone()), settings, now)
+    }
+
+    /// Receives through directories, with a relay.
+    pub(crate) fn poller(&self, config: &Config, host: &Host) -> Option<Poller> {
+        let settings = &config.payjoin;
+        let ohttp = self.ohttp.clone().filter(|_| !settings.directories.is_empty())?;
+        let lifetime = settings.session_hours.saturating_mul(3600);
+        let directories = settings.directories.clone();
+        let settings = PollSettings { directories, lifetime, ..PollSettings::default() };
+        Some(Poller::new(host.clone(), ohttp, settings))
+    }
+}
+
+/// Directly, through Tor, or each where it belongs.
+fn client(config: &Config, tor: Option<&Tor>) -> Result<Arc<dyn HttpClient>, StartError> {
+    let root = config.payjoin.root_certificate.as_deref();
+    let root =
+        root.map(|path| std::fs::read(path).map_err(io(format!("the certificate {}", path.display()))));
+    let root = root.transpose()?;
+    let tor = tor.map(|tor| tor.http(root.clone())).transpose()?;
+    let direct = || DirectClient::new(DirectSettings { socks: config.payjoin.socks.clone(), root });
+    Ok(match tor {
+        None => Arc::new(direct()?),
+        Some(tor) if config.tor.only => tor,
+        Some(tor) => Arc::new(OnionsByTor { tor, direct: direct()? }),
+    })
+}
+
+/// Onion services through Tor, everything else directly.
+struct OnionsByTor {
+    tor: Arc<dyn HttpClient>,
+    direct: DirectClient,
+}
+
+#[async_trait]
+impl HttpClient for OnionsByTor {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if request.is_onion() { self.tor.send(request).await } else { self.direct.send(request).await }
+    }
+}

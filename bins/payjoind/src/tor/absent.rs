@@ -1,0 +1,42 @@
+//! A build without Tor.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use payjoin_io::{HttpClient, HttpError, Listener};
+use tokio::sync::watch;
+
+use super::TorState;
+use crate::config;
+
+/// Why Tor did not start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this payjoind was built without Tor: build it with its default features to use [tor] enabled = true"
+)]
+pub(crate) struct TorError;
+
+/// There is none.
+pub(crate) enum Tor {}
+
+impl Tor {
+    pub(crate) async fn start(_: &config::Tor, _: &Path) -> Result<Self, TorError> {
+        Err(TorError)
+    }
+
+    pub(crate) fn listener(&self) -> Arc<dyn Listener> {
+        match *self {}
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<TorState> {
+        match *self {}
+    }
+
+    pub(crate) fn http(&self, _: Option<Vec<u8>>) -> Result<Arc<dyn HttpClient>, HttpError> {
+        match *self {}
+    }
+
+    pub(crate) async fn stop(self) {
+        match self {}
+    }
+}

@@ -1,0 +1,144 @@
+//! Tor by payjoin-tor.
+
+use std::error::Error;
+use std::iter::successors;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use payjoin_io::{HttpClient, HttpError, Listener};
+use payjoin_tor::{
+    Bootstrap, ListenError, OnionConfig, OnionListener, Reachability, StartError, TorClient, TorConfig,
+    TorHttp,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::TorState;
+use crate::config;
+
+/// The last bytes of the last answers have this long to leave.
+const LAST_BYTES: Duration = Duration::from_secs(10);
+
+/// Why Tor did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TorError {
+    #[error("[tor] pow = true, but this payjoind was built without it: build it with `--features pow`")]
+    NoPow,
+    #[error("[tor] {}", with_causes(.0))]
+    Client(#[from] StartError),
+    #[error("[tor] {}", with_causes(.0))]
+    Listen(#[from] ListenError),
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let causes = successors(error.source(), |cause| (**cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The one Tor client, and the onion service.
+pub(crate) struct Tor {
+    client: TorClient,
+    onion: Arc<OnionListener>,
+    state: watch::Receiver<TorState>,
+    /// Ends with this.
+    _follower: JoinSet<()>,
+}
+
+impl Tor {
+    /// Starts both. Returns before Tor is ready, and does not fail if it never is. `address_file` remembers the onion
+    /// address.
+    pub(crate) async fn start(settings: &config::Tor, address_file: &Path) -> Result<Self, TorError> {
+        if settings.pow && !cfg!(feature = "pow") {
+            return Err(TorError::NoPow);
+        }
+        let client = TorConfig {
+            state_dir: settings.state_dir.clone(),
+            cache_dir: settings.cache_dir.clone(),
+            network_file: settings.network_file.clone(),
+        };
+        let client = TorClient::start(&client).await?;
+        let onion = OnionConfig {
+            port: settings.port,
+            pow: settings.pow,
+            clients: settings.clients.clone(),
+            ..OnionConfig::new(&settings.nickname, address_file)
+        };
+        let onion = Arc::new(client.listen(&onion).await?);
+        tracing::info!(target: "step", step = "onion", endpoint = onion.endpoint());
+        let (bootstrap, reachability) = (client.bootstrap(), onion.reachability());
+        let first = together(onion.endpoint(), &bootstrap.borrow(), &reachability.borrow());
+        let (sender, state) = watch::channel(first);
+        let mut follower = JoinSet::new();
+        follower.spawn(follow(bootstrap, reachability, sender));
+        Ok(Self { client, onion, state, _follower: follower })
+    }
+
+    /// Payers come here.
+    pub(crate) fn listener(&self) -> Arc<dyn Listener> {
+        self.onion.clone()
+    }
+
+    /// How it is doing, as it changes.
+    pub(crate) fn state(&self) -> watch::Receiver<TorState> {
+        self.state.clone()
+    }
+
+    /// The way out for HTTP. `root` is a certificate in DER to trust besides the public authorities.
+    pub(crate) fn http(&self, root: Option<Vec<u8>>) -> Result<Arc<dyn HttpClient>, HttpError> {
+        Ok(Arc::new(TorHttp::new(self.client.clone(), root)?))
+    }
+
+    /// Ends the onion service, after the server.
+    pub(crate) async fn stop(self) {
+        // The server has let go of its own.
+        let Some(onion) = Arc::into_inner(self.onion) else { return };
+        if timeout(LAST_BYTES, onion.close()).await.is_err() {
+            tracing::warn!("a payer's stream did not end");
+        }
+    }
+}
+
+fn together(endpoint: String, bootstrap: &Bootstrap, reachability: &Reachability) -> TorState {
+    let (reachable, problem) = match reachability {
+        Reachability::Unknown => (None, None),
+        Reachability::Reachable => (Some(true), None),
+        Reachability::Unreachable(reason) => (Some(false), Some(reason.clone())),
+    };
+    let Bootstrap { percent, ready, blocked } = bootstrap.clone();
+    TorState { percent, ready, blocked, endpoint, reachable, problem }
+}
+
+/// Keeps the state up to date and tells the operator of what changes.
+async fn follow(
+    mut bootstrap: watch::Receiver<Bootstrap>,
+    mut reachability: watch::Receiver<Reachability>,
+    sender: watch::Sender<TorState>,
+) {
+    let mut told = 0;
+    loop {
+        let last = sender.borrow().clone();
+        let state = together(
+            last.endpoint.clone(),
+            &bootstrap.borrow_and_update(),
+            &reachability.borrow_and_update(),
+        );
+        if state.percent >= told + 10 || state.ready != last.ready || state.blocked != last.blocked {
+            told = state.percent;
+            tracing::info!(target: "step", step = "tor", percent = told, blocked = state.blocked);
+        }
+        if state.reachable != last.reachable {
+            let TorState { endpoint, reachable, problem, .. } = &state;
+            tracing::info!(target: "step", step = "onion", endpoint, reachable, problem = problem.as_deref());
+        }
+        sender.send_replace(state);
+        let changed = tokio::select! {
+            changed = bootstrap.changed() => changed,
+            changed = reachability.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
