@@ -40,7 +40,19 @@ pub fn bip21_v1(address: &Address, amount: Option<Amount>, endpoint: &str) -> Re
     if let Some(amount) = amount {
         uri.set_amount(amount);
     }
-    Ok(uri.to_string())
+    Ok(without_capitals(&uri.to_string(), endpoint))
+}
+
+/// The payjoin crate writes scheme and host in capitals, to make QR codes small, but reads no onion host that way: its
+/// senders would make a plain payment.
+fn without_capitals(code: &str, endpoint: &str) -> String {
+    let origin: Vec<_> = endpoint.splitn(4, '/').take(3).collect();
+    let origin = origin.join("/").to_ascii_lowercase();
+    if origin.starts_with("http:") {
+        code.replacen(&origin.to_ascii_uppercase(), &origin, 1)
+    } else {
+        code.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -61,6 +73,17 @@ mod tests {
             bip21_v1(&address(), Some(Amount::from_sat(150_000)), "https://pay.example.com/abc").unwrap();
         assert!(uri.to_lowercase().starts_with(&format!("bitcoin:{}?amount=0.0015", address())), "{uri}");
         assert!(uri.to_lowercase().contains("pj=https://pay.example.com/abc"), "{uri}");
+    }
+
+    #[test]
+    fn a_code_for_an_onion_service_is_read_by_the_payjoin_crate() {
+        let host = "vjdpwgybvubne5hda6v4c5iaeeevhge6jvo3w2cl6eocbwwvwxp7b7qd.onion";
+        for endpoint in [format!("http://{host}/abc"), format!("HTTP://{host}:8080/abc")] {
+            let uri = bip21_v1(&address(), Some(Amount::from_sat(150_000)), &endpoint).unwrap();
+            let read = payjoin::Uri::try_from(uri.as_str()).unwrap().assume_checked();
+            assert!(read.check_pj_supported().is_ok(), "{uri}");
+            assert!(uri.contains(&format!("pj={}", endpoint.to_lowercase())), "{uri}");
+        }
     }
 
     #[test]
