@@ -13,7 +13,7 @@ use payjoin_core::InvoiceId;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use limits::Buckets;
+use limits::{Buckets, Held};
 pub use limits::{Limits, Rate};
 
 use crate::{Host, Listener};
@@ -29,6 +29,7 @@ struct Inner {
     host: Host,
     limits: Limits,
     connections: Arc<Semaphore>,
+    held: Arc<Held>,
     /// One permit for each exchange that may run at once.
     exchanges: Arc<Semaphore>,
     /// Invoices with a running exchange.
@@ -43,6 +44,7 @@ impl Server {
         let inner = Inner {
             host,
             connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            held: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits.exchanges as usize)),
             busy: Mutex::default(),
             rates: Mutex::default(),

@@ -6,6 +6,7 @@ mod node_support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bitcoin::{Amount, Block, BlockHash, OutPoint, Psbt, ScriptBuf, TxOut};
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use node_support::{
@@ -13,12 +14,13 @@ use node_support::{
     start, until,
 };
 use payjoin_lightning::node::{
-    BlockListener, Node, NodeConfig, NodeError, NodeStore, PayError, Rpc, RpcAuth, RpcError, SeedError,
-    SignError,
+    BlockListener, Dialer, Node, NodeConfig, NodeError, NodeStore, PayError, PeerStream, Rpc, RpcAuth,
+    RpcError, SeedError, SignError,
 };
 use payjoin_lightning::{ChannelKey, FunderError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -449,4 +451,41 @@ async fn wallet_changes_are_summed_up_and_idle_blocks_are_not_written() {
     assert_eq!(setup.store.wallet_change_count(), 1);
     assert_eq!(again.wallet().owns(&[last.script_pubkey()]), [true]);
     again.stop().await;
+}
+
+/// Knows where one onion service is.
+#[derive(Debug)]
+struct Rendezvous(std::net::SocketAddr);
+
+#[async_trait]
+impl Dialer for Rendezvous {
+    fn reaches(&self, host: &str) -> bool {
+        host.ends_with(".onion")
+    }
+
+    async fn dial(&self, _: &str, _: u16) -> Result<Box<dyn PeerStream>, String> {
+        let stream = TcpStream::connect(self.0).await.map_err(|error| error.to_string())?;
+        Ok(Box::new(stream))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialer_is_the_way_to_the_peers_it_reaches() {
+    let bitcoind = Bitcoind::start().await;
+    let (peer, folder) = (start(&bitcoind).await, tempfile::tempdir().unwrap());
+    let at = peer.node.listening().unwrap();
+    let onion = format!("{}@{}.onion:9735", peer.node.node_id(), "a".repeat(56)).parse().unwrap();
+    let dialer = Some(Arc::new(Rendezvous(at)) as Arc<dyn Dialer>);
+    let node = run_with(&bitcoind, NodeConfig { dialer, ..config(&folder) }, &Arc::default()).await;
+    node.connect(&onion).await.unwrap();
+    let info = node.peers();
+    assert_eq!((info[0].node_id, info[0].address.as_ref()), (peer.node.node_id(), Some(&onion)));
+    until("the peer sees us", || peer.node.peers().iter().any(|p| p.node_id == node.node_id())).await;
+    node.stop().await;
+    until("the peer sees us leave", || peer.node.peers().is_empty()).await;
+
+    let alone = start(&bitcoind).await;
+    assert!(alone.node.connect(&onion).await.unwrap_err().contains("Tor"));
+    let direct = format!("{}@{at}", peer.node.node_id()).parse().unwrap();
+    alone.node.connect(&direct).await.unwrap();
 }

@@ -193,7 +193,8 @@ async fn assemble(
     let url = config.bitcoind_url();
     let (blocks, news) = Blocks::new(&store)?;
     let blocks = Arc::new(blocks);
-    let settings = NodeConfig { locked: store.locked_coins()?, ..node_config(datadir, &config) };
+    let dialer = tor.map(|tor| tor.dialer(config.tor.only));
+    let settings = NodeConfig { locked: store.locked_coins()?, dialer, ..node_config(datadir, &config) };
     let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks.clone()).await;
     let node = node.map_err(|error| StartError::node(error, &url, &settings))?;
     blocks.pass_all();
@@ -268,8 +269,8 @@ fn node_config(datadir: &Path, config: &Config) -> NodeConfig {
 /// One server on all listeners: they share its limits.
 fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> JoinSet<()> {
     let per_minute = daemon.config.http.rate_per_minute;
-    let per_address = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
-    let server = Server::new(daemon.host.clone(), Limits { per_address, ..Limits::default() });
+    let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
+    let server = Server::new(daemon.host.clone(), Limits { per_peer, ..Limits::default() });
     let run = |listener: Arc<dyn Listener>| {
         let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
         async move {

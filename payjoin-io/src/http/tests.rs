@@ -155,3 +155,27 @@ async fn a_tunnel_carries_tls_to_a_target_with_a_trusted_certificate() {
         assert_eq!(answer.is_ok_and(|answer| answer.body == b"keys"), trusted);
     }
 }
+
+#[test]
+fn an_onion_service_is_known_by_its_name() {
+    let is_onion = |url: &str, tunnel: Option<&str>| {
+        HttpRequest { tunnel: tunnel.map(str::to_owned), ..get(url.to_owned()) }.is_onion()
+    };
+    for onion in ["http://aaa.onion", "https://AAA.ONION:81/x?v=1", "http://b.aaa.onion./"] {
+        assert!(is_onion(onion, None), "{onion}");
+        assert!(is_onion("https://directory.example", Some(onion)), "{onion}");
+    }
+    for other in ["http://aaa.example/b.onion", "http://onion/", "http://127.0.0.1:8080/", "aaa.onion"] {
+        assert!(!is_onion(other, None), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_an_onion_service_is_given_to_the_proxy_and_to_nobody_else() {
+    let refused = direct().send(get("http://aaa.onion/".to_owned())).await;
+    assert!(matches!(&refused, Err(HttpError::Invalid(why)) if why.contains("Tor")), "{refused:?}");
+    let (address, seen) = server(b"").await;
+    let socks = DirectClient::new(DirectSettings { socks: Some(address), root: None }).unwrap();
+    assert!(socks.send(get("http://aaa.onion/".to_owned())).await.is_err());
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}

@@ -31,7 +31,8 @@ const LEAST_BUFFER: usize = 8192;
 /// Serves a connection within all limits of time, and closes it.
 pub(super) async fn serve(server: Arc<Inner>, connection: Connection, stop: watch::Receiver<bool>) {
     let Connection { mut stream, peer, authenticated } = connection;
-    let Ok(_slot) = server.connections.clone().try_acquire_owned() else {
+    let place = server.held.take(server.limits.connections_per_peer, peer);
+    let (Ok(_slot), Some(_place)) = (server.connections.clone().try_acquire_owned(), place) else {
         // Nothing of the request is read, so a payer may see a reset before it sees this.
         return drop(timeout(LINGER, refuse(&mut stream, &busy())).await);
     };

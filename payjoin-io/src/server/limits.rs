@@ -1,7 +1,9 @@
 //! How much a payer may ask for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Peer;
@@ -23,10 +25,13 @@ pub struct Limits {
     pub exchange_time: Duration,
     /// Connections at once. Default 256.
     pub connections: usize,
+    /// Connections at once from one address of the clear net or one onion circuit. Default 32.
+    pub connections_per_peer: usize,
     /// Exchanges at once. Default 16. For one invoice it is always 1.
     pub exchanges: u32,
-    /// Requests from one address of the clear net; `None` for no limit. Default 5 a minute, 3 at once.
-    pub per_address: Option<Rate>,
+    /// Requests from one address of the clear net or one onion circuit; `None` for no limit. Default 5 a minute, 3 at
+    /// once.
+    pub per_peer: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -39,8 +44,9 @@ impl Default for Limits {
             body_time: Duration::from_secs(30),
             exchange_time: Duration::from_secs(60),
             connections: 256,
+            connections_per_peer: 32,
             exchanges: 16,
-            per_address: Some(Rate { per_minute: 5, burst: 3 }),
+            per_peer: Some(Rate { per_minute: 5, burst: 3 }),
         }
     }
 }
@@ -54,9 +60,9 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// A bucket for each address that asked lately.
+/// A bucket for each peer that asked lately.
 #[derive(Debug, Default)]
-pub(super) struct Buckets(HashMap<IpAddr, (f64, Instant)>);
+pub(super) struct Buckets(HashMap<Subject, (f64, Instant)>);
 
 /// Full buckets are swept out beyond this many.
 const SWEEP: usize = 4096;
@@ -64,7 +70,7 @@ const SWEEP: usize = 4096;
 impl Buckets {
     /// Takes a token from the peer's bucket, if there is one left.
     pub(super) fn take(&mut self, rate: Rate, peer: Peer, now: Instant) -> bool {
-        let Peer::Address(address) = peer else { return true };
+        let Some(subject) = Subject::of(peer) else { return true };
         let burst = f64::from(rate.burst);
         let filled = |tokens: f64, since: Instant| {
             let back = now.duration_since(since).as_secs_f64() * f64::from(rate.per_minute) / 60.0;
@@ -73,7 +79,7 @@ impl Buckets {
         if self.0.len() >= SWEEP {
             self.0.retain(|_, (tokens, since)| filled(*tokens, *since) < burst);
         }
-        let (tokens, since) = self.0.entry(subscriber(address)).or_insert((burst, now));
+        let (tokens, since) = self.0.entry(subject).or_insert((burst, now));
         *tokens = filled(*tokens, *since);
         *since = now;
         let allowed = *tokens >= 1.0;
@@ -84,11 +90,64 @@ impl Buckets {
     }
 }
 
-/// One subscriber commands a whole /64 of IPv6.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
+/// How many connections each peer holds.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashMap<Subject, usize>>);
+
+impl Held {
+    /// Counts one more until the place is dropped, if the peer holds fewer than `most`.
+    pub(super) fn take(self: &Arc<Self>, most: usize, peer: Peer) -> Option<Place> {
+        let Some(subject) = Subject::of(peer) else { return Some(Place(None)) };
+        let mut held = self.lock();
+        let count = held.entry(subject).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(held);
+        Some(Place(Some((self.clone(), subject))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection of a peer's. Those of nobody in particular are not counted.
+#[derive(Debug)]
+pub(super) struct Place(Option<(Arc<Held>, Subject)>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((held, subject)) = self.0.take() else { return };
+        if let Entry::Occupied(mut count) = held.lock().entry(subject) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// Whom a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    Subscriber(IpAddr),
+    Circuit(u64),
+}
+
+impl Subject {
+    /// `None`: nobody in particular.
+    fn of(peer: Peer) -> Option<Self> {
+        match peer {
+            // One subscriber commands a whole /64 of IPv6.
+            Peer::Address(IpAddr::V6(v6)) => {
+                Some(Self::Subscriber(IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into())))
+            }
+            Peer::Address(v4) => Some(Self::Subscriber(v4)),
+            Peer::Circuit(number) => Some(Self::Circuit(number)),
+            Peer::Unknown => None,
+        }
     }
 }
 
@@ -112,14 +171,39 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_in_one_ipv6_network_share_a_bucket_and_circuits_have_none() {
+    fn neighbours_in_one_ipv6_network_share_a_bucket() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for _ in 0..3 {
             assert!(buckets.take(RATE, peer("2001:db8::1"), now));
-            assert!(buckets.take(RATE, Peer::Circuit(1), now));
         }
         assert!(!buckets.take(RATE, peer("2001:db8::2"), now));
         assert!(buckets.take(RATE, peer("2001:db8:0:1::1"), now));
-        assert!(buckets.take(RATE, Peer::Circuit(1), now));
+    }
+
+    #[test]
+    fn each_onion_circuit_has_a_bucket_and_strangers_have_none() {
+        let (mut buckets, now) = (Buckets::default(), Instant::now());
+        for _ in 0..3 {
+            assert!(buckets.take(RATE, Peer::Circuit(1), now));
+            assert!(buckets.take(RATE, Peer::Unknown, now));
+        }
+        assert!(!buckets.take(RATE, Peer::Circuit(1), now));
+        assert!(buckets.take(RATE, Peer::Circuit(2), now));
+        assert!(buckets.take(RATE, Peer::Unknown, now));
+    }
+
+    #[test]
+    fn a_peer_holds_no_more_places_than_it_may_and_gets_one_for_each_it_gives_back() {
+        let held = Arc::new(Held::default());
+        for payer in [peer("192.0.2.1"), peer("2001:db8::1"), Peer::Circuit(1)] {
+            let mut places: Vec<_> = (0..2).map(|_| held.take(2, payer).unwrap()).collect();
+            assert!(held.take(2, payer).is_none());
+            places.pop();
+            places.push(held.take(2, payer).unwrap());
+            assert!(held.take(2, payer).is_none());
+            assert!(held.take(2, Peer::Circuit(2)).is_some());
+            assert!((0..9).all(|_| held.take(2, Peer::Unknown).is_some()));
+        }
+        assert!(held.lock().is_empty());
     }
 }

@@ -58,7 +58,7 @@ impl Inner {
 
     /// Reads a body that is within the limits, or says why not.
     async fn receive(&self, request: Request<Incoming>, from: From) -> Result<payjoin_core::Request, Reply> {
-        if let Some(rate) = self.limits.per_address {
+        if let Some(rate) = self.limits.per_peer {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             if !rates.take(rate, from.peer, Instant::now()) {
                 return Err(refusal(429, "Too many requests."));

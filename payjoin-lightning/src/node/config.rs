@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use lightning::util::anchor_channel_reserves::{AnchorChannelReserveContext, get_reserve_per_channel};
 use lightning::util::config::UserConfig;
+
+use super::Dialer;
 
 /// Settings of a [`Node`](super::Node).
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct NodeConfig {
     pub seed: PathBuf,
     /// Where peers may connect to us; `None` to accept nobody. Port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// A way to peers besides TCP.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Confirmations before a channel is used that a peer funds.
     pub min_depth: u32,
     /// How often bitcoind is asked for a new block.
@@ -67,6 +72,7 @@ impl NodeConfig {
             network,
             seed: seed.into(),
             listen: None,
+            dialer: None,
             min_depth: 3,
             poll: Duration::from_millis(500),
             inbound_per_peer: 4,

@@ -5,6 +5,7 @@
 mod broadcast;
 mod chain;
 mod config;
+mod dial;
 mod events;
 mod fees;
 mod log;
@@ -39,6 +40,7 @@ use store::ManagerStore;
 
 pub use chain::BlockListener;
 pub use config::{NodeConfig, ReserveConfig};
+pub use dial::{Dialer, PeerStream};
 pub use payments::{InvoiceError, PayError, PaymentOutcome};
 pub use rpc::{Inspected, Rpc, RpcAuth, RpcError};
 pub use seed::{Seed, SeedError};

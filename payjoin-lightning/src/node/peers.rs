@@ -1,18 +1,19 @@
-//! Connections to Lightning peers over TCP.
+//! Connections to Lightning peers.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use lightning::io;
-use lightning_net_tokio::{connect_outbound, setup_inbound};
+use lightning_net_tokio::{connect_outbound, setup_inbound, setup_outbound};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use super::dial::{Dialer, socket_for};
 use super::lock;
 use super::parts::{ChannelManager, PeerManager};
 use super::stop::Stop;
@@ -23,6 +24,8 @@ use crate::{Connector, PeerAddress};
 const NAMESPACE: &str = "peers";
 /// Time for TCP, handshake and `init` together.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The same where a [`Dialer`] is the way: a circuit through Tor takes its time.
+const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 /// Most connections that were made to us. LDK ends those that do not finish their handshake.
@@ -35,6 +38,7 @@ pub(super) struct Peers {
     manager: Arc<PeerManager>,
     channels: Arc<ChannelManager>,
     store: Arc<dyn NodeStore>,
+    dialer: Option<Arc<dyn Dialer>>,
     addresses: Mutex<HashMap<PublicKey, PeerAddress>>,
     /// One dial at a time for each peer: a second connection would be closed by LDK.
     dialing: Mutex<HashMap<PublicKey, Arc<AsyncMutex<()>>>>,
@@ -45,6 +49,7 @@ impl Peers {
         manager: Arc<PeerManager>,
         channels: Arc<ChannelManager>,
         store: Arc<dyn NodeStore>,
+        dialer: Option<Arc<dyn Dialer>>,
     ) -> Result<Self, io::Error> {
         let mut addresses = HashMap::new();
         for key in store.list(NAMESPACE, "")? {
@@ -55,7 +60,7 @@ impl Peers {
             }
         }
         let (addresses, dialing) = (Mutex::new(addresses), Mutex::default());
-        Ok(Self { manager, channels, store, addresses, dialing })
+        Ok(Self { manager, channels, store, dialer, addresses, dialing })
     }
 
     /// The address a peer was last reached at.
@@ -82,22 +87,50 @@ impl Peers {
     }
 
     async fn dial(&self, peer: &PeerAddress) -> Result<(), String> {
-        if peer.host().ends_with(".onion") {
-            return Err("onion peers need a Tor connector".to_owned());
+        let dialer = self.dialer.as_deref().filter(|dialer| dialer.reaches(peer.host()));
+        let dialled = match dialer {
+            Some(dialer) => timeout(CONNECT_BY_DIALER, self.dial_by(dialer, peer)).await,
+            None => timeout(CONNECT, self.dial_tcp(peer)).await,
+        };
+        match dialled {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("no connection, or the handshake failed".to_owned()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err("timed out".to_owned()),
+        }
+    }
+
+    /// Returns whether the handshake succeeded.
+    async fn dial_by(&self, dialer: &dyn Dialer, peer: &PeerAddress) -> Result<bool, String> {
+        let stream = dialer.dial(peer.host(), peer.port()).await?;
+        let socket = socket_for(stream).map_err(|error| error.to_string())?;
+        let connection = setup_outbound(Arc::clone(&self.manager), peer.node_id(), socket);
+        Ok(self.shakes_hands(peer.node_id(), connection).await)
+    }
+
+    /// Returns whether the handshake succeeded at one of the host's addresses.
+    async fn dial_tcp(&self, peer: &PeerAddress) -> Result<bool, String> {
+        // The name would reach a name server. RFC 7686, section 2.
+        if peer.host().to_ascii_lowercase().ends_with(".onion") {
+            return Err("onion peers are reached through Tor only".to_owned());
         }
         let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
         for address in addresses {
-            if self.dial_one(peer.node_id(), address).await {
-                return Ok(());
+            let (manager, node_id) = (Arc::clone(&self.manager), peer.node_id());
+            if let Some(connection) = connect_outbound(manager, node_id, address).await
+                && self.shakes_hands(node_id, connection).await
+            {
+                return Ok(true);
             }
         }
-        Err("no connection, or the handshake failed".to_owned())
+        Ok(false)
     }
 
-    async fn dial_one(&self, node_id: PublicKey, address: SocketAddr) -> bool {
-        let Some(connection) = connect_outbound(Arc::clone(&self.manager), node_id, address).await else {
-            return false;
-        };
+    async fn shakes_hands(
+        &self,
+        node_id: PublicKey,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
         let closed = tokio::spawn(connection);
         while !closed.is_finished() {
             if self.is_connected(&node_id) {
@@ -162,9 +195,7 @@ impl Connector for Peers {
         let turn = Arc::clone(lock(&self.dialing).entry(peer.node_id()).or_default());
         let _turn = turn.lock().await;
         if !self.is_connected(&peer.node_id()) {
-            tokio::time::timeout(CONNECT, self.dial(peer))
-                .await
-                .unwrap_or_else(|_| Err("timed out".to_owned()))?;
+            self.dial(peer).await?;
         }
         self.remember(peer).map_err(|error| error.to_string())
     }

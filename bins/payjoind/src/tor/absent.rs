@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use payjoin_io::{HttpClient, HttpError, Listener};
+use payjoin_lightning::node::Dialer;
 use tokio::sync::watch;
 
 use super::TorState;
@@ -33,6 +34,10 @@ impl Tor {
     }
 
     pub(crate) fn http(&self, _: Option<Vec<u8>>) -> Result<Arc<dyn HttpClient>, HttpError> {
+        match *self {}
+    }
+
+    pub(crate) fn dialer(&self, _: bool) -> Arc<dyn Dialer> {
         match *self {}
     }
 

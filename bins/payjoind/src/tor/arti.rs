@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use payjoin_io::{HttpClient, HttpError, Listener};
+use payjoin_lightning::node::{Dialer, PeerStream};
 use payjoin_tor::{
     Bootstrap, ListenError, OnionConfig, OnionListener, Reachability, StartError, TorClient, TorConfig,
     TorHttp,
@@ -90,6 +92,11 @@ impl Tor {
         Ok(Arc::new(TorHttp::new(self.client.clone(), root)?))
     }
 
+    /// The way to Lightning peers: to all of them, or to onion services.
+    pub(crate) fn dialer(&self, only: bool) -> Arc<dyn Dialer> {
+        Arc::new(PeersByTor { client: self.client.clone(), only })
+    }
+
     /// Ends the onion service, after the server.
     pub(crate) async fn stop(self) {
         // The server has let go of its own.
@@ -97,6 +104,26 @@ impl Tor {
         if timeout(LAST_BYTES, onion.close()).await.is_err() {
             tracing::warn!("a payer's stream did not end");
         }
+    }
+}
+
+#[derive(Debug)]
+struct PeersByTor {
+    client: TorClient,
+    only: bool,
+}
+
+#[async_trait]
+impl Dialer for PeersByTor {
+    fn reaches(&self, host: &str) -> bool {
+        self.only || host.to_ascii_lowercase().ends_with(".onion")
+    }
+
+    async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn PeerStream>, String> {
+        // Nobody on the way can tell that two peers are ours.
+        let dialled = self.client.isolated().connect(host, port).await;
+        let stream = dialled.map_err(|error| with_causes(&error))?;
+        Ok(Box::new(stream))
     }
 }
 
@@ -124,7 +151,8 @@ async fn follow(
             &bootstrap.borrow_and_update(),
             &reachability.borrow_and_update(),
         );
-        if state.percent >= told + 10 || state.ready != last.ready || state.blocked != last.blocked {
+        let is_far = state.percent >= told + 10 || (state.percent == 100 && told < 100);
+        if is_far || state.blocked != last.blocked {
             told = state.percent;
             tracing::info!(target: "step", step = "tor", percent = told, blocked = state.blocked);
         }

@@ -72,7 +72,7 @@ async fn check_all(served: &Stage, rows: Vec<Row>, answers: &[Option<Answer>]) {
 
 #[tokio::test]
 async fn hostile_requests_over_tcp_get_one_readable_refusal_each() {
-    let limits = Limits { per_address: None, ..quick() };
+    let limits = Limits { per_peer: None, ..quick() };
     let served = Served::start(Tcp::bind("127.0.0.1:0").await.unwrap(), limits).await;
     let address = served.listener.local_addr().unwrap();
     let mut answers = Vec::new();
@@ -235,5 +235,21 @@ async fn connections_past_the_limit_are_refused() {
     drop(idle);
     until(|| served.server.inner.connections.available_permits() == 2).await;
     assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_holds_its_share_of_connections_is_refused_another() {
+    let limits = Limits { connections_per_peer: 2, header_time: Duration::from_secs(2), ..quick() };
+    let served = Served::start(Tcp::bind("127.0.0.1:0").await.unwrap(), limits).await;
+    let address = served.listener.local_addr().unwrap();
+    let connect = || async { TcpStream::connect(address).await.unwrap() };
+    let idle = (connect().await, connect().await);
+    let free = served.server.inner.limits.connections;
+    until(|| served.server.inner.connections.available_permits() == free - 2).await;
+    assert_eq!(send(&mut connect().await, b"").await.unwrap().status, 503);
+    drop(idle);
+    until(|| served.server.inner.connections.available_permits() == free).await;
+    assert_eq!(send(&mut connect().await, &honest("a", 1)).await.unwrap().status, 200);
     served.stop().await;
 }
