@@ -22,7 +22,6 @@ pub(crate) mod ports;
 mod queue;
 mod raw;
 mod receiver;
-mod tap;
 mod tls;
 pub(crate) mod wait;
 mod world;

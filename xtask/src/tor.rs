@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -17,14 +17,17 @@ use crate::process::Server;
 
 mod consensus;
 mod identity;
+mod names;
 mod provide;
 mod shared;
 mod torrc;
 
+pub(crate) use names::HERE;
 pub(crate) use provide::Programs;
 pub(crate) use shared::Shared;
 
 use identity::Identity;
+use names::Names;
 use torrc::{INTERVAL, Role};
 
 /// Every port is fixed; a network has its own address for each node.
@@ -50,6 +53,7 @@ pub(crate) struct TorNetwork {
     arti_settings: PathBuf,
     number: u8,
     nodes: Vec<Node>,
+    names: Names,
 }
 
 struct Node {
@@ -78,7 +82,8 @@ impl TorNetwork {
         let lines: Vec<_> =
             authorities.iter().map(|(ip, identity)| torrc::authority_line(*ip, identity)).collect();
         let socks = SocketAddr::from((address(network, AUTHORITIES.len() + RELAYS.len()), SOCKS_PORT));
-        let mut this = Self { socks, arti_settings, number: network, nodes: Vec::new() };
+        let mut this =
+            Self { socks, arti_settings, number: network, nodes: Vec::new(), names: Names::start()? };
         this.run(programs, &dir, &identities, &lines)?;
         Ok(this)
     }
@@ -108,6 +113,8 @@ impl TorNetwork {
         for (index, name) in RELAYS.into_iter().enumerate() {
             let ip = address(network, AUTHORITIES.len() + index);
             let node = dir.join(name);
+            private_dir(&node)?;
+            fs::write(node.join(torrc::NAMES), self.names.line())?;
             let text = torrc::torrc(Role::Exit, name, &node, ip, lines);
             self.spawn(programs, name, node, &text)?;
         }
@@ -193,12 +200,6 @@ impl TorNetwork {
     pub(crate) fn or_ports(&self) -> Vec<SocketAddr> {
         let relays = 0..AUTHORITIES.len() + RELAYS.len();
         relays.map(|index| SocketAddr::from((address(self.number, index), OR_PORT))).collect()
-    }
-
-    /// Where connections of an exit come from.
-    pub(crate) fn is_exit(&self, ip: IpAddr) -> bool {
-        let mut exits = AUTHORITIES.len()..AUTHORITIES.len() + RELAYS.len();
-        exits.any(|index| ip == address(self.number, index))
     }
 
     /// Sleeps until this much of the time period is left. Call it before each test.

@@ -193,7 +193,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "onion-v2",
-        about: "Tor only: relay and peer see an exit, the payment through a directory opens a channel",
+        about: "with Tor as the only way out, a payment through relay and directory opens a channel",
         run: onion::directory,
     },
     Case {

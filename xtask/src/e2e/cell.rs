@@ -175,3 +175,48 @@ fn question(mut labels: &[u8]) -> String {
     }
     name.join(".")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: [u8; 4] = [192, 0, 2, 7];
+
+    /// An IPv4 packet with this payload.
+    fn v4(protocol: u8, payload: &[u8]) -> Option<String> {
+        let header = [&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1], &TO[..]].concat();
+        attempt(&[&header, payload].concat())
+    }
+
+    /// A TCP header to port 443 with these flags.
+    fn tcp(flags: u8) -> [u8; 14] {
+        [0x99, 0x99, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags]
+    }
+
+    #[test]
+    fn only_the_first_packet_of_a_connection_is_an_attempt() {
+        assert_eq!(v4(6, &tcp(2)).as_deref(), Some("tcp 192.0.2.7:443"));
+        for later in [16, 18, 17, 4, 24] {
+            assert_eq!(v4(6, &tcp(later)), None);
+        }
+        let mut v6 = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
+        v6.extend([[0; 16], Ipv6Addr::LOCALHOST.octets()].concat());
+        v6.extend(tcp(2));
+        assert_eq!(attempt(&v6).as_deref(), Some("tcp [::1]:443"));
+    }
+
+    #[test]
+    fn a_question_for_a_name_shows_the_name() {
+        let dns = [&[0x99, 0x99, 0, 53, 0, 0, 0, 0], &[0; 12][..], b"\x01a\x04test\0\0\x01\0\x01"].concat();
+        assert_eq!(v4(17, &dns).as_deref(), Some("dns a.test"));
+    }
+
+    #[test]
+    fn everything_else_is_told_but_the_kernel_s_refusals() {
+        assert_eq!(v4(17, &[0x99, 0x99, 1, 187, 0, 0, 0, 0]).as_deref(), Some("udp 192.0.2.7:443"));
+        assert_eq!(v4(1, &[8, 0]).as_deref(), Some("protocol 1 192.0.2.7"));
+        assert_eq!(v4(132, &[]).as_deref(), Some("protocol 132 192.0.2.7"));
+        assert_eq!(v4(1, &[3, 3]), None);
+        assert_eq!(attempt(&[]), None);
+    }
+}

@@ -172,9 +172,9 @@ fn client(tls: &Certificate) -> Result<Client> {
 }
 
 /// A client behind a Tor client's SOCKS port. Each user has circuits of its own.
-pub(crate) fn behind_tor(socks: SocketAddr, user: &str) -> Result<Client> {
+pub(crate) fn behind_tor(socks: SocketAddr, user: &str, timeout: Duration) -> Result<Client> {
     let proxy = Proxy::all(format!("socks5h://{user}:none@{socks}"))?;
-    Ok(Client::builder().proxy(proxy).http1_only().timeout(Duration::from_secs(60)).build()?)
+    Ok(Client::builder().proxy(proxy).http1_only().timeout(timeout).build()?)
 }
 
 /// The amount that a BIP 21 code asks for.

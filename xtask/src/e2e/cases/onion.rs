@@ -1,7 +1,6 @@
 //! The onion service, and everything else through Tor, in a private Tor network.
 
 use std::fs::{self, Permissions};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,11 +9,12 @@ use anyhow::{Context, Result, ensure};
 use bitcoin::Txid;
 
 use super::super::World;
+use super::super::cell::Cell;
 use super::super::daemon::{Daemon, Options};
-use super::super::json::Fields;
-use super::super::onion::{expect_answer, pay, reachable, settings};
-use super::super::tap::Tap;
+use super::super::mailroom::Mailroom;
+use super::super::onion::{await_reachable, endpoint, expect_answer, pay, settings};
 use super::super::world::Invoice;
+use crate::tor::{HERE, TorNetwork};
 
 mod flood;
 mod leak;
@@ -36,36 +36,23 @@ pub(super) fn channel(world: &World<'_>) -> Result<()> {
 pub(super) fn directory(world: &World<'_>) -> Result<()> {
     let tor = world.tor()?;
     let [relay, directory] = world.mailrooms()?;
-    let relay_tap = tap(relay.url())?;
-    let payjoin =
-        format!("ohttp_relays = [\"http://{}\"]\ndirectories = [{:?}]", relay_tap.address(), directory.url());
-    let node = node(world, Options { tor: settings(tor, true), payjoin, ..Options::default() })?;
-    let peer = world.daemon("peer")?;
-    let (id, address) = peer.peer.split_once('@').context("a peer without an address")?;
-    let peer_tap = Tap::new(address.parse()?)?;
-    let peer = format!("{id}@{}", peer_tap.address());
-    let intent = node.call(&["channel", "queue", &peer, "500000"])?.number("intent")?;
-
+    let (node, peer) = (shut_in(world, tor, &relay, &directory)?.0, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive_by(&node, None, &["--via", "directory"])?;
     let txid = world.finish(world.begin(&invoice, &relay)?)?;
-    expect_channel(world, &node, intent, txid)?;
-    for (name, tap) in [("the relay", relay_tap), ("the peer", peer_tap)] {
-        let seen = tap.seen();
-        ensure!(!seen.is_empty(), "{name} was reached by another way");
-        ensure!(seen.iter().all(|ip| tor.is_exit(*ip)), "{name} saw {seen:?}, and not only exits");
-    }
-    Ok(())
+    expect_channel(world, &node, intent, txid)
 }
 
 pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let tor = world.tor()?;
     let node = node(world, Options { tor: settings(tor, false), ..Options::default() })?;
-    let address = reachable(&node)?;
-    expect_answer(tor, &address, "before")?;
+    await_reachable(&node)?;
+    let address = endpoint(&node)?;
+    expect_answer(tor, &address)?;
     node.kill();
     node.restart()?;
-    ensure!(reachable(&node)? == address, "another address after the restart");
-    expect_answer(tor, &address, "after")?;
+    ensure!(endpoint(&node)? == address, "another address after the restart");
+    expect_answer(tor, &address)?;
     node.kill();
 
     let key = key(&node)?;
@@ -87,8 +74,27 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     ensure!(!key.exists(), "a new key was made for an old address");
     fs::rename(&kept, &key)?;
     node.restart()?;
-    ensure!(reachable(&node)? == address, "another address after the key came back");
-    Ok(())
+    ensure!(endpoint(&node)? == address, "another address after the key came back");
+    expect_answer(tor, &address)
+}
+
+/// A daemon with a coin, Tor only, where nothing answers besides the Tor network and bitcoind. It knows the relay by name.
+fn shut_in(
+    world: &World<'_>,
+    tor: &TorNetwork,
+    relay: &Mailroom,
+    directory: &Mailroom,
+) -> Result<(Rc<Daemon>, Rc<Cell>)> {
+    let cell = world.cell(&[tor.or_ports(), vec![world.chain.address()]].concat())?;
+    let relay = named(relay.url());
+    let payjoin = format!("ohttp_relays = [{relay:?}]\ndirectories = [{:?}]", directory.url());
+    let options = Options { tor: settings(tor, true), payjoin, prefix: cell.prefix(), ..Options::default() };
+    Ok((node(world, options)?, cell))
+}
+
+/// The same by a name that only exits know.
+fn named(address: &str) -> String {
+    address.replace("127.0.0.1", &format!("somebody{HERE}"))
 }
 
 /// A daemon with a coin.
@@ -111,10 +117,6 @@ fn expect_channel(world: &World<'_>, node: &Daemon, intent: u64, txid: Txid) -> 
     node.await_channel(funding)?;
     node.await_intent(intent, "open")?;
     Ok(())
-}
-
-fn tap(url: &str) -> Result<Tap> {
-    Tap::new(url.strip_prefix("http://").context("a mailroom without an address")?.parse::<SocketAddr>()?)
 }
 
 /// The file with the onion service's key.

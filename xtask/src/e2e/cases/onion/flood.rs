@@ -36,7 +36,7 @@ pub(in super::super) fn flood(world: &World<'_>) -> Result<()> {
     let peer = world.daemon("peer")?;
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
-    expect_answer(tor, &invoice.endpoint, "before")?;
+    expect_answer(tor, &invoice.endpoint)?;
     let calm = node.peak_memory()?;
 
     let host = invoice.endpoint.split('/').nth(2).context("an endpoint without a host")?;

@@ -12,7 +12,7 @@ use super::super::super::daemon::Options;
 use super::super::super::json::Fields;
 use super::super::super::onion::{pay, settings};
 use super::super::super::{Daemon, wait};
-use super::{expect_channel, node};
+use super::{expect_channel, named, shut_in};
 
 /// Where nobody is. Only the daemon that may leak is told of these.
 const NAME: &str = "stranger.invalid";
@@ -21,17 +21,11 @@ const STRANGER: &str = "192.0.2.7";
 pub(in super::super) fn no_leak(world: &World<'_>) -> Result<()> {
     let tor = world.tor()?;
     let [relay, directory] = world.mailrooms()?;
-    let rpc: SocketAddr =
-        world.chain.url().strip_prefix("http://").context("no address of bitcoind")?.parse()?;
-    let open = [tor.or_ports(), vec![rpc]].concat();
-    let cell = world.cell(&open)?;
-    let payjoin = format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url());
-    let options = Options { tor: settings(tor, true), payjoin, prefix: cell.prefix(), ..Options::default() };
-    let node = node(world, options)?;
+    let (node, cell) = shut_in(world, tor, &relay, &directory)?;
     let peer = world.daemon("peer")?;
 
     // A payer comes to the onion service; a channel opens.
-    let intent = node.queue(&peer, "500000", &[])?;
+    let intent = node.call(&["channel", "queue", &named(&peer.peer), "500000"])?.number("intent")?;
     let txid = pay(world, tor, &world.receive_by(&node, None, &["--via", "onion"])?, "payer")?;
     expect_channel(world, &node, intent, txid)?;
     node.pay(&peer, Amount::from_sat(50_000))?;
@@ -46,12 +40,15 @@ pub(in super::super) fn no_leak(world: &World<'_>) -> Result<()> {
 
     let leaks = control(world, &cell, &peer, settings(tor, false))?;
     let tried = cell.tried()?;
+    let line = |address: &SocketAddr| format!("tcp {address}");
+    let (rpc, relays) = (line(&world.chain.address()), tor.or_ports());
+    let relays: Vec<_> = relays.iter().map(line).collect();
     for line in &tried {
-        let allowed = open.iter().any(|address| *line == format!("tcp {address}")) || leaks.contains(line);
+        let allowed = *line == rpc || relays.contains(line) || leaks.contains(line);
         ensure!(allowed, "the daemon tried {line:?}, among {tried:?}");
     }
-    ensure!(tried.contains(&format!("tcp {rpc}")), "bitcoind was reached by another way: {tried:?}");
-    ensure!(tor.or_ports().iter().any(|port| tried.contains(&format!("tcp {port}"))), "no Tor: {tried:?}");
+    ensure!(tried.contains(&rpc), "bitcoind was reached by another way: {tried:?}");
+    ensure!(relays.iter().any(|relay| tried.contains(relay)), "no Tor: {tried:?}");
     Ok(())
 }
 
