@@ -54,13 +54,14 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     process::run(workspace::cargo().args(arguments))
 }
 
+/// The daemon builds without Tor.
 fn features() -> Result<()> {
-    LIBRARIES.iter().try_for_each(|library| {
+    LIBRARIES.iter().chain(&["payjoind"]).try_for_each(|package| {
         cargo(&[
             "clippy",
             "--locked",
             "--package",
-            library,
+            package,
             "--no-default-features",
             "--all-targets",
             "--",

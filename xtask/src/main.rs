@@ -121,6 +121,7 @@ const TIDY_HELP: &str = "\
 Prints file:line for each broken rule:
   - crates use each other only as core <- io <- tor, core <- lightning, bins -> all; xtask uses none of ours
   - no runtime, network or storage crate anywhere below payjoin-core, and no clock read in it
+  - no Tor anywhere below payjoin-io, payjoin-lightning, and payjoind without its default features
   - files have at most 400 lines and functions 40, tests not counted; main.rs of a program 130
   - no unfinished code, no ignored tests, no names of registry hosts
 

@@ -28,7 +28,7 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   key = \"privkey.pem\"
   public_endpoint = \"https://pay.example.com\"    # what payers see
   # Behind a TLS proxy or a Tor daemon of yours, instead of listen, certificate and key:
-  # plain_listen = \"127.0.0.1:8080\"               # or \"unix:payers.sock\"
+  # plain_listen = \"127.0.0.1:8080\"               # or \"unix:/run/payjoind/payers.sock\"
   [tor]                                            # or payers reach our onion service: no port either
   enabled = true                                   # keep a copy of DATADIR/tor/state: it holds the address
   only = true                                      # everything goes through Tor, bitcoind excepted

@@ -166,26 +166,33 @@ impl Peers {
         }
     }
 
-    /// Keeps peers with channels connected until `stop`.
+    /// Keeps peers with channels connected until `stop`. One that takes long holds no other up.
     pub(super) async fn reconnect(self: Arc<Self>, mut stop: Stop) {
-        let mut dials = JoinSet::new();
+        let (mut dials, mut dialled) = (JoinSet::new(), BTreeSet::new());
         loop {
             let channels = self.channels.list_channels();
             let peers: BTreeSet<_> = channels.iter().map(|channel| channel.counterparty.node_id).collect();
             let lost = peers.into_iter().filter(|peer| !self.is_connected(peer));
             for address in lost.filter_map(|peer| self.address(&peer)) {
-                let peers = Arc::clone(&self);
-                dials.spawn(async move {
-                    if let Err(error) = peers.connect(&address).await {
-                        tracing::debug!(peer = %address.node_id(), error, "not reconnected");
-                    }
-                });
+                if dialled.insert(address.node_id()) {
+                    dials.spawn(Arc::clone(&self).connect_again(address));
+                }
             }
             tokio::select! {
-                _ = async { while dials.join_next().await.is_some() {} tokio::time::sleep(RECONNECT).await } => {}
-                _ = stop.wait() => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+                () = stop.wait() => return,
+            }
+            while let Some(Ok(peer)) = dials.try_join_next() {
+                dialled.remove(&peer);
             }
         }
+    }
+
+    async fn connect_again(self: Arc<Self>, address: PeerAddress) -> PublicKey {
+        if let Err(error) = self.connect(&address).await {
+            tracing::debug!(peer = %address.node_id(), error, "not reconnected");
+        }
+        address.node_id()
     }
 }
 

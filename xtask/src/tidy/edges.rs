@@ -18,10 +18,46 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const CORE: &str = "payjoin-core";
+/// A package, and what must not be in its tree, however deep.
+struct Tree {
+    manifest: &'static str,
+    /// For `cargo tree`.
+    build: &'static [&'static str],
+    without: &'static [&'static str],
+    why: &'static str,
+}
 
-/// Crates that run, sleep, connect or store. None may be in the core's tree, however deep; a name stands for every
-/// crate that begins with it and a hyphen, too.
+const TREES: &[Tree] = &[
+    Tree {
+        manifest: "payjoin-core/Cargo.toml",
+        build: &["--package=payjoin-core"],
+        without: OUTSIDE,
+        why: "the core uses no runtime and no network",
+    },
+    Tree {
+        manifest: "payjoin-io/Cargo.toml",
+        build: &["--package=payjoin-io"],
+        without: TOR,
+        why: "Tor is payjoin-tor's",
+    },
+    Tree {
+        manifest: "payjoin-lightning/Cargo.toml",
+        build: &["--package=payjoin-lightning"],
+        without: TOR,
+        why: "Tor is payjoin-tor's",
+    },
+    Tree {
+        manifest: "bins/payjoind/Cargo.toml",
+        build: &["--package=payjoind", "--no-default-features"],
+        without: TOR,
+        why: "Tor is the feature `tor`",
+    },
+];
+
+/// A name stands for every crate that begins with it and a hyphen, too.
+const TOR: &[&str] = &["arti", "payjoin-tor", "tor"];
+
+/// Crates that run, sleep, connect or store.
 const OUTSIDE: &[&str] = &[
     "arti",
     "async-io",
@@ -60,15 +96,6 @@ pub(super) fn check() -> Result<Vec<Finding>> {
         "--locked",
         "--no-deps",
     ]))?;
-    let tree = process::output(workspace::cargo().args([
-        "tree",
-        "--locked",
-        "--package",
-        CORE,
-        "--edges=normal",
-        "--prefix=none",
-        "--format={p}",
-    ]))?;
     let mut findings = Vec::new();
     for edge in edges(&serde_json::from_str(&metadata)?)? {
         if let Some(message) = forbidden(&edge) {
@@ -76,14 +103,18 @@ pub(super) fn check() -> Result<Vec<Finding>> {
             findings.push(Finding::new(&edge.manifest, line_of(&text, &edge.to), message));
         }
     }
-    findings.extend(outside(&tree).map(|name| {
-        Finding::new(
-            "payjoin-core/Cargo.toml",
-            1,
-            format!("the core's tree holds {name}, a runtime or network crate"),
-        )
-    }));
+    for tree in TREES {
+        findings.extend(check_tree(tree)?);
+    }
     Ok(findings)
+}
+
+fn check_tree(tree: &Tree) -> Result<Vec<Finding>> {
+    let mut command = workspace::cargo();
+    command.args(["tree", "--locked", "--edges=normal", "--prefix=none", "--format={p}"]).args(tree.build);
+    let listing = process::output(&mut command)?;
+    let finding = |name| Finding::new(tree.manifest, 1, format!("its tree holds {name}: {}", tree.why));
+    Ok(held(&listing, tree.without).map(finding).collect())
 }
 
 /// Every edge between members of the workspace: normal, build and dev alike.
@@ -121,14 +152,13 @@ fn line_of(manifest: &str, dependency: &str) -> usize {
     manifest.lines().position(|line| line.starts_with(dependency)).map_or(1, |index| index + 1)
 }
 
-/// The crates of a `cargo tree` listing that have no place in the core.
-fn outside(tree: &str) -> impl Iterator<Item = &str> {
-    let names = tree.lines().filter_map(|line| line.split(' ').next());
+/// Which of these crates a `cargo tree` listing holds.
+fn held<'a>(listing: &'a str, without: &[&str]) -> impl Iterator<Item = &'a str> {
+    let names = listing.lines().filter_map(|line| line.split(' ').next());
     names.filter(|name| {
-        let begins = |outside: &str| {
-            name.strip_prefix(outside).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
-        OUTSIDE.iter().any(|outside| begins(outside))
+        let begins =
+            |with: &str| name.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        without.iter().any(|with| begins(with))
     })
 }
 
@@ -172,6 +202,13 @@ mod tests {
     #[test]
     fn a_runtime_or_a_socket_deep_in_the_tree_is_found() {
         let tree = "payjoin-core v0.1.0\nserde v1\ntokio v1\nhyper-util v0.1\nsocket2 v0.6\ntokiodo v1\n";
-        assert_eq!(outside(tree).collect::<Vec<_>>(), ["tokio", "hyper-util", "socket2"]);
+        assert_eq!(held(tree, OUTSIDE).collect::<Vec<_>>(), ["tokio", "hyper-util", "socket2"]);
+    }
+
+    #[test]
+    fn tor_is_found_by_every_name_its_crates_have() {
+        let tree =
+            "payjoind v0.1.0\npayjoin-tor v0.1.0\narti-client v0.47.0\ntor-proto v0.47.0\ntower v0.5\n";
+        assert_eq!(held(tree, TOR).collect::<Vec<_>>(), ["payjoin-tor", "arti-client", "tor-proto"]);
     }
 }

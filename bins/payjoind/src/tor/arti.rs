@@ -170,3 +170,42 @@ async fn follow(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use payjoin_io::Limits;
+    use payjoin_tor::Flood;
+
+    use super::*;
+
+    #[test]
+    fn payers_wait_for_a_place_at_the_onion_service_and_are_not_turned_away_by_the_server() {
+        let (flood, limits) = (Flood::default(), Limits::default());
+        assert!((flood.streams as usize) < limits.connections);
+        assert!((flood.streams_per_circuit as usize) < limits.connections_per_peer);
+    }
+
+    #[tokio::test]
+    async fn the_state_follows_tor_and_the_onion_service() {
+        let (tor, bootstrap) = watch::channel(Bootstrap::default());
+        let (onion, reachability) = watch::channel(Reachability::Unknown);
+        let first = together("http://a.onion".into(), &bootstrap.borrow(), &reachability.borrow());
+        let (sender, mut state) = watch::channel(first.clone());
+        let following = tokio::spawn(follow(bootstrap, reachability, sender));
+        let blocked = Some("no network".to_owned());
+        tor.send_replace(Bootstrap { percent: 20, ready: false, blocked: blocked.clone() });
+        let expected = TorState { percent: 20, blocked, ..first.clone() };
+        assert_eq!(*state.wait_for(|state| state.percent == 20).await.unwrap(), expected);
+        tor.send_replace(Bootstrap { percent: 100, ready: true, blocked: None });
+        onion.send_replace(Reachability::Unreachable("nobody answers".into()));
+        let problem = Some("nobody answers".to_owned());
+        let expected =
+            TorState { percent: 100, ready: true, reachable: Some(false), problem, ..first.clone() };
+        assert_eq!(*state.wait_for(|state| state.ready && state.problem.is_some()).await.unwrap(), expected);
+        onion.send_replace(Reachability::Reachable);
+        let expected = TorState { percent: 100, ready: true, reachable: Some(true), ..first };
+        assert_eq!(*state.wait_for(|state| state.reachable == Some(true)).await.unwrap(), expected);
+        drop(onion);
+        following.await.unwrap();
+    }
+}
