@@ -1,5 +1,6 @@
 //! The whole story once, told as it happens.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -7,7 +8,7 @@ use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
 use bitcoin::{Amount, Transaction, Txid};
 use serde_json::{Value, json};
 
-use crate::e2e::{Chain, FEE_RATE, Fields, Invoice, Options, Programs, World};
+use crate::e2e::{Chain, Daemon, FEE_RATE, Fields, Invoice, Mailroom, Options, Programs, World, onion};
 
 /// What the operator wants in the channel, what the payer pays, and what the node's wallet holds before.
 const CHANNEL: u64 = 500_000;
@@ -18,6 +19,8 @@ const LIGHTNING_PAYMENT: Amount = Amount::from_sat(42_000);
 
 /// Each step of the sequence, who speaks to whom, and what it means.
 const NOTES: &[(&str, &str, &str)] = &[
+    ("tor", "node <-> Tor", "the node finds its way into the Tor network by itself"),
+    ("onion", "node <-> Tor", "where payers come: no open port, no domain, no certificate"),
     (
         "BIP 21",
         "node -> payer",
@@ -42,33 +45,39 @@ const NOTES: &[(&str, &str, &str)] = &[
     ("channel_ready", "node <-> peer", "the channel is open"),
 ];
 
-/// Runs the demo and ends with one line of truth. With `directory` the payment comes by BIP 77.
-pub(crate) fn run(directory: bool) -> Result<()> {
-    let programs = Programs::provide()?;
+/// How the payer reaches the node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// BIP 78 over TLS.
+    Direct,
+    /// BIP 77.
+    Directory,
+    /// BIP 78 at an onion service.
+    Onion,
+}
+
+/// Runs the demo and ends with one line of truth.
+pub(crate) fn run(way: Way) -> Result<()> {
+    let programs = Programs::provide(way == Way::Onion)?;
     let dir = tempfile::Builder::new().prefix("demo-").tempdir()?;
+    if way == Way::Onion {
+        say("starting a private Tor network on loopback: half a minute");
+        programs.tor()?;
+    }
     say("starting a regtest chain, a payer and two Lightning nodes");
     let start = Instant::now();
     let world = World::new(&programs, dir.path())?;
-    let listener = Box::new(move |step: &Value| tell(start, step));
-    let mailrooms = if directory { Some(world.mailrooms()?) } else { None };
-    let payjoin = mailrooms.as_ref().map_or_else(String::new, |[relay, directory]| {
-        say("payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate");
-        format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url())
-    });
-    let node =
-        world.daemon_with("node", Options { listener: Some(listener), payjoin, ..Options::default() })?;
+    let mailrooms = if way == Way::Directory { Some(world.mailrooms()?) } else { None };
+    let node = node(&world, way, mailrooms.as_ref(), start)?;
     let peer = world.daemon("peer")?;
     world.give(&node, &[WALLET])?;
     say(&format!("the node holds {WALLET} sat; its operator wants a channel of {CHANNEL} sat to the peer"));
     let intent = node.queue(&peer, &CHANNEL.to_string(), &[])?;
 
-    let invoice = world.receive(&node, Some(PAYMENT))?;
+    let via: &[_] = if way == Way::Onion { &["--via", "onion"] } else { &[] };
+    let invoice = world.receive_by(&node, Some(PAYMENT), via)?;
     let replaced = Replaced::build(&world, &invoice)?;
-    say("the payer scans the code with payjoin-cli");
-    let txid = match &mailrooms {
-        Some([relay, _]) => world.finish(world.begin(&invoice, relay)?)?,
-        None => world.pay(&invoice)?,
-    };
+    let txid = pay(&world, way, mailrooms.as_ref(), &invoice)?;
     node.step("broadcast")?;
     say("six blocks are mined");
     world.mine(1)?;
@@ -84,6 +93,41 @@ pub(crate) fn run(directory: bool) -> Result<()> {
     Ok(())
 }
 
+/// The one who is paid, with every step told.
+fn node(
+    world: &World<'_>,
+    way: Way,
+    mailrooms: Option<&[Mailroom; 2]>,
+    start: Instant,
+) -> Result<Rc<Daemon>> {
+    let mut options =
+        Options { listener: Some(Box::new(move |step| tell(start, step))), ..Options::default() };
+    if let Some([relay, directory]) = mailrooms {
+        say(
+            "payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate",
+        );
+        options.payjoin =
+            format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url());
+    }
+    if way == Way::Onion {
+        say("payers reach the node at an onion service that it runs by itself");
+        options.tor = onion::settings(world.tor()?, false);
+    }
+    world.daemon_with("node", options)
+}
+
+fn pay(world: &World<'_>, way: Way, mailrooms: Option<&[Mailroom; 2]>, invoice: &Invoice) -> Result<Txid> {
+    if way == Way::Onion {
+        say("the payer scans the code; the wallet sends through the SOCKS port of the payer's own Tor");
+        return onion::pay(world, world.tor()?, invoice, "payer");
+    }
+    say("the payer scans the code with payjoin-cli");
+    match mailrooms {
+        Some([relay, _]) => world.finish(world.begin(invoice, relay)?),
+        None => world.pay(invoice),
+    }
+}
+
 fn say(text: &str) {
     println!("         * {text}");
 }
@@ -92,7 +136,9 @@ fn tell(start: Instant, step: &Value) {
     let name = step["step"].as_str().unwrap_or_default();
     let Some((_, who, note)) = NOTES.iter().find(|(known, ..)| *known == name) else { return };
     println!("{:6.1} s {name:<16} {who:<14} {note}", start.elapsed().as_secs_f32());
-    for (field, unit) in [("uri", ""), ("amount_sat", " sat"), ("txid", "")] {
+    for (field, unit) in
+        [("percent", " %"), ("endpoint", ""), ("uri", ""), ("amount_sat", " sat"), ("txid", "")]
+    {
         match &step[field] {
             Value::String(text) => println!("{:41}{text}{unit}", ""),
             Value::Number(number) => println!("{:41}{number}{unit}", ""),

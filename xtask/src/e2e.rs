@@ -10,11 +10,13 @@ use std::{fs, thread};
 use anyhow::{Result, anyhow, bail};
 
 mod cases;
+mod cell;
 mod chain;
 mod daemon;
 mod json;
 mod ledger;
 mod mailroom;
+pub(crate) mod onion;
 mod payer;
 pub(crate) mod ports;
 mod queue;
@@ -25,6 +27,7 @@ pub(crate) mod wait;
 mod world;
 
 use cases::{CASES, Case};
+pub(crate) use cell::keep;
 pub(crate) use chain::{Chain, Wallet};
 pub(crate) use daemon::{Daemon, Options};
 pub(crate) use json::Fields;
@@ -63,10 +66,15 @@ pub(crate) fn list() {
 /// Runs the named cases, or all of them when no name is given.
 pub(crate) fn run(names: &[String]) -> Result<Outcome> {
     let chosen = choose(names)?;
-    let programs = Programs::provide()?;
+    let with_tor = chosen.iter().any(|case| case.needs_tor());
+    let programs = Programs::provide(with_tor)?;
     let next = Mutex::new(chosen.iter());
     let failed = Mutex::new(0);
     thread::scope(|scope| {
+        if with_tor {
+            // It takes half a minute. The cases that need it see whether it came up.
+            scope.spawn(|| programs.tor().map(drop));
+        }
         for _ in 0..SIDE_BY_SIDE.min(chosen.len()) {
             scope.spawn(|| {
                 while let Some(case) = take(&next) {

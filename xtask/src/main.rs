@@ -2,10 +2,13 @@
 //!
 //! Nothing here uses a crate of ours. Programs are started and spoken to as a user would.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use demo::Way;
 
 mod bench;
 mod bitcoind;
@@ -36,6 +39,9 @@ enum Verb {
         /// The payment comes through an OHTTP relay and a directory (BIP 77).
         #[arg(long)]
         v2: bool,
+        /// The payment comes through Tor to an onion service that the node runs itself.
+        #[arg(long, conflicts_with = "v2")]
+        onion: bool,
     },
     /// All tests: those of the crates, then every end-to-end case
     #[command(after_help = TEST_HELP)]
@@ -67,6 +73,14 @@ enum Verb {
     /// Start a private Tor network on loopback and keep it until Ctrl-C
     #[command(after_help = TOR_HELP)]
     TorNetwork,
+    /// Keeps the network namespace of a case
+    #[command(hide = true)]
+    Cell {
+        /// Where its files are
+        dir: PathBuf,
+        /// What answers in it
+        open: Vec<SocketAddr>,
+    },
 }
 
 const DEMO_HELP: &str = "\
@@ -76,7 +90,8 @@ a minute once everything is built; the first time, a few minutes.
 
 Example:
   cargo xtask demo
-  cargo xtask demo --v2";
+  cargo xtask demo --v2
+  cargo xtask demo --onion";
 
 const TEST_HELP: &str = "\
 Builds what is missing, runs `cargo test` over the workspace, then every end-to-end case. The last line counts the
@@ -148,13 +163,16 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Demo { v2 } => demo::run(v2)?,
+        Verb::Demo { onion: true, .. } => demo::run(Way::Onion)?,
+        Verb::Demo { v2: true, .. } => demo::run(Way::Directory)?,
+        Verb::Demo { .. } => demo::run(Way::Direct)?,
         Verb::Test => return test::run(),
         Verb::E2e { list: true, .. } => e2e::list(),
         Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
         Verb::TorNetwork => tor::run()?,
+        Verb::Cell { dir, open } => e2e::keep(&dir, &open)?,
         Verb::Bench(bench) => bench::run(&bench)?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
         Verb::Tools => {

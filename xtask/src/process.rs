@@ -57,6 +57,11 @@ impl Server {
         self.0.stdout.take()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal, named as `kill` names it. The shell's `kill` is on every machine.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))

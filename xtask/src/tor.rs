@@ -17,12 +17,17 @@ use crate::process::Server;
 
 mod consensus;
 mod identity;
+mod names;
 mod provide;
+mod shared;
 mod torrc;
 
+pub(crate) use names::HERE;
 pub(crate) use provide::Programs;
+pub(crate) use shared::Shared;
 
 use identity::Identity;
+use names::Names;
 use torrc::{INTERVAL, Role};
 
 /// Every port is fixed; a network has its own address for each node.
@@ -39,14 +44,16 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Around the end of a time period, tor's look-ups fail for half a minute.
 const TIME_PERIOD: Duration = Duration::from_secs(24 * INTERVAL);
-/// What a test may count on.
+/// What a developer may count on.
 const MARGIN: Duration = Duration::from_secs(120);
 
 /// A running network. Its processes are killed, each by its own id, when this value goes.
 pub(crate) struct TorNetwork {
     socks: SocketAddr,
     arti_settings: PathBuf,
+    number: u8,
     nodes: Vec<Node>,
+    names: Names,
 }
 
 struct Node {
@@ -75,8 +82,9 @@ impl TorNetwork {
         let lines: Vec<_> =
             authorities.iter().map(|(ip, identity)| torrc::authority_line(*ip, identity)).collect();
         let socks = SocketAddr::from((address(network, AUTHORITIES.len() + RELAYS.len()), SOCKS_PORT));
-        let mut this = Self { socks, arti_settings, nodes: Vec::new() };
-        this.run(programs, &dir, network, &identities, &lines)?;
+        let mut this =
+            Self { socks, arti_settings, number: network, nodes: Vec::new(), names: Names::start()? };
+        this.run(programs, &dir, &identities, &lines)?;
         Ok(this)
     }
 
@@ -85,11 +93,10 @@ impl TorNetwork {
         &mut self,
         programs: &Programs,
         dir: &Path,
-        network: u8,
         identities: &[Identity],
         lines: &[String],
     ) -> Result<()> {
-        let start = Instant::now();
+        let (network, start) = (self.number, Instant::now());
         eprintln!("tor: {} authorities", AUTHORITIES.len());
         for (index, identity) in identities.iter().enumerate() {
             let node = dir.join(identity.name);
@@ -106,6 +113,8 @@ impl TorNetwork {
         for (index, name) in RELAYS.into_iter().enumerate() {
             let ip = address(network, AUTHORITIES.len() + index);
             let node = dir.join(name);
+            private_dir(&node)?;
+            fs::write(node.join(torrc::NAMES), self.names.line())?;
             let text = torrc::torrc(Role::Exit, name, &node, ip, lines);
             self.spawn(programs, name, node, &text)?;
         }
@@ -187,9 +196,15 @@ impl TorNetwork {
         &self.arti_settings
     }
 
-    /// Sleeps until enough of the time period is left for a test. Call it before each.
-    pub(crate) fn wait_for_time_period(&self) -> Result<()> {
-        while time_left(SystemTime::UNIX_EPOCH.elapsed()?) < MARGIN {
+    /// Where authorities and relays take other nodes' and clients' connections.
+    pub(crate) fn or_ports(&self) -> Vec<SocketAddr> {
+        let relays = 0..AUTHORITIES.len() + RELAYS.len();
+        relays.map(|index| SocketAddr::from((address(self.number, index), OR_PORT))).collect()
+    }
+
+    /// Sleeps until this much of the time period is left. Call it before each test.
+    pub(crate) fn wait_for_time_period(&self, left: Duration) -> Result<()> {
+        while time_left(SystemTime::UNIX_EPOCH.elapsed()?) < left {
             sleep(Duration::from_secs(1));
         }
         Ok(())
@@ -222,7 +237,7 @@ fn private_dir(path: &Path) -> Result<()> {
 pub(crate) fn run() -> Result<()> {
     let programs = Programs::provide()?;
     let mut network = TorNetwork::start(&programs, &provide::folder().join("network"))?;
-    network.wait_for_time_period()?;
+    network.wait_for_time_period(MARGIN)?;
     println!("SOCKS port:   {}", network.socks());
     println!("network file: {}", network.arti_settings().display());
     println!("Ctrl-C stops it.");

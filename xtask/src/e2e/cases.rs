@@ -8,6 +8,7 @@ mod channel;
 mod crash;
 mod directory;
 mod hostile;
+mod onion;
 mod operator;
 mod plain;
 mod safety;
@@ -19,6 +20,13 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) run: fn(&World<'_>) -> Result<()>,
+}
+
+impl Case {
+    /// Does it run in the private Tor network?
+    pub(crate) fn needs_tor(&self) -> bool {
+        self.name.starts_with("onion-")
+    }
 }
 
 /// Every case, in the order in which they run.
@@ -218,6 +226,31 @@ pub(crate) const CASES: &[Case] = &[
         name: "operator-commands",
         about: "every command prints the JSON that its --help names, and the same for people",
         run: operator::commands,
+    },
+    Case {
+        name: "onion-channel",
+        about: "a payer behind a C tor reaches our onion service, and the payment opens a channel",
+        run: onion::channel,
+    },
+    Case {
+        name: "onion-v2",
+        about: "with Tor as the only way out, a payment through relay and directory opens a channel",
+        run: onion::directory,
+    },
+    Case {
+        name: "onion-restart",
+        about: "the address stays after kill -9; an exposed or lost key stops the start, never a new address",
+        run: onion::restart,
+    },
+    Case {
+        name: "onion-no-leak",
+        about: "Tor only, in a network namespace: nothing but Tor and bitcoind is tried, no name is looked up",
+        run: onion::no_leak,
+    },
+    Case {
+        name: "onion-flood",
+        about: "200 streams of garbage at once: honest payers are served, memory is bounded",
+        run: onion::flood,
     },
 ];
 

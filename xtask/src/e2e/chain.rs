@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct Chain {
     server: RefCell<Option<Server>>,
     program: PathBuf,
     data: PathBuf,
-    port: u16,
+    address: SocketAddr,
     url: String,
     cookie: PathBuf,
     http: reqwest::blocking::Client,
@@ -39,12 +40,12 @@ impl Chain {
     pub(crate) fn start(program: &Path, dir: &Path) -> Result<Self> {
         let data = dir.join("bitcoind");
         fs::create_dir_all(&data)?;
-        let port = ports::free()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let chain = Self {
             server: RefCell::new(None),
             program: program.to_path_buf(),
-            port,
-            url: format!("http://127.0.0.1:{port}"),
+            address,
+            url: format!("http://{address}"),
             cookie: data.join("regtest/.cookie"),
             data,
             http: reqwest::blocking::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?,
@@ -70,7 +71,7 @@ impl Chain {
                 // Nothing here outlives the run, so wallets need not wait for the disk: a hundred times faster.
                 .args(["-keypool=10", "-unsafesqlitesync"])
                 .arg(format!("-datadir={}", self.data.display()))
-                .arg(format!("-rpcport={}", self.port))
+                .arg(format!("-rpcport={}", self.address.port()))
                 .stdout(log.try_clone()?)
                 .stderr(Stdio::from(log)),
         )?;
@@ -101,7 +102,12 @@ impl Chain {
         Ok(())
     }
 
-    /// The address of its RPC server.
+    /// Where its RPC server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same as a URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -29,6 +29,10 @@ pub(crate) struct Options {
     pub(crate) policy: &'static str,
     /// Lines of the `[payjoin]` table.
     pub(crate) payjoin: String,
+    /// Lines of the `[tor]` table.
+    pub(crate) tor: String,
+    /// Words before the program's own that start it somewhere else.
+    pub(crate) prefix: Vec<String>,
     /// Hears every step as it happens.
     pub(crate) listener: Option<Listener>,
 }
@@ -40,6 +44,7 @@ pub(crate) struct Daemon {
     /// The listener without TLS.
     pub(crate) plain: SocketAddr,
     program: PathBuf,
+    prefix: Vec<String>,
     dir: PathBuf,
     shared: Arc<Shared>,
 }
@@ -74,6 +79,7 @@ impl Daemon {
             peer: String::new(),
             plain,
             program: program.to_path_buf(),
+            prefix: options.prefix,
             dir: data,
             shared: Arc::default(),
         };
@@ -86,7 +92,7 @@ impl Daemon {
     fn run(&self, listener: Option<Listener>) -> Result<()> {
         let log = self.append("log")?;
         let mut told = self.append("steps.log")?;
-        let run = self.command();
+        let run = self.launcher();
         // A file that may not grow fails to be written, as on a full disk, instead of ending the process.
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
@@ -160,6 +166,15 @@ impl Daemon {
         lock(&self.shared.server).as_ref().map(Server::id)
     }
 
+    /// The most memory that it ever had, in MiB.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        let id = lock(&self.shared.server).as_ref().context("it does not run")?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM in its status")?;
+        Ok(kib.parse::<u64>()? / 1024)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         lock(&self.shared.server).is_some()
     }
@@ -198,7 +213,18 @@ impl Daemon {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        self.words(Command::new(&self.program))
+    }
+
+    /// The same where the daemon itself is to run.
+    fn launcher(&self) -> Command {
+        let Some((first, rest)) = self.prefix.split_first() else { return self.command() };
+        let mut command = Command::new(first);
+        command.args(rest).arg(&self.program);
+        self.words(command)
+    }
+
+    fn words(&self, mut command: Command) -> Command {
         command.arg("--datadir").arg(&self.dir).arg("--json");
         command
     }
@@ -252,7 +278,7 @@ fn configuration(
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
-    let Options { policy, payjoin, .. } = options;
+    let Options { policy, payjoin, tor, .. } = options;
     format!(
         r#"network = "regtest"
 
@@ -277,6 +303,9 @@ rate_per_minute = 0
 
 [payjoin]
 {payjoin}
+
+[tor]
+{tor}
 "#,
         url = chain.url(),
         cookie = chain.cookie(),

@@ -141,7 +141,10 @@ impl<'a> Ledger<'a> {
                 flow.channels += output.value;
             } else if self.is_payers(output)? {
                 flow.payer_out += output.value;
-            } else if !on_chain.is_confirmed || self.spends(outpoint) || self.holds(outpoint, output.value)? {
+            } else if !on_chain.is_confirmed
+                || self.spends(outpoint)?
+                || self.holds(outpoint, output.value)?
+            {
                 // The wallet lists confirmed coins only; when all is buried, nothing passes unlisted.
                 flow.our_out += output.value;
             } else {
@@ -178,10 +181,16 @@ impl<'a> Ledger<'a> {
         Ok(false)
     }
 
-    /// A later payjoin took it as our coin. Its own row accounts for it.
-    fn spends(&self, outpoint: OutPoint) -> bool {
-        let later = self.exchanges.iter().filter_map(|exchange| exchange.on_chain.as_ref());
-        later.flat_map(|on_chain| &on_chain.transaction.input).any(|input| input.previous_output == outpoint)
+    /// A later payjoin or a payment of ours took it as a coin. Its own row accounts for it.
+    fn spends(&self, outpoint: OutPoint) -> Result<bool> {
+        let takes = |later: &Transaction| later.input.iter().any(|input| input.previous_output == outpoint);
+        for sent in self.world.sent(self.daemon) {
+            if takes(&self.world.chain.transaction(sent.txid)?) {
+                return Ok(true);
+            }
+        }
+        let mut later = self.exchanges.iter().filter_map(|exchange| exchange.on_chain.as_ref());
+        Ok(later.any(|on_chain| takes(&on_chain.transaction)))
     }
 
     fn holds(&self, outpoint: OutPoint, value: Amount) -> Result<bool> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bitcoin::{Amount, FeeRate, Psbt, Transaction, Txid};
 use payjoin::Uri;
 use payjoin::send::v1::{Sender, SenderBuilder, V1Context};
+use reqwest::Proxy;
+use reqwest::blocking::Client;
 
 use super::chain::{Chain, Wallet};
 use super::tls::Certificate;
@@ -162,8 +165,13 @@ impl<'a> Payment<'a> {
 
     /// Posts the Original, checks the proposal as the reference sender does, and signs it. Broadcasts nothing.
     pub(crate) fn exchange(&self, tls: &Certificate) -> Result<Transaction> {
+        self.exchange_by(&client(tls)?)
+    }
+
+    /// The same by a client of one's own.
+    pub(crate) fn exchange_by(&self, client: &Client) -> Result<Transaction> {
         let (request, context) = self.sender.create_v1_post_request();
-        let reply = client(tls)?
+        let reply = client
             .post(request.url)
             .header("Content-Type", request.content_type)
             .body(request.body)
@@ -180,9 +188,15 @@ fn check(context: V1Context, reply: &str) -> Result<Psbt> {
     context.process_response(reply.as_bytes()).map_err(|error| anyhow!("bad proposal: {error}"))
 }
 
-fn client(tls: &Certificate) -> Result<reqwest::blocking::Client> {
+fn client(tls: &Certificate) -> Result<Client> {
     let root = reqwest::Certificate::from_der(&fs::read(&tls.certificate)?)?;
-    Ok(reqwest::blocking::Client::builder().no_proxy().http1_only().add_root_certificate(root).build()?)
+    Ok(Client::builder().no_proxy().http1_only().add_root_certificate(root).build()?)
+}
+
+/// A client behind a Tor client's SOCKS port. Each user has circuits of its own.
+pub(crate) fn behind_tor(socks: SocketAddr, user: &str, timeout: Duration) -> Result<Client> {
+    let proxy = Proxy::all(format!("socks5h://{user}:none@{socks}"))?;
+    Ok(Client::builder().proxy(proxy).http1_only().timeout(timeout).build()?)
 }
 
 /// The amount that a BIP 21 code asks for.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// What a server sent before it closed.
 pub(crate) struct Reply(Vec<u8>);
@@ -22,6 +22,29 @@ pub(crate) fn send_and_stay(address: SocketAddr, bytes: &[u8]) -> Result<Reply> 
     let mut stream = connect(address)?;
     let sent = stream.write_all(bytes);
     Ok(read(stream, sent.is_ok()))
+}
+
+/// A stream to a host behind a Tor client's SOCKS port. Streams of one user share a circuit. Reads wait for half a
+/// second.
+pub(crate) fn behind_tor(socks: SocketAddr, user: &str, host: &str, port: u16) -> Result<TcpStream> {
+    let mut stream = connect(socks)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let sized =
+        |text: &str| -> Result<Vec<u8>> { Ok([&[u8::try_from(text.len())?], text.as_bytes()].concat()) };
+    let mut expect = |request: &[u8], reply: &[u8]| -> Result<()> {
+        let mut bytes = vec![0; reply.len()];
+        stream.write_all(request)?;
+        stream.read_exact(&mut bytes)?;
+        ensure!(bytes == reply, "SOCKS: {request:?} got {bytes:?}");
+        Ok(())
+    };
+    // RFC 1928 and RFC 1929: by user and password; connect to a name. Tor's reply names no address.
+    expect(&[5, 1, 2], &[5, 2])?;
+    expect(&[vec![1], sized(user)?, sized("none")?].concat(), &[1, 0])?;
+    let target = [vec![5, 1, 0, 3], sized(host)?, port.to_be_bytes().to_vec()].concat();
+    expect(&target, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    Ok(stream)
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {

@@ -1,14 +1,16 @@
 //! A world: one chain, some daemons, some payers, and a record of what was given and asked.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bitcoin::{Amount, Txid};
 use serde_json::Value;
 
+use super::cell::Cell;
 use super::chain::{Chain, Wallet};
 use super::daemon::{Daemon, Options};
 use super::json::Fields;
@@ -17,6 +19,7 @@ use super::payer::{self, FEE_RATE, PayjoinCli, Sending};
 use super::receiver::Receiving;
 use super::tls::Certificate;
 use super::wait;
+use crate::tor::{self, TorNetwork};
 use crate::{bitcoind, process, tools, workspace};
 
 /// Wallet names in bitcoind: each payer wallet holds coins of one address type.
@@ -28,21 +31,31 @@ const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
 /// Seconds for which directories hold a poll: short, so that cases see several.
 const HOLD: u32 = 2;
 
+/// Around the end of a Tor time period nobody finds an onion service. No case takes longer.
+const TOR_CASE: Duration = Duration::from_secs(90);
+
 /// Every program that a world needs.
 pub(crate) struct Programs {
     bitcoind: PathBuf,
     payjoind: PathBuf,
     payjoin_cli: PathBuf,
     mailroom: PathBuf,
+    tor: Option<tor::Shared>,
 }
 
 impl Programs {
-    /// Finds or builds them, with progress.
-    pub(crate) fn provide() -> Result<Self> {
+    /// Finds or builds them, with progress; what a Tor network needs only if it is wanted.
+    pub(crate) fn provide(with_tor: bool) -> Result<Self> {
         process::run(workspace::cargo().args(["build", "--locked", "--package", "payjoind"]))?;
         let payjoind = workspace::target().join("debug/payjoind");
         let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
-        Ok(Self { bitcoind: bitcoind::provide()?, payjoind, payjoin_cli, mailroom })
+        let tor = if with_tor { Some(tor::Shared::provide()?) } else { None };
+        Ok(Self { bitcoind: bitcoind::provide()?, payjoind, payjoin_cli, mailroom, tor })
+    }
+
+    /// The Tor network that all worlds share, once it runs.
+    pub(crate) fn tor(&self) -> Result<&TorNetwork> {
+        self.tor.as_ref().context("this case does not say that it needs Tor")?.network()
     }
 }
 
@@ -52,6 +65,7 @@ pub(crate) struct Invoice {
     pub(crate) uri: String,
     /// The last part of its endpoint.
     pub(crate) id: String,
+    pub(crate) endpoint: String,
     pub(crate) address: String,
     pub(crate) amount: Amount,
 }
@@ -62,6 +76,7 @@ pub(crate) struct World<'a> {
     programs: &'a Programs,
     dir: &'a Path,
     daemons: RefCell<Vec<Rc<Daemon>>>,
+    cells: RefCell<Vec<Rc<Cell>>>,
     invoices: RefCell<Vec<Invoice>>,
     payments: RefCell<Vec<Txid>>,
     gifts: RefCell<Vec<(&'static str, Amount)>>,
@@ -98,6 +113,7 @@ impl<'a> World<'a> {
             programs,
             dir,
             daemons: RefCell::default(),
+            cells: RefCell::default(),
             invoices: RefCell::default(),
             payments: RefCell::default(),
             gifts: RefCell::default(),
@@ -114,6 +130,20 @@ impl<'a> World<'a> {
         let daemon = Rc::new(daemon);
         self.daemons.borrow_mut().push(Rc::clone(&daemon));
         Ok(daemon)
+    }
+
+    /// The Tor network, at a moment that leaves enough time for a case.
+    pub(crate) fn tor(&self) -> Result<&'a TorNetwork> {
+        let tor = self.programs.tor()?;
+        tor.wait_for_time_period(TOR_CASE)?;
+        Ok(tor)
+    }
+
+    /// A network namespace for a daemon; it stays as long as the world.
+    pub(crate) fn cell(&self, open: &[SocketAddr]) -> Result<Rc<Cell>> {
+        let cell = Rc::new(Cell::new(self.dir, open)?);
+        self.cells.borrow_mut().push(Rc::clone(&cell));
+        Ok(cell)
     }
 
     /// Every daemon that still runs.
@@ -149,18 +179,24 @@ impl<'a> World<'a> {
 
     /// Asks a daemon for a BIP 21 code; without an amount, for what its queued channels need.
     pub(crate) fn receive(&self, daemon: &Daemon, amount: Option<u64>) -> Result<Invoice> {
-        self.receive_within(daemon, amount, "24h")
+        self.receive_by(daemon, amount, &[])
     }
 
     /// As [`World::receive`], with a code that expires.
     pub(crate) fn receive_within(&self, daemon: &Daemon, amount: Option<u64>, time: &str) -> Result<Invoice> {
+        self.receive_by(daemon, amount, &["--expires", time])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn receive_by(&self, daemon: &Daemon, amount: Option<u64>, more: &[&str]) -> Result<Invoice> {
         let amount = amount.map(|sat| sat.to_string());
-        let mut arguments = vec!["receive", "--expires", time];
+        let mut arguments = [&["receive"], more].concat();
         arguments.extend(amount.iter().flat_map(|sat| ["--amount", sat]));
         let reply = daemon.call(&arguments)?;
         let uri = reply.text("uri")?.to_owned();
         let invoice = Invoice {
             id: reply.text("invoice")?.to_owned(),
+            endpoint: reply.text("endpoint")?.to_owned(),
             address: reply.text("address")?.to_owned(),
             amount: payer::amount_of(&uri)?,
             uri,

@@ -14,6 +14,8 @@ const DELAY: u64 = 4;
 
 /// In a node's folder.
 pub(super) const LOG: &str = "notice.log";
+/// Whom an exit asks for names.
+pub(super) const NAMES: &str = "resolv.conf";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -35,10 +37,7 @@ pub(super) fn torrc(role: Role, name: &str, dir: &Path, ip: Ipv4Addr, authoritie
     }
     text.push_str(&match role {
         Role::Authority => authority(ip),
-        // Only loopback answers to what these bind to.
-        Role::Exit => {
-            "ExitRelay 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *4:*,reject *:*\n".to_owned()
-        }
+        Role::Exit => exit(dir),
         Role::Client => format!("SocksPort {ip}:{SOCKS_PORT}\nClientOnly 1\n"),
     });
     text
@@ -78,6 +77,18 @@ ExtraInfoStatistics 0
 BandwidthRate 100 MB
 BandwidthBurst 100 MB
 "
+    )
+}
+
+fn exit(dir: &Path) -> String {
+    format!(
+        "ExitRelay 1
+# Only loopback answers to what these bind to.
+ExitPolicyRejectPrivate 0
+ExitPolicy accept *4:*,reject *:*
+ServerDNSResolvConfFile {}
+",
+        dir.join(NAMES).display()
     )
 }
 

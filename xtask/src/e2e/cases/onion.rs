@@ -1,0 +1,129 @@
+//! The onion service, and everything else through Tor, in a private Tor network.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use bitcoin::Txid;
+
+use super::super::World;
+use super::super::cell::Cell;
+use super::super::daemon::{Daemon, Options};
+use super::super::mailroom::Mailroom;
+use super::super::onion::{await_reachable, endpoint, expect_answer, pay, settings};
+use super::super::world::Invoice;
+use crate::tor::{HERE, TorNetwork};
+
+mod flood;
+mod leak;
+
+pub(super) use flood::flood;
+pub(super) use leak::no_leak;
+
+pub(super) fn channel(world: &World<'_>) -> Result<()> {
+    let tor = world.tor()?;
+    let (node, peer) =
+        (node(world, Options { tor: settings(tor, false), ..Options::default() })?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
+    ensure!(is_onion(&invoice), "no onion endpoint: {}", invoice.endpoint);
+    let txid = pay(world, tor, &invoice, "payer")?;
+    expect_channel(world, &node, intent, txid)
+}
+
+pub(super) fn directory(world: &World<'_>) -> Result<()> {
+    let tor = world.tor()?;
+    let [relay, directory] = world.mailrooms()?;
+    let (node, peer) = (shut_in(world, tor, &relay, &directory)?.0, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive_by(&node, None, &["--via", "directory"])?;
+    let txid = world.finish(world.begin(&invoice, &relay)?)?;
+    expect_channel(world, &node, intent, txid)
+}
+
+pub(super) fn restart(world: &World<'_>) -> Result<()> {
+    let tor = world.tor()?;
+    let node = node(world, Options { tor: settings(tor, false), ..Options::default() })?;
+    await_reachable(&node)?;
+    let address = endpoint(&node)?;
+    expect_answer(tor, &address)?;
+    node.kill();
+    node.restart()?;
+    ensure!(endpoint(&node)? == address, "another address after the restart");
+    expect_answer(tor, &address)?;
+    node.kill();
+
+    let key = key(&node)?;
+    let refused = |why: &str| -> Result<()> {
+        let told = node.refusal(&["run"])?;
+        ensure!(
+            told.contains(&*key.to_string_lossy()),
+            "{why}: the refusal does not name {}: {told}",
+            key.display()
+        );
+        Ok(())
+    };
+    fs::set_permissions(&key, Permissions::from_mode(0o644))?;
+    refused("an exposed key")?;
+    fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+    let kept = node.folder().join("kept");
+    fs::rename(&key, &kept)?;
+    refused("a lost key")?;
+    ensure!(!key.exists(), "a new key was made for an old address");
+    fs::rename(&kept, &key)?;
+    node.restart()?;
+    ensure!(endpoint(&node)? == address, "another address after the key came back");
+    expect_answer(tor, &address)
+}
+
+/// A daemon with a coin, Tor only, where nothing answers besides the Tor network and bitcoind. It knows the relay by name.
+fn shut_in(
+    world: &World<'_>,
+    tor: &TorNetwork,
+    relay: &Mailroom,
+    directory: &Mailroom,
+) -> Result<(Rc<Daemon>, Rc<Cell>)> {
+    let cell = world.cell(&[tor.or_ports(), vec![world.chain.address()]].concat())?;
+    let relay = named(relay.url());
+    let payjoin = format!("ohttp_relays = [{relay:?}]\ndirectories = [{:?}]", directory.url());
+    let options = Options { tor: settings(tor, true), payjoin, prefix: cell.prefix(), ..Options::default() };
+    Ok((node(world, options)?, cell))
+}
+
+/// The same by a name that only exits know.
+fn named(address: &str) -> String {
+    address.replace("127.0.0.1", &format!("somebody{HERE}"))
+}
+
+/// A daemon with a coin.
+fn node(world: &World<'_>, options: Options) -> Result<Rc<Daemon>> {
+    let node = world.daemon_with("node", options)?;
+    world.give(&node, &[300_000])?;
+    Ok(node)
+}
+
+fn is_onion(invoice: &Invoice) -> bool {
+    let host = invoice.endpoint.strip_prefix("http://").and_then(|rest| rest.strip_suffix(&invoice.id));
+    host.and_then(|host| host.strip_suffix(".onion/")).is_some_and(|name| name.len() == 56)
+}
+
+/// The payment became the intent's channel.
+fn expect_channel(world: &World<'_>, node: &Daemon, intent: u64, txid: Txid) -> Result<()> {
+    let funding = node.funding(intent)?;
+    ensure!(funding.txid == txid, "the payer broadcast {txid}, the channel waits for {}", funding.txid);
+    world.mine(6)?;
+    node.await_channel(funding)?;
+    node.await_intent(intent, "open")?;
+    Ok(())
+}
+
+/// The file with the onion service's key.
+fn key(node: &Daemon) -> Result<PathBuf> {
+    let services = node.folder().join("tor/state/keystore/hss");
+    let service = fs::read_dir(&services)?.next().context("no service has a key")??;
+    let key = service.path().join("ks_hs_id.ed25519_expanded_private");
+    ensure!(key.is_file(), "no key at {}", key.display());
+    Ok(key)
+}

@@ -1,0 +1,55 @@
+//! A daemon's onion service, and payers who come to it from behind a C tor.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bitcoin::Txid;
+
+use super::daemon::Daemon;
+use super::json::Fields;
+use super::payer::{Payment, Substitution, behind_tor};
+use super::wait;
+use super::world::{Invoice, World};
+use crate::tor::TorNetwork;
+
+/// Launch, upload and look-up take a second or two each, and are tried again after some more.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A circuit to an onion service takes less than a second.
+const TRY: Duration = Duration::from_secs(10);
+
+/// Lines of the `[tor]` table.
+pub(crate) fn settings(tor: &TorNetwork, only: bool) -> String {
+    format!("enabled = true\nonly = {only}\nnetwork_file = {:?}", tor.arti_settings())
+}
+
+/// Waits until the daemon says that payers can reach its onion service.
+pub(super) fn await_reachable(daemon: &Daemon) -> Result<()> {
+    wait::until(&format!("{} is reachable", daemon.name), PATIENCE, || {
+        Ok((daemon.call(&["status"])?["tor"]["reachable"] == true).then_some(()))
+    })
+}
+
+/// The URL of a daemon's onion service.
+pub(super) fn endpoint(daemon: &Daemon) -> Result<String> {
+    Ok(daemon.call(&["status"])?["tor"].text("endpoint")?.to_owned())
+}
+
+/// Waits until somebody behind the C tor gets an answer, whatever it says.
+pub(super) fn expect_answer(tor: &TorNetwork, url: &str) -> Result<()> {
+    let mut tries = 0;
+    wait::until(&format!("{url} answers"), PATIENCE, || {
+        tries += 1;
+        // New circuits each time: one that leads to a daemon that was killed is never answered.
+        let client = behind_tor(tor.socks(), &format!("try-{tries}"), TRY)?;
+        Ok(client.get(url).send().ok())
+    })?;
+    Ok(())
+}
+
+/// Waits until payers can reach the invoice, and pays it from behind the C tor.
+pub(crate) fn pay(world: &World<'_>, tor: &TorNetwork, invoice: &Invoice, user: &str) -> Result<Txid> {
+    expect_answer(tor, &invoice.endpoint)?;
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+    world.broadcast(&payment.exchange_by(&behind_tor(tor.socks(), user, PATIENCE)?)?)
+}
