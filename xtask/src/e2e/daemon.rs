@@ -204,6 +204,13 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // The thread that reads the steps has a share in the process too.
+        self.kill();
+    }
+}
+
 /// Reads what the daemon tells until it ends.
 fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shared: &Shared) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
