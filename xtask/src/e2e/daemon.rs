@@ -279,6 +279,8 @@ fn configuration(
     tls: &Certificate,
 ) -> String {
     let Options { policy, payjoin, tor, .. } = options;
+    let (url, cookie) = (chain.url(), chain.cookie());
+    let Certificate { certificate, key } = tls;
     format!(
         r#"network = "regtest"
 
@@ -306,10 +308,6 @@ rate_per_minute = 0
 
 [tor]
 {tor}
-"#,
-        url = chain.url(),
-        cookie = chain.cookie(),
-        certificate = tls.certificate,
-        key = tls.key,
+"#
     )
 }

@@ -8,10 +8,10 @@ use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Amount, Transaction};
 use serde_json::Value;
 
-use super::super::World;
-use super::super::daemon::Options;
+use super::super::daemon::{Daemon, Options};
 use super::super::json::Fields;
 use super::super::payer::{Payment, Substitution};
+use super::super::world::{Invoice, World};
 use super::super::{raw, wait};
 
 pub(super) fn disk_full(world: &World<'_>) -> Result<()> {
@@ -135,19 +135,8 @@ pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
     let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "2"])?;
     ensure!(refused.contains("by itself"), "paid for nothing: {refused}");
 
-    let mut children = Vec::new();
-    for rate in ["30", "50"] {
-        let told = node.call(&["exchange", "bump", "1", "--fee-rate", rate])?;
-        let child = world.chain.transaction(told.txid("txid")?)?;
-        let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
-        let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
-        let rate = rate.parse::<u64>()?;
-        let size = entry.number("ancestorsize")?;
-        ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
-        ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
-        children.push(child);
-    }
-    let last = children.pop().context("two children")?;
+    raised(world, &node, &invoice, 30)?;
+    let last = raised(world, &node, &invoice, 50)?;
     ensure!(world.chain.mempool()?.len() == 2, "the first child is still there");
     world.settle()?;
     node.await_balance(last.output[0].value)?;
@@ -159,4 +148,16 @@ pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
     let log = node.folder().join("payjoind.sqlite-wal");
     ensure!(!log.exists(), "after a stop the database is one file");
     Ok(())
+}
+
+/// The child that raises the Original to so many sat/vB.
+fn raised(world: &World<'_>, node: &Daemon, invoice: &Invoice, rate: u64) -> Result<Transaction> {
+    let told = node.call(&["exchange", "bump", "1", "--fee-rate", &rate.to_string()])?;
+    let child = world.chain.transaction(told.txid("txid")?)?;
+    let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
+    let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
+    let size = entry.number("ancestorsize")?;
+    ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
+    ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
+    Ok(child)
 }
