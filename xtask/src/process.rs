@@ -67,11 +67,6 @@ impl Server {
         run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// No file that it writes may grow beyond so many bytes; `None` for no limit.
     pub(crate) fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
         let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
