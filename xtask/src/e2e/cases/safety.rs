@@ -141,8 +141,7 @@ pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
         let child = world.chain.transaction(told.txid("txid")?)?;
         let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
         let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
-        let rate = rate.parse::<u64>()?;
-        let size = entry.number("ancestorsize")?;
+        let (rate, size) = (rate.parse::<u64>()?, entry.number("ancestorsize")?);
         ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
         ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
         children.push(child);
