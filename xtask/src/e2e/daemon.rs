@@ -305,7 +305,6 @@ rate_per_minute = 0
 
 [payjoin]
 {payjoin}
-
 [tor]
 {tor}
 "#
