@@ -11,9 +11,9 @@ use bitcoin::{OutPoint, Psbt, ScriptBuf};
 
 pub use self::delivery::Delivery;
 use self::facts::{Inspected, Vetted};
-use self::proposal::{Draft, Drafter, dummy_scripts};
+use self::proposal::{Drafter, dummy_scripts};
 use self::request::Original;
-use self::state::{Admitted, Ready, State};
+use self::state::{Admitted, Ready, Signing, State};
 use crate::{
     Admission, Answer, Coin, ExchangeId, FundedChannel, Invoice, OriginalId, Plan, PlanRequest, Policy,
     Question, Release, Reply, ResourceRequest, Resources, StableProposal, Timestamp, plan,
@@ -122,7 +122,7 @@ impl Exchange {
                 Question::OpenChannels(admitted.plan.clone().unwrap_or_default().channels)
             }
             State::Fund(_, _, stable) => Question::Fund(stable.clone()),
-            State::Sign(_, draft, _) => Question::Sign(draft.checked.clone()),
+            State::Sign(signing) => Question::Sign(signing.draft.checked.clone()),
             State::Release(release) => Question::Release(release.clone()),
             State::Abandon(reason, _) => Question::Abandon(reason),
             State::Done(reply) => return Output::Done(reply.clone()),
@@ -181,16 +181,17 @@ impl Exchange {
         Ok(match (state, answer) {
             (State::Open(admitted), Answer::Opened(scripts)) => self.opened(admitted, &scripts),
             (State::Open(admitted) | State::Fund(admitted, _, _), Answer::ChannelsFailed(reason)) => {
-                self.plain(admitted, Some(reason))
+                plain(*admitted, Some(reason))
             }
-            (State::Fund(admitted, draft, stable), Answer::Funded) => {
-                State::Sign(admitted, draft, funded_channels(&stable))
-            }
-            (State::Sign(admitted, draft, channels), Answer::Signed(psbt)) => {
-                self.signed(now, &admitted, *draft, channels, &psbt)
-            }
+            (State::Fund(admitted, draft, stable), Answer::Funded) => State::Sign(Box::new(Signing {
+                exchange: admitted.exchange,
+                draft: *draft,
+                channels: funded_channels(&stable),
+                reason: admitted.reason,
+            })),
+            (State::Sign(signing), Answer::Signed(psbt)) => self.signed(now, *signing, &psbt),
             (State::Release(release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
-            (State::Abandon(_, next), Answer::Abandoned) => self.abandoned(next),
+            (State::Abandon(_, next), Answer::Abandoned) => abandoned(next),
             (state, _) => return Err(Box::new(state)),
         })
     }
@@ -199,13 +200,13 @@ impl Exchange {
     fn failed(&self, state: State) -> State {
         match state {
             State::Open(_) | State::Fund(..) => State::Abandon("the Lightning node failed", None),
-            State::Sign(_, _, channels) if !channels.is_empty() => {
+            State::Sign(signing) if !signing.channels.is_empty() => {
                 State::Abandon("the wallet did not sign", None)
             }
             State::Release(release) if !release.channels.is_empty() => {
                 State::Abandon("the proposal could not be stored", None)
             }
-            State::Abandon(_, next) => self.abandoned(next),
+            State::Abandon(_, next) => abandoned(next),
             _ => State::Done(BUSY),
         }
     }
@@ -257,10 +258,9 @@ impl Exchange {
             coins.retain(|coin| plan.coins.contains(coin));
         }
         let fitting = |coins: &[Coin]| drafter.plain(coins).ok().filter(|draft| draft.fits(self.delivery));
-        let Some(draft) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
-        let coins = draft.coins().to_vec();
-        let admission = self.admission(now, &vetted, plan.as_ref(), &coins);
-        State::Admit(Box::new(Ready { vetted, plan, coins, admission }))
+        let Some(plain) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
+        let admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
+        State::Admit(Box::new(Ready { vetted, plan, plain, admission }))
     }
 
     fn admission(&self, now: Timestamp, vetted: &Vetted, plan: Option<&Plan>, coins: &[Coin]) -> Admission {
@@ -277,14 +277,14 @@ impl Exchange {
     }
 
     fn admitted(&self, now: Timestamp, ready: Ready, exchange: ExchangeId) -> State {
-        let Ready { vetted, plan, coins, .. } = ready;
-        let admitted = Box::new(Admitted { exchange, vetted, plan, coins, begun: now, reason: None });
+        let Ready { vetted, plan, plain: draft, .. } = ready;
+        let admitted = Admitted { exchange, vetted, plan, plain: draft, begun: now, reason: None };
         match &admitted.plan {
-            None => self.plain(admitted, None),
+            None => plain(admitted, None),
             Some(_) if now >= self.channel_deadline(now) => {
-                self.plain(admitted, Some("no time was left to open channels".into()))
+                plain(admitted, Some("no time was left to open channels".into()))
             }
-            Some(_) => State::Open(admitted),
+            Some(_) => State::Open(Box::new(admitted)),
         }
     }
 
@@ -303,51 +303,35 @@ impl Exchange {
         }
     }
 
-    fn abandoned(&self, next: Option<Box<Admitted>>) -> State {
-        match next {
-            Some(mut admitted) => {
-                let reason = admitted.reason.take();
-                self.plain(admitted, reason)
-            }
-            None => State::Done(BUSY),
-        }
-    }
-
-    /// A plain payjoin: the same output, raised by a coin of ours if there is one.
-    fn plain(&self, mut admitted: Box<Admitted>, reason: Option<String>) -> State {
-        admitted.reason = reason;
-        let draft =
-            Drafter::new(&admitted.vetted, &self.policy).and_then(|drafter| drafter.plain(&admitted.coins));
-        match draft {
-            Ok(draft) => State::Sign(admitted, Box::new(draft), Vec::new()),
-            Err(_) => State::Done(BUSY),
-        }
-    }
-
-    fn signed(
-        &self,
-        now: Timestamp,
-        admitted: &Admitted,
-        draft: Draft,
-        channels: Vec<FundedChannel>,
-        psbt: &Psbt,
-    ) -> State {
+    fn signed(&self, now: Timestamp, signing: Signing, psbt: &Psbt) -> State {
+        let Signing { exchange, draft, channels, reason } = signing;
         let txid = draft.checked.psbt().unsigned_tx.compute_txid();
         let coins = outpoints(draft.coins());
+        let fallback_at = now.plus(self.policy.fallback_seconds);
         match draft.sign(psbt, self.delivery) {
-            Ok(proposal) => State::Release(Release {
-                exchange: admitted.exchange,
-                proposal,
-                txid,
-                channels,
-                reason: admitted.reason.clone(),
-                coins,
-                fallback_at: now.plus(self.policy.fallback_seconds),
-            }),
+            Ok(proposal) => {
+                State::Release(Release { exchange, proposal, txid, channels, reason, coins, fallback_at })
+            }
             Err(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
             Err(_) => State::Done(BUSY),
         }
     }
+}
+
+fn abandoned(next: Option<Box<Admitted>>) -> State {
+    match next {
+        Some(mut admitted) => {
+            let reason = admitted.reason.take();
+            plain(*admitted, reason)
+        }
+        None => State::Done(BUSY),
+    }
+}
+
+/// A plain payjoin: the same output, raised by a coin of ours if there is one.
+fn plain(admitted: Admitted, reason: Option<String>) -> State {
+    let Admitted { exchange, plain: draft, .. } = admitted;
+    State::Sign(Box::new(Signing { exchange, draft, channels: Vec::new(), reason }))
 }
 
 fn funded_channels(stable: &StableProposal) -> Vec<FundedChannel> {

@@ -34,7 +34,7 @@ pub use exchange::{Delivery, Exchange, ExchangeError, Output, Request};
 pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState};
 pub use invoice::{Invoice, InvoiceId};
 pub use plan::{Coin, Plan, PlanRequest, PlannedChannel, Reserve, plan};
-pub use policy::Policy;
+pub use policy::{MOST_CHANNELS, Policy};
 pub use question::{
     Admission, Answer, ExchangeId, FundedChannel, Inspection, OriginalId, Question, Release, ResourceRequest,
     Resources,

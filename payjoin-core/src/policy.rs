@@ -3,6 +3,9 @@
 use bitcoin::{Amount, FeeRate};
 use serde::{Deserialize, Serialize};
 
+/// Channels that one exchange opens at most.
+pub const MOST_CHANNELS: u32 = 16;
+
 /// Limits and choices of the receiver. The defaults work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -129,6 +129,9 @@ impl Settlement {
     /// Takes news.
     pub fn handle_input(&mut self, now: Timestamp, input: SettlementInput) {
         self.now = now;
+        // The policy puts no deadline further ahead. One that lies there is from a clock that has been set back since.
+        let latest = now.plus(self.policy.fallback_seconds);
+        self.obligation.fallback_at = self.obligation.fallback_at.min(latest);
         if self.settled.is_some() {
             return;
         }

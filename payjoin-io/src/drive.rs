@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use bitcoin::OutPoint;
 use payjoin_core::{
-    Admission, Answer, Exchange, ExchangeId, IntentId, Output, Question, Release, Reply, ResourceRequest,
-    Resources, Timestamp,
+    Admission, Answer, Exchange, ExchangeId, IntentId, MOST_CHANNELS, Output, Question, Release, Reply,
+    ResourceRequest, Resources, Timestamp,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::{AdmitOutcome, Host, HostError};
-
-/// Queued intents shown to one exchange at most.
-const WISHES: u32 = 16;
 
 /// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
 ///
@@ -130,7 +127,7 @@ impl<'a> Attempt<'a> {
         let mut wishes = Vec::new();
         if request.channels {
             let mut reserved = host.reserved();
-            wishes = host.store.queued_wishes(WISHES)?;
+            wishes = host.store.queued_wishes(MOST_CHANNELS)?;
             wishes.retain(|wish| reserved.insert(wish.id));
             self.intents = wishes.iter().map(|wish| wish.id).collect();
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
 use payjoin_core::{
-    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, Obligation, PlannedChannel,
+    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, InvoiceId, PlannedChannel,
     Policy, Reserve, ResourceRequest, StableProposal, Timestamp,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -41,11 +41,14 @@ pub struct Host {
     clock: fn() -> Timestamp,
     /// Intents that running exchanges have in hand and have not taken in the store.
     reserved: Arc<Mutex<HashSet<IntentId>>>,
-    obligations: UnboundedSender<Obligation>,
+    /// Invoices with a running exchange, whichever way their payers came.
+    serving: Arc<Mutex<HashSet<InvoiceId>>>,
+    owing: UnboundedSender<ExchangeId>,
 }
 
 impl Host {
-    /// Joins the roles. What exchanges come to owe arrives in the receiver, which is for [`Settler`](crate::Settler).
+    /// Joins the roles. Exchanges that come to owe something arrive in the receiver, which is for
+    /// [`Settler`](crate::Settler).
     #[must_use]
     pub fn new(
         chain: Arc<dyn Chain>,
@@ -54,10 +57,10 @@ impl Host {
         store: Store,
         policy: Policy,
         clock: fn() -> Timestamp,
-    ) -> (Self, UnboundedReceiver<Obligation>) {
-        let (obligations, receiver) = unbounded_channel();
-        let reserved = Arc::default();
-        (Self { chain, wallet, funder, store, policy, clock, reserved, obligations }, receiver)
+    ) -> (Self, UnboundedReceiver<ExchangeId>) {
+        let (owing, receiver) = unbounded_channel();
+        let (reserved, serving) = (Arc::default(), Arc::default());
+        (Self { chain, wallet, funder, store, policy, clock, reserved, serving, owing }, receiver)
     }
 
     /// The time.
@@ -70,19 +73,38 @@ impl Host {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the settler what this exchange owes now. Should that fail, the next start finds it in the store.
+    /// The right to run an exchange for this invoice, alone, until the claim is dropped. `None` while another has it.
+    pub(crate) fn claim(&self, invoice: &InvoiceId) -> Option<Claim> {
+        let free = self.serving().insert(invoice.clone());
+        free.then(|| Claim { host: self.clone(), invoice: invoice.clone() })
+    }
+
+    pub(crate) fn serving(&self) -> MutexGuard<'_, HashSet<InvoiceId>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the settler that this exchange owes something, or something else than before.
     pub(crate) fn owes(&self, exchange: ExchangeId) {
-        match self.store.obligation(exchange) {
-            Ok(Some(obligation)) => drop(self.obligations.send(obligation)),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, exchange = exchange.0, "cannot read what an exchange owes"),
-        }
+        // Nobody listens only where there is no settler, or while the process ends.
+        let _ = self.owing.send(exchange);
     }
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// See [`Host::claim`].
+pub(crate) struct Claim {
+    host: Host,
+    invoice: InvoiceId,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.host.serving().remove(&self.invoice);
     }
 }
 

@@ -40,5 +40,5 @@ pub use session_store::{SessionKey, SessionKind, SessionStore};
 pub use settler::Settler;
 pub use store::{
     AdmitOutcome, ExchangeRecord, ExchangeState, IntentRecord, KvWrite, NewIntent, Paid, PaymentRecord,
-    Store, StoreError,
+    Rescued, Store, StoreError, rescue,
 };

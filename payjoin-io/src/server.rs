@@ -4,12 +4,10 @@ mod connection;
 mod limits;
 mod request;
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use payjoin_core::InvoiceId;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -32,8 +30,6 @@ struct Inner {
     held: Arc<Held>,
     /// One permit for each exchange that may run at once.
     exchanges: Arc<Semaphore>,
-    /// Invoices with a running exchange.
-    busy: Mutex<HashSet<InvoiceId>>,
     rates: Mutex<Buckets>,
 }
 
@@ -46,7 +42,6 @@ impl Server {
             connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             held: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits.exchanges as usize)),
-            busy: Mutex::default(),
             rates: Mutex::default(),
             limits,
         };
@@ -77,25 +72,6 @@ impl Server {
         while connections.join_next().await.is_some() {}
         let all = self.inner.exchanges.acquire_many(self.inner.limits.exchanges).await;
         drop(all);
-    }
-}
-
-impl Inner {
-    /// The right to serve this invoice, alone, until it is dropped.
-    fn claim(self: &Arc<Self>, invoice: &InvoiceId) -> Option<Claim> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(invoice.clone()).then(|| Claim { server: self.clone(), invoice: invoice.clone() })
-    }
-}
-
-struct Claim {
-    server: Arc<Inner>,
-    invoice: InvoiceId,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.server.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.invoice);
     }
 }
 

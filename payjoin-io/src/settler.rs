@@ -1,6 +1,6 @@
 //! Sees to what admitted exchanges owe until an outcome is buried.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bitcoin::{Block, OutPoint, Transaction};
 use payjoin_core::{
@@ -18,7 +18,9 @@ const RECENT: usize = 2;
 /// What the store refuses is logged and tried again at the next [`Settler::tick`].
 pub struct Settler {
     host: Host,
-    incoming: UnboundedReceiver<Obligation>,
+    incoming: UnboundedReceiver<ExchangeId>,
+    /// Came in, and not read from the store yet.
+    unread: BTreeSet<ExchangeId>,
     running: BTreeMap<ExchangeId, Running>,
     /// Who waits for a spend of this coin. Exchanges at one invoice may share coins of ours.
     watched: HashMap<OutPoint, Vec<ExchangeId>>,
@@ -38,15 +40,15 @@ struct Running {
 }
 
 impl Settler {
-    /// Takes up every obligation of the store, and later those that `incoming` brings; both come from
-    /// [`Host::new`].
+    /// Takes up every obligation of the store, and later those of the exchanges that `incoming` names; both arguments
+    /// come from [`Host::new`].
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(host: Host, incoming: UnboundedReceiver<Obligation>) -> Result<Self, StoreError> {
+    pub fn new(host: Host, incoming: UnboundedReceiver<ExchangeId>) -> Result<Self, StoreError> {
         let obligations = host.store.obligations()?;
         let (running, watched, recent) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
-        let mut settler = Self { host, incoming, running, watched, recent };
+        let mut settler = Self { host, incoming, unread: BTreeSet::new(), running, watched, recent };
         obligations.into_iter().for_each(|obligation| settler.add(obligation));
         Ok(settler)
     }
@@ -108,7 +110,7 @@ impl Settler {
     /// came in.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
-        !self.running.values().any(|running| running.unrecorded)
+        self.unread.is_empty() && !self.running.values().any(|running| running.unrecorded)
     }
 
     /// The block at this height and those above it are reorganised out.
@@ -140,8 +142,18 @@ impl Settler {
     }
 
     fn take_incoming(&mut self) {
-        while let Ok(obligation) = self.incoming.try_recv() {
-            self.add(obligation);
+        while let Ok(exchange) = self.incoming.try_recv() {
+            self.unread.insert(exchange);
+        }
+        for id in std::mem::take(&mut self.unread) {
+            match self.host.store.obligation(id) {
+                Ok(Some(obligation)) => self.add(obligation),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, exchange = id.0, "cannot read what an exchange owes");
+                    self.unread.insert(id);
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod invoices;
 mod kv;
 mod locks;
 mod payments;
+mod rescue;
 mod schema;
 mod sessions;
 mod writer;
@@ -27,6 +28,7 @@ pub use exchanges::{AdmitOutcome, ExchangeRecord, ExchangeState};
 pub use intents::{IntentRecord, NewIntent};
 pub use kv::KvWrite;
 pub use payments::{Paid, PaymentRecord};
+pub use rescue::{Rescued, rescue};
 use writer::Writer;
 
 /// Why the store could not do it. Nothing of a failed call was written.
@@ -112,7 +114,7 @@ impl Store {
         let db = schema::open(path)?;
         let writer = Writer::start(db).map_err(|source| StoreError::Open { path: path.into(), source })?;
         let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        reader.set_prepared_statement_cache_capacity(schema::STATEMENTS);
+        schema::keep_plans(&reader)?;
         Ok(Self { inner: Arc::new(Inner { writer, reader: Mutex::new(reader), _lock: lock }) })
     }
 

@@ -14,8 +14,8 @@ use bitcoin::{
 };
 use payjoin_core::{
     ChannelAmount, CheckedProposal, Coin, Delivery, Exchange, ExchangeId, FundedChannel, Inspection,
-    IntentId, Invoice, InvoiceId, Obligation, PlannedChannel, Policy, Request, Reserve, ResourceRequest,
-    StableProposal, Timestamp,
+    IntentId, Invoice, InvoiceId, PlannedChannel, Policy, Request, Reserve, ResourceRequest, StableProposal,
+    Timestamp,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -163,7 +163,7 @@ impl Funder for World {
 pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) host: Host,
-    pub(crate) obligations: Option<UnboundedReceiver<Obligation>>,
+    pub(crate) owing: Option<UnboundedReceiver<ExchangeId>>,
     _folder: TempDir,
 }
 
@@ -183,8 +183,8 @@ impl Stage {
         let policy = Policy { channel_seconds: 1, exchange_seconds: 12, burial: 2, ..Policy::default() };
         let store = Store::open(folder.path().join("store.sqlite")).unwrap();
         let (chain, wallet, funder) = (world.clone(), world.clone(), world.clone());
-        let (host, obligations) = Host::new(chain, wallet, funder, store, policy, now);
-        Self { world, host, obligations: Some(obligations), _folder: folder }
+        let (host, owing) = Host::new(chain, wallet, funder, store, policy, now);
+        Self { world, host, owing: Some(owing), _folder: folder }
     }
 
     pub(crate) async fn invoice(&self, name: &str) -> Invoice {

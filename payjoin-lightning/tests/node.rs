@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::{Amount, Block, BlockHash, OutPoint, Psbt, ScriptBuf, TxOut};
+use lightning::chain::BestBlock;
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use node_support::{
     Bitcoind, FEE, KEY, MemStore, Setup, build, config, confirm, nowhere, open, open_as, run, run_with, sign,
@@ -348,7 +349,7 @@ async fn a_peer_opens_no_more_channels_than_it_may() {
     let bitcoind = Bitcoind::start().await;
     let alice = start(&bitcoind).await;
     let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
-    let strict = NodeConfig { inbound_per_peer: 1, ..config(&folder) };
+    let strict = NodeConfig { inbound_per_peer: 1, inbound_min: Amount::from_sat(50_000), ..config(&folder) };
     let bob = Setup { node: run_with(&bitcoind, strict, &store).await, folder, store };
     let funder = alice.node.funder();
     let open = |index| {
@@ -365,6 +366,43 @@ async fn a_peer_opens_no_more_channels_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peers_tie_up_no_more_of_the_wallet_than_the_operator_allows() {
+    let bitcoind = Bitcoind::start().await;
+    let alice = start(&bitcoind).await;
+    let (folder, store) = (tempfile::tempdir().unwrap(), Arc::new(MemStore::default()));
+    let strict = NodeConfig { inbound_total: 1, ..config(&folder) };
+    let bob = Setup { node: run_with(&bitcoind, strict, &store).await, folder, store };
+    let nodes = [&*alice.node, &*bob.node];
+    let funder = alice.node.funder();
+    let open = |index, sat| {
+        let key = ChannelKey { index, ..KEY };
+        let (funder, spec) = (Arc::clone(&funder), bob.spec(sat));
+        async move { (key, funder.open(key, &spec, Amount::from_sat(sat)).await) }
+    };
+    let (_, small) = open(0, 99_999).await;
+    assert!(matches!(small, Err(FunderError::Closed(ref told)) if !told.contains("100000")), "{small:?}");
+
+    // Two channels are under way before one of them is mined.
+    let mut fundings = Vec::new();
+    for index in [1, 2] {
+        alice.earn(&bitcoind, 200_000).await;
+        let (key, script) = open(index, 100_000).await;
+        let output = TxOut { value: Amount::from_sat(100_000), script_pubkey: script.unwrap() };
+        let psbt = build(&alice.node, output);
+        funder.fund(key, &psbt.unsigned_tx, 0).await.unwrap();
+        fundings.push(sign(&alice.node, &psbt));
+    }
+    for funding in &fundings {
+        bitcoind.rpc.broadcast(funding).await.unwrap();
+    }
+    bitcoind.mine_for(6, &nodes).await;
+    until("both are open", || bob.node.channels().iter().filter(|channel| channel.ready).count() == 2).await;
+    assert_eq!(bob.node.balance().reserve, bob.node.reserve_per_channel(), "of one channel, not of two");
+    let (_, third) = open(3, 100_000).await;
+    assert!(matches!(third, Err(FunderError::Closed(_))), "{third:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_store_fails_ends() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
@@ -378,8 +416,8 @@ async fn a_node_whose_store_fails_ends() {
 struct Blocks(Mutex<Vec<(u32, BlockHash)>>);
 
 impl BlockListener for Blocks {
-    fn best_block(&self) -> Option<BlockHash> {
-        self.0.lock().unwrap().last().map(|(_, hash)| *hash)
+    fn best_block(&self) -> Option<BestBlock> {
+        self.0.lock().unwrap().last().map(|(height, hash)| BestBlock::new(*hash, *height))
     }
 
     fn block_connected(&self, height: u32, block: &Block) {
@@ -413,7 +451,53 @@ async fn a_listener_sees_every_block_also_those_it_missed() {
     node.stop().await;
     let heights: Vec<u32> = blocks.0.lock().unwrap().iter().map(|(height, _)| *height).collect();
     assert_eq!(heights, [102, 103, 104, 105, 106]);
-    assert_eq!(blocks.best_block(), Some(bitcoind.tip().await.0));
+    assert_eq!(blocks.best_block().unwrap().block_hash, bitcoind.tip().await.0);
+}
+
+/// The block at which everything stands is stale, and the bitcoind was set up anew since: it never saw that block.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_that_does_not_know_our_last_block_is_followed_from_the_last_common_one() {
+    let bitcoind = Bitcoind::start().await;
+    let (alice, bob) = (start(&bitcoind).await, start(&bitcoind).await);
+    alice.earn(&bitcoind, 400_000).await;
+    let funding = open(&alice, &bob, 200_000).await;
+    confirm(&bitcoind, &funding, &[&alice.node, &bob.node]).await;
+    bob.node.stop().await;
+    let blocks = Arc::new(Blocks::default());
+    let go = |rpc: &Arc<Rpc>| {
+        let store = Arc::clone(&alice.store) as Arc<dyn NodeStore>;
+        let outside = Arc::clone(&blocks) as Arc<dyn BlockListener>;
+        Node::start(config(&alice.folder), Arc::clone(rpc), store, Some(outside))
+    };
+    alice.node.stop().await;
+    let node = go(&bitcoind.rpc).await.unwrap();
+    bitcoind.mine_for(1, &[&node]).await;
+    let coin = bitcoind.fund(&node.wallet().new_address().unwrap(), 50_000).await;
+    until("the coin", || node.wallet().coins().iter().any(|found| found.outpoint == coin)).await;
+    node.stop().await;
+    let (stale, height) = bitcoind.tip().await;
+    bitcoind.call("invalidateblock", json!([stale])).await;
+    let address = bitcoind.miner("getnewaddress", json!([])).await;
+    for _ in 0..2 {
+        bitcoind.miner("generateblock", json!([address, []])).await;
+    }
+
+    let behind = bitcoind.sibling(height - 2).await;
+    let refused = go(&behind.rpc).await;
+    assert!(matches!(refused, Err(NodeError::Behind { node, .. }) if node == height), "nothing is undone");
+    let other = Bitcoind::start().await;
+    other.mine(20).await;
+    assert!(matches!(go(&other.rpc).await, Err(NodeError::Stranger { .. })), "another chain");
+
+    let sibling = bitcoind.sibling(height + 1).await;
+    let node = go(&sibling.rpc).await.unwrap();
+    assert_eq!(node.best_block(), bitcoind.tip().await.0);
+    assert!(node.wallet().coins().iter().all(|found| found.outpoint != coin), "its block is gone");
+    assert_eq!(node.channels().iter().filter(|channel| channel.ready).count(), 1, "the channel is not");
+    let heights: Vec<u32> = blocks.0.lock().unwrap().iter().map(|(height, _)| *height).collect();
+    assert_eq!(heights, [height - 1, height, height + 1]);
+    assert_eq!(blocks.best_block().unwrap().block_hash, node.best_block());
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -488,4 +572,41 @@ async fn a_dialer_is_the_way_to_the_peers_it_reaches() {
     assert!(alone.node.connect(&onion).await.unwrap_err().contains("Tor"));
     let direct = format!("{}@{at}", peer.node.node_id()).parse().unwrap();
     alone.node.connect(&direct).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_the_mempool_lost_hides_no_coins_and_one_that_is_there_does() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    setup.earn(&bitcoind, 300_000).await;
+    let signed = {
+        let psbt = build(&setup.node, TxOut { value: Amount::from_sat(100_000), script_pubkey: taproot() });
+        setup.node.wallet().unlock(&[psbt.unsigned_tx.input[0].previous_output]);
+        sign(&setup.node, &psbt)
+    };
+    let (hidden, free) = (Amount::ZERO, Amount::from_sat(300_000));
+    // In turn: never sent; sent; sent and lost again with the parent that paid for it, as far as the wallet can see.
+    setup.node.wallet().saw(&signed);
+    assert_eq!(setup.node.balance().confirmed, hidden);
+    bitcoind.mine_for(1, &[&setup.node]).await;
+    until("the coin is back", || setup.node.balance().confirmed == free).await;
+    assert_eq!(setup.node.balance().unconfirmed, Amount::ZERO);
+    setup.node.stop().await;
+
+    let again = run(&bitcoind, &setup.folder, &setup.store).await;
+    assert_eq!(again.balance().confirmed, free, "forgotten for good");
+    bitcoind.rpc.broadcast(&signed).await.unwrap();
+    again.wallet().saw(&signed);
+    assert_eq!(again.balance().confirmed, hidden, "seen again");
+    let address = bitcoind.miner("getnewaddress", json!([])).await;
+    for _ in 0..3 {
+        bitcoind.miner("generateblock", json!([address, []])).await;
+    }
+    let (_, height) = bitcoind.tip().await;
+    until("empty blocks", || again.height() == height).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(again.balance().confirmed, hidden, "it waits in the mempool");
+    bitcoind.mine_for(1, &[&again]).await;
+    assert_eq!(again.balance().confirmed, free - Amount::from_sat(100_000 + FEE));
+    again.stop().await;
 }

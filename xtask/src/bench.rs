@@ -1,11 +1,12 @@
-//! What one exchange costs: ours next to payjoin-cli, and next to the least that any receiver must do.
+//! What one exchange costs, next to payjoin-cli and next to the least that any receiver must do; and what open sessions
+//! at a directory cost.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bitcoin::Amount;
 use clap::{Args, Subcommand};
 
@@ -26,6 +27,7 @@ mod payers;
 mod receivers;
 mod report;
 mod round_trips;
+mod sessions;
 
 /// Payers side by side.
 const LEVELS: [usize; 3] = [1, 4, 16];
@@ -44,6 +46,9 @@ pub(crate) enum Bench {
     /// Requests per second and latency of one exchange, next to payjoin-cli and next to the floor
     #[command(after_help = EXCHANGE_HELP)]
     Exchange(Options),
+    /// Memory, CPU and latency of open sessions at a BIP 77 directory
+    #[command(after_help = sessions::HELP)]
+    Sessions(sessions::Options),
     /// Run the floor's receiver
     #[command(hide = true)]
     Floor(Box<floor::Settings>),
@@ -60,9 +65,9 @@ pub(crate) struct Options {
     /// Measure only these receivers
     #[arg(long, value_enum)]
     only: Vec<Kind>,
-    /// Coins in the wallet of payjoin-cli, which looks at all of them for each request
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    foreign_coins: u16,
+    /// Coins in the wallet of payjoin-cli, which looks at all of them for each request; default: as many as in ours
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    foreign_coins: Option<u16>,
 }
 
 const EXCHANGE_HELP: &str = "\
@@ -77,8 +82,9 @@ Examples:
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor(settings) => floor::run(settings),
-        Bench::Exchange(_) if cfg!(debug_assertions) => Err(become_release()),
+        Bench::Exchange(_) | Bench::Sessions(_) if cfg!(debug_assertions) => Err(become_release()),
         Bench::Exchange(options) => exchange(options),
+        Bench::Sessions(options) => sessions::run(options),
     }
 }
 
@@ -96,30 +102,28 @@ fn become_release() -> anyhow::Error {
 
 fn exchange(options: &Options) -> Result<()> {
     let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
+    in_a_folder(|dir| {
+        let report = measure(kinds, options, dir)?;
+        if options.json {
+            println!("{}", report.json())
+        } else {
+            println!("{report}")
+        }
+        ensure!(report.failures() == 0, "{} requests got no valid proposal", report.failures());
+        Ok(())
+    })
+}
+
+/// Keeps the folder when the work fails.
+fn in_a_folder<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     // Below target and not in /tmp, which may be in memory, where an fsync costs nothing.
     let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace::target())?;
-    let report = match measure(kinds, options, dir.path()) {
-        Ok(report) => report,
-        Err(error) => bail!("{error:#}\neverything is kept in {}", dir.keep().display()),
-    };
-    if options.json {
-        println!("{}", report.json())
-    } else {
-        println!("{report}")
-    }
-    if report.failures() > 0 {
-        let kept = dir.keep();
-        bail!(
-            "{} requests got no valid proposal\neverything is kept in {}",
-            report.failures(),
-            kept.display()
-        );
-    }
-    Ok(())
+    work(dir.path())
+        .map_err(|error| anyhow::anyhow!("{error:#}\neverything is kept in {}", dir.keep().display()))
 }
 
 fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {
-    let (requests, foreign_coins) = (options.requests.into(), options.foreign_coins.into());
+    let requests = options.requests.into();
     let data = dir.join("bitcoind");
     fs::create_dir_all(&data)?;
     fs::write(data.join("bitcoin.conf"), "rpcthreads=16\nrpcworkqueue=256\n")?;
@@ -127,11 +131,12 @@ fn measure(kinds: &[Kind], options: &Options, dir: &Path) -> Result<Report> {
     let tls = Certificate::new(dir)?;
     let bank = Bank::new(&chain, Amount::from_sat(4_000_000_000))?;
     let originals = WARM_UP + LEVELS.len() * requests + COUNTED;
+    let foreign_coins = options.foreign_coins.map_or(originals, Into::into);
     eprintln!("starting receivers for {originals} Originals each");
     let site = Site { dir, chain: &chain, tls: &tls, bank: &bank, originals, foreign_coins };
     let mut lanes = lanes(&site, kinds)?;
     let payers = Payers::new(&tls.certificate)?;
-    let mut report = Report { requests, foreign_coins, rounds: Vec::new(), asked: Vec::new() };
+    let mut report = Report { requests, originals, foreign_coins, rounds: Vec::new(), asked: Vec::new() };
     for lane in &mut lanes {
         lane.rehearse(&payers, WARM_UP, 4)?;
     }

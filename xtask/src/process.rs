@@ -57,14 +57,14 @@ impl Server {
         self.0.stdout.take()
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Sends a signal, named as `kill` names it. The shell's `kill` is on every machine.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// How it ended, if it did.

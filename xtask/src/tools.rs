@@ -28,12 +28,21 @@ pub(crate) fn payjoin_cli() -> Result<PathBuf> {
 
 /// The reference payjoin wallet, in a release build.
 pub(crate) fn payjoin_cli_release() -> Result<PathBuf> {
-    PAYJOIN_CLI.provide(&workspace::target().join("tools-release"), &[])
+    PAYJOIN_CLI.provide(&release(), &[])
 }
 
 /// The reference relay and directory, in a debug build.
 pub(crate) fn mailroom() -> Result<PathBuf> {
     MAILROOM.provide(&debug(), &["--debug"])
+}
+
+/// The reference relay and directory, in a release build.
+pub(crate) fn mailroom_release() -> Result<PathBuf> {
+    MAILROOM.provide(&release(), &[])
+}
+
+fn release() -> PathBuf {
+    workspace::target().join("tools-release")
 }
 
 fn debug() -> PathBuf {

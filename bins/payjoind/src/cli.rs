@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Every command; all but `run` are answered by the running daemon.
+/// Every command; all but `run` and `rescue` are answered by the running daemon.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
@@ -61,6 +61,10 @@ pub(crate) enum Command {
     /// Mailboxes at directories.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Print the plain payments that are still owed, from the database alone, damaged or not.
+    #[command(after_help = RESCUE_HELP)]
+    #[serde(skip)]
+    Rescue,
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,
@@ -97,12 +101,17 @@ pub(crate) struct ReceiveArgs {
     /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
     #[arg(long, value_name = "SAT")]
     pub(crate) amount: Option<u64>,
-    /// Hours until no new payjoin is begun for this code. The address stays ours.
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    /// How long payjoins can begin for this code: 90s, 30m, 24h, 7d. The address stays ours.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
     pub(crate) expires: u64,
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
+}
+
+/// A span of time as people write it, in seconds.
+fn seconds(text: &str) -> Result<u64, humantime::DurationError> {
+    humantime::parse_duration(text).map(|time| time.as_secs())
 }
 
 /// How a payer reaches us.

@@ -33,7 +33,7 @@ impl Daemon {
     /// Answers one command.
     pub(crate) async fn command(&self, command: Command) -> Answer {
         match command {
-            Command::Run(_) => Err(failed("`run` starts a daemon; this one runs already")),
+            Command::Run(_) | Command::Rescue => Err(failed("this command is not for a running daemon")),
             Command::Receive(args) => self.receive(args).await,
             Command::Session(command) => self.session(command),
             Command::Send(args) => self.send(args).await,

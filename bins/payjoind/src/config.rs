@@ -60,6 +60,12 @@ pub(crate) struct Lightning {
     pub(crate) poll_ms: u64,
     /// Confirmations before a channel is used.
     pub(crate) min_depth: u32,
+    /// Smallest channel that a peer may open to us, sat.
+    pub(crate) min_inbound: u64,
+    /// Most channels that peers may have opened to us: each keeps coins of the wallet back.
+    pub(crate) max_inbound: usize,
+    /// For a seed that was used before: the block from which its coins are looked for, when there is no wallet yet.
+    pub(crate) birthday: Option<u32>,
 }
 
 /// `[http]`
@@ -171,7 +177,8 @@ impl Default for Config {
 
 impl Default for Lightning {
     fn default() -> Self {
-        Self { listen: None, poll_ms: 1000, min_depth: 3 }
+        let (min_inbound, max_inbound, birthday) = (100_000, 10, None);
+        Self { listen: None, poll_ms: 1000, min_depth: 3, min_inbound, max_inbound, birthday }
     }
 }
 

@@ -19,6 +19,9 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   url = \"http://127.0.0.1:38332\"
   [lightning]
   listen = \"0.0.0.0:9735\"                        # without it we only connect outwards
+  min_inbound = 100000                             # smallest channel that a peer may open to us
+  max_inbound = 10                                 # each that peers opened keeps about 34,000 sat of our coins back
+  # birthday = 850000                              # only after a restore: the block where the old seed began
   [payjoin]                                        # payers reach us through these: no port, no certificate
   directories = [\"https://directory.example\"]
   ohttp_relays = [\"https://relay.example\"]
@@ -37,7 +40,7 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   fallback_seconds = 600                           # then the plain payment is broadcast
 
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds channels and promises: never restore
-an old copy of it. Steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows
+an old copy of it. With the seed alone and `birthday` the coins are found again, the channels are not. Steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows
 more of it. Ctrl-C and SIGTERM stop after the exchanges in flight.
 
 Example:
@@ -49,7 +52,9 @@ makes a plain payment to the address. Each code is for one payment.
 
 Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https or onion
 (BIP 78) our own server answers. Without --via it is the first that is configured, in this order. Where our server has
-both https and onion, `alternatives` holds the other code for the same payment.
+both https and onion, `alternatives` holds the other code for the same payment. At a directory a code lasts no longer
+than [payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in
+it is broadcast.
 
 JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
   alternatives: via, uri, endpoint
@@ -57,7 +62,7 @@ JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
 Examples:
   payjoind receive
   payjoind receive --via https
-  payjoind receive --amount 250000
+  payjoind receive --amount 250000 --expires 30m
   payjoind --json receive | jq -r .uri";
 
 pub(crate) const QUEUE_HELP: &str = "\
@@ -141,6 +146,16 @@ JSON: exchanges
 
 Example:
   payjoind exchange list --json";
+
+pub(crate) const RESCUE_HELP: &str = "\
+Needs no daemon and changes nothing: for a database that `run` refuses. Each transaction is a payment to you that its
+payer signed, and that nobody may have broadcast yet. `unreadable` are exchanges on damaged pages.
+
+JSON: originals, unreadable
+  originals: exchange, txid, hex
+
+Example:
+  payjoind --json rescue | jq -r '.originals[].hex' | xargs -n 1 bitcoin-cli sendrawtransaction";
 
 pub(crate) const STATUS_HELP: &str = "\
 `obligations` counts payments that are not buried yet: do not delete the datadir before it is 0. In `tor`, `percent`

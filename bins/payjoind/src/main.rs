@@ -11,6 +11,7 @@ mod outside;
 mod pay;
 mod receive;
 mod render;
+mod rescue;
 mod roles;
 mod start;
 mod steps;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use cli::{Cli, Command};
@@ -37,11 +39,16 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => {
             steps::start(cli.json);
+            allow_many_files();
             match runtime.block_on(start::run(&datadir, &args)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => fail(cli.json, &e.to_string()),
             }
         }
+        Command::Rescue => match rescue::rescue(&start::database(&datadir)) {
+            Ok(answer) => show(cli.json, &answer),
+            Err(e) => fail(cli.json, &e),
+        },
         command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
             Ok(answer) => show(cli.json, &answer),
             Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
@@ -50,6 +57,14 @@ fn main() -> ExitCode {
     // A name look-up that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
+}
+
+/// Every open session holds a connection: takes as many files as the system grants.
+fn allow_many_files() {
+    let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
+    if let Err(error) = setrlimit(Resource::Nofile, granted) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 fn show(json: bool, answer: &Value) -> ExitCode {

@@ -2,14 +2,14 @@
 
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
-use payjoin_core::{Invoice, InvoiceId, Reserve, SessionEnd, bip21_v1};
+use payjoin_core::{Invoice, InvoiceId, MOST_CHANNELS, Reserve, SessionEnd, bip21_v1};
 use payjoin_io::{Poller, SessionInfo};
 use payjoin_lightning::shortfall;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{ReceiveArgs, SessionCommand, Via};
-use crate::commands::{Answer, CommandError, LISTED, failed};
+use crate::commands::{Answer, CommandError, failed};
 use crate::daemon::{Daemon, now};
 
 /// Least payment that the network relays to our P2TR scripts.
@@ -36,7 +36,7 @@ impl Daemon {
         }
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let created = now();
-        let expires = created.plus(args.expires.saturating_mul(3600));
+        let expires = created.plus(args.expires);
         let invoice =
             Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
@@ -139,10 +139,10 @@ impl Daemon {
         }
     }
 
-    /// What the queued channels need: their sum, the reserve the wallet lacks, our share of the fees. `None` when no
-    /// channel is queued: then any amount is welcome.
+    /// What the queued channels need, as far as one payment can open them: their sum, the reserve the wallet lacks, our
+    /// share of the fees. `None` when no channel is queued: then any amount is welcome.
     async fn needed(&self) -> Result<Option<Amount>, CommandError> {
-        let wishes = self.store.queued_wishes(LISTED).map_err(failed)?;
+        let wishes = self.store.queued_wishes(MOST_CHANNELS).map_err(failed)?;
         if wishes.is_empty() {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::OutPoint;
+use bitcoin::{Amount, OutPoint};
 use payjoin_core::Settled;
 use payjoin_io::{
     ExchangeRecord, Host, HttpError, Limits, Listener, OhttpError, PollError, Rate, Server, Settler, Store,
@@ -42,6 +42,8 @@ pub(crate) enum StartError {
     InUse(PathBuf),
     #[error("the database: {0}")]
     Store(StoreError),
+    #[error("the database is damaged: {0}\n`payjoind rescue` prints the payments in it that are still owed")]
+    Damaged(String),
     #[error(
         "{error}{}\nIt should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?",
         cause(error)
@@ -69,6 +71,7 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::InUse(file) => Self::InUse(file.parent().unwrap_or(&file).to_owned()),
+            StoreError::Corrupt(what) => Self::Damaged(what),
             error => Self::Store(error),
         }
     }
@@ -99,12 +102,17 @@ pub(crate) fn socket_path(datadir: &Path) -> PathBuf {
     datadir.join("payjoind.sock")
 }
 
+/// Everything durable but the seed.
+pub(crate) fn database(datadir: &Path) -> PathBuf {
+    datadir.join("payjoind.sqlite")
+}
+
 /// Runs the daemon until a signal or `stop`.
 pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError> {
     clock().ok_or(StartError::Clock)?;
     make_datadir(datadir)?;
     let config = Config::load(datadir, args)?;
-    let store = Store::open(datadir.join("payjoind.sqlite"))?;
+    let store = Store::open(database(datadir))?;
     let mut listeners = listeners(&config).await?;
     let tor = match config.tor.enabled {
         true => Some(Tor::start(&config.tor, &datadir.join("onion-addresses")).await?),
@@ -262,6 +270,9 @@ fn node_config(datadir: &Path, config: &Config) -> NodeConfig {
         listen: config.lightning.listen,
         min_depth: config.lightning.min_depth,
         poll: Duration::from_millis(config.lightning.poll_ms),
+        inbound_min: Amount::from_sat(config.lightning.min_inbound),
+        inbound_total: config.lightning.max_inbound,
+        birthday: config.lightning.birthday,
         ..NodeConfig::new(config.network, datadir.join("seed"))
     }
 }

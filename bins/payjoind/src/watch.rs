@@ -1,11 +1,11 @@
 //! Brings the news of the chain to the settler: blocks as the node sees them, the mempool in one look for everything.
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitcoin::{Block, BlockHash, OutPoint, Transaction};
+use bitcoin::{Block, OutPoint, Transaction};
+use lightning::chain::BestBlock;
 use payjoin_io::{KvWrite, Settler, Store, StoreError};
 use payjoin_lightning::node::{BlockListener, Node, RpcError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -21,7 +21,7 @@ enum News {
 /// The node's view of the chain, queued for the settler.
 pub(crate) struct Blocks {
     news: UnboundedSender<News>,
-    best: Option<BlockHash>,
+    best: Option<BestBlock>,
     /// The start reads all blocks that were missed before the settler runs, and weeks of them do not fit into memory:
     /// until then only spends of these are kept. No exchange begins in that time. `None`: everything.
     only: Mutex<Option<HashSet<OutPoint>>>,
@@ -39,7 +39,7 @@ impl Blocks {
     pub(crate) fn new(store: &Store) -> Result<(Self, BlockNews), StoreError> {
         let owed = store.obligations()?;
         let stored = if owed.is_empty() { None } else { store.kv_read(NAMESPACE, "", TIP)? };
-        let best = stored.and_then(|bytes| BlockHash::from_str(std::str::from_utf8(&bytes).ok()?).ok());
+        let best = stored.as_deref().map(read).transpose()?;
         let spent = owed.iter().flat_map(|owed| {
             let inputs = owed.original.input.iter().map(|input| input.previous_output);
             inputs.chain(owed.coins.iter().copied())
@@ -56,7 +56,7 @@ impl Blocks {
 }
 
 impl BlockListener for Blocks {
-    fn best_block(&self) -> Option<BlockHash> {
+    fn best_block(&self) -> Option<BestBlock> {
         self.best
     }
 
@@ -82,15 +82,23 @@ impl BlockListener for Blocks {
 /// meanwhile is news to the next start.
 pub(crate) fn begin(store: &Store, node: &Node) -> Result<(), StoreError> {
     match store.obligations()?.is_empty() {
-        true => record(store, node.best_block()),
+        true => record(store, BestBlock::new(node.best_block(), node.height())),
         false => Ok(()),
     }
 }
 
-fn record(store: &Store, tip: BlockHash) -> Result<(), StoreError> {
+fn record(store: &Store, tip: BestBlock) -> Result<(), StoreError> {
     let (primary, secondary, key) = (NAMESPACE.to_owned(), String::new(), TIP.to_owned());
-    let value = tip.to_string().into_bytes();
+    let value = format!("{} {}", tip.block_hash, tip.height).into_bytes();
     store.kv_write(KvWrite { primary, secondary, key, value, generation: 0 })
+}
+
+/// What [`record`] wrote.
+fn read(value: &[u8]) -> Result<BestBlock, StoreError> {
+    let text = std::str::from_utf8(value).ok().and_then(|text| text.split_once(' '));
+    let block =
+        text.and_then(|(hash, height)| Some(BestBlock::new(hash.parse().ok()?, height.parse().ok()?)));
+    block.ok_or_else(|| StoreError::Corrupt("the block that was dealt with last".to_owned()))
 }
 
 /// Runs until the daemon stops.
@@ -136,7 +144,7 @@ async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: 
         if !settler.is_recorded() {
             return;
         }
-        if let Err(error) = record(store, hash) {
+        if let Err(error) = record(store, BestBlock::new(hash, height)) {
             tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
         }
     }
@@ -164,7 +172,9 @@ fn report(looked: Result<(), RpcError>, saw: bool) -> bool {
 mod tests {
     use bitcoin::block::{Header, Version};
     use bitcoin::hashes::Hash as _;
-    use bitcoin::{CompactTarget, Sequence, TxIn, TxMerkleNode, Txid, Witness, absolute, transaction};
+    use bitcoin::{
+        BlockHash, CompactTarget, Sequence, TxIn, TxMerkleNode, Txid, Witness, absolute, transaction,
+    };
     use payjoin_core::{Admission, Invoice, InvoiceId, OriginalId, Timestamp};
 
     use super::*;

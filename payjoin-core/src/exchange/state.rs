@@ -3,7 +3,7 @@
 use super::facts::{Inspected, Vetted};
 use super::proposal::Draft;
 use super::request::Original;
-use crate::{Admission, Coin, ExchangeId, FundedChannel, Plan, Release, Reply, StableProposal, Timestamp};
+use crate::{Admission, ExchangeId, FundedChannel, Plan, Release, Reply, StableProposal, Timestamp};
 
 /// The outstanding question, with what its answer is applied to.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) enum State {
     Admit(Box<Ready>),
     Open(Box<Admitted>),
     Fund(Box<Admitted>, Box<Draft>, StableProposal),
-    Sign(Box<Admitted>, Box<Draft>, Vec<FundedChannel>),
+    Sign(Box<Signing>),
     Release(Release),
     /// Without an admitted exchange to go on with as a plain payjoin, the exchange ends.
     Abandon(&'static str, Option<Box<Admitted>>),
@@ -28,8 +28,8 @@ pub(super) struct Ready {
     pub(super) vetted: Vetted,
     /// Channels to open.
     pub(super) plan: Option<Plan>,
-    /// Coins of which a plain payjoin takes one.
-    pub(super) coins: Vec<Coin>,
+    /// The payjoin without channels.
+    pub(super) plain: Draft,
     pub(super) admission: Admission,
 }
 
@@ -39,8 +39,19 @@ pub(super) struct Admitted {
     pub(super) exchange: ExchangeId,
     pub(super) vetted: Vetted,
     pub(super) plan: Option<Plan>,
-    pub(super) coins: Vec<Coin>,
+    /// The payjoin without channels.
+    pub(super) plain: Draft,
     pub(super) begun: Timestamp,
+    /// Why there are no channels although intents were taken.
+    pub(super) reason: Option<String>,
+}
+
+/// Only the wallet's signatures are missing.
+#[derive(Debug)]
+pub(super) struct Signing {
+    pub(super) exchange: ExchangeId,
+    pub(super) draft: Draft,
+    pub(super) channels: Vec<FundedChannel>,
     /// Why there are no channels although intents were taken.
     pub(super) reason: Option<String>,
 }

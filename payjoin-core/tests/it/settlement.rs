@@ -100,6 +100,18 @@ fn waits_for_the_fallback_moment_and_not_longer() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_puts_the_fallback_off_by_no_more_than_its_time() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(NOW, In::Tick), []);
+    let year_ago = Timestamp(NOW.0 - 31_536_000);
+    assert_eq!(run.feed(year_ago, In::Tick), []);
+    assert_eq!(run.0.poll_output(), Out::Wait(Some(year_ago.plus(600))));
+    assert_eq!(run.feed(year_ago.plus(599), In::Tick), []);
+    assert_eq!(run.feed(year_ago.plus(600), In::Tick), broadcast(&world.original));
+}
+
+#[test]
 fn the_original_is_sent_once_per_block_until_it_is_seen() {
     let world = world();
     let mut run = Run::new(&world);

@@ -41,10 +41,12 @@ async fn a_payment_without_queued_channels_becomes_a_plain_payjoin() {
     // The same Original again costs neither a look at the chain nor a signature.
     assert_eq!(proposal(outcome(&stage, "a", 1).await), first);
     assert_eq!(stage.world.acts(), ["inspect", "sign"]);
-    let mut obligations = stage.obligations.take().unwrap();
-    let (admitted, released) = (obligations.try_recv().unwrap(), obligations.try_recv().unwrap());
-    assert_eq!((admitted.coins, admitted.payjoin.is_some()), (vec![outpoint(100)], false));
-    assert_eq!((released.coins, released.payjoin.is_some()), (vec![outpoint(100)], true));
+    // The settler hears of it twice: when it is admitted and when it is released.
+    let mut owing = stage.owing.take().unwrap();
+    let told: Vec<_> = std::iter::from_fn(|| owing.try_recv().ok()).collect();
+    let owed = stage.host.store.obligations().unwrap().remove(0);
+    assert_eq!(told, [owed.exchange; 2]);
+    assert_eq!((owed.coins, owed.payjoin.is_some()), (vec![outpoint(100)], true));
 }
 
 #[tokio::test]

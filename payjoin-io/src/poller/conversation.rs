@@ -56,9 +56,8 @@ impl Conversation {
             () = cancel.notified() => true,
             () = sleep(pause) => false,
             };
-            if given_up {
-                self.give(SessionInput::Cancel);
-            }
+            // It may have expired meanwhile, or while no process ran.
+            self.give(if given_up { SessionInput::Cancel } else { SessionInput::Tick });
             pause = match self.session.poll_output() {
                 SessionOutput::Ended(end) => {
                     tracing::info!(session = self.key.name, ?end, "session ended");
@@ -102,7 +101,7 @@ impl Conversation {
         match result {
             Ok(()) => Duration::ZERO,
             Err(error) => {
-                tracing::error!(%error, session = self.key.name, "a session has to wait");
+                tracing::warn!(%error, session = self.key.name, "a session has to wait");
                 self.give(SessionInput::Tick);
                 self.backoff.pause()
             }
@@ -146,8 +145,9 @@ impl Conversation {
         let invoice = self.invoice()?;
         let permit = self.poller.exchanges.clone().acquire_owned().await;
         let host = self.poller.host.clone();
+        let claim = host.claim(&invoice.id).ok_or_else(|| HostError("another payer is served".into()))?;
         let running = tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, claim);
             let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
             drive(&host, &mut exchange).await
         });
@@ -167,8 +167,10 @@ impl Conversation {
         if host.store.recall(exchange.original_id())?.is_none()
             && let Err(error) = host.chain.broadcast(&original).await
         {
+            // A node that is away refuses nothing: only what it says of the Original is an end.
+            let reason = host.chain.inspect(&original).await?.acceptable.err().ok_or(error)?;
             let txid = original.compute_txid();
-            tracing::warn!(%error, %txid, session = self.key.name, "an Original was not broadcast");
+            tracing::warn!(?reason, %txid, session = self.key.name, "an Original cannot be broadcast");
         }
         self.give(SessionInput::Done);
         Ok(())

@@ -227,6 +227,38 @@ async fn an_expired_session_ends_and_an_original_without_reply_is_broadcast() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_away_when_a_session_expires_gets_the_original_later() {
+    let field = Field::new().await;
+    let short = poller(&field.stage, &field.ohttp, &field.directory, 4);
+    let invoice = field.stage.invoice("a").await;
+    field.stage.world.fault("inspect", Fault::Refuse);
+    field.stage.world.fault("broadcast", Fault::Refuse);
+    let uri = short.open(&invoice, Network::Regtest).await.unwrap();
+    let payer = field.pay(&uri, 0, 10);
+    assert_eq!(payer.await.unwrap(), Sent::Original(Fallback::Expired));
+    while field.times("broadcast") == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    field.stage.world.heal();
+    assert_eq!(field.ended(&invoice).await, SessionEnd::Expired);
+    assert_eq!(*field.stage.world.broadcast.lock().unwrap(), [original(0).extract_tx_unchecked_fee_rate()]);
+}
+
+#[tokio::test]
+async fn an_invoice_that_is_served_on_another_way_waits_for_its_turn() {
+    let field = Field::new().await;
+    let (invoice, uri) = field.code("a").await;
+    let claim = field.stage.host.claim(&invoice.id).unwrap();
+    let payer = field.pay(&uri, 0, 30);
+    field.until_received(&invoice).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(field.times("inspect"), 0);
+    drop(claim);
+    payjoin(payer.await.unwrap());
+    assert_eq!(field.ended(&invoice).await, SessionEnd::Answered);
+}
+
+#[tokio::test]
 async fn a_cancelled_session_answers_nobody() {
     let field = Field::new().await;
     let (invoice, uri) = field.code("a").await;

@@ -93,7 +93,7 @@ impl Inner {
         from: From,
     ) -> Reply {
         let Ok(slot) = self.exchanges.clone().try_acquire_owned() else { return busy() };
-        let Some(claim) = self.claim(&invoice.id) else { return busy() };
+        let Some(claim) = self.host.claim(&invoice.id) else { return busy() };
         let ends = from.accepted + self.limits.exchange_time;
         let host = self.host.clone();
         let running = tokio::spawn(async move {

@@ -19,7 +19,7 @@ impl Case {
     async fn new() -> Self {
         let mut stage = Stage::new();
         stage.queue_channel().await;
-        let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+        let mut settler = Settler::new(stage.host.clone(), stage.owing.take().unwrap()).unwrap();
         assert_eq!(settler.watched_outpoints(), []);
         let mut exchange = stage.exchange(&stage.invoice("a").await, 1);
         let Reply::Proposal(psbt) = drive(&stage.host, &mut exchange).await else { panic!("no proposal") };
@@ -147,7 +147,7 @@ async fn money_rule_6_an_original_nobody_broadcast_is_broadcast_at_its_deadline(
 async fn an_original_whose_exchange_failed_is_settled_too() {
     let mut stage = Stage::new();
     stage.world.fault("sign", Fault::Refuse);
-    let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+    let mut settler = Settler::new(stage.host.clone(), stage.owing.take().unwrap()).unwrap();
     let mut exchange = stage.exchange(&stage.invoice("a").await, 1);
     assert!(matches!(drive(&stage.host, &mut exchange).await, Reply::Error { .. }));
     assert_eq!(settler.watched_outpoints(), [outpoint(1)]);
@@ -174,7 +174,7 @@ async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
     let mut stage = Stage::new();
     stage.queue_channel().await;
     stage.world.fault("fund", Fault::Hang);
-    let mut settler = Settler::new(stage.host.clone(), stage.obligations.take().unwrap()).unwrap();
+    let mut settler = Settler::new(stage.host.clone(), stage.owing.take().unwrap()).unwrap();
     let (host, mut exchange) = (stage.host.clone(), stage.exchange(&stage.invoice("a").await, 1));
     let running = tokio::spawn(async move { drive(&host, &mut exchange).await });
     while !stage.world.acts().contains(&"fund".to_owned()) {

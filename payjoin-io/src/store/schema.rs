@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use super::StoreError;
 
 /// Statements that a connection keeps prepared: all of ours.
-pub(super) const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 64;
 
 /// `MIGRATIONS[n]` takes schema version `n` to `n + 1`. Never edit one that was released; append.
 pub(super) const MIGRATIONS: &[&str] =
@@ -29,7 +30,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 
 pub(super) fn open_with(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
     let mut db = Connection::open(path)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&db)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     // Where `fsync` does not reach the platter; no effect elsewhere.
@@ -41,6 +42,14 @@ pub(super) fn open_with(path: &Path, migrations: &[&str]) -> Result<Connection, 
     }
     migrate(&mut db, migrations)?;
     Ok(db)
+}
+
+/// Prepares each statement once. Without the second setting SQLite would plan some of them anew for each value that is
+/// bound, for example to `LIMIT`.
+pub(super) fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn migrate(db: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {

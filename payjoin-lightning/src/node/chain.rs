@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, Network};
+use bitcoin::{Block, Network};
 use lightning::chain::transaction::TransactionData;
 use lightning::chain::{BestBlock, Listen};
 use lightning_block_sync::init::synchronize_listeners;
@@ -12,8 +12,9 @@ use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
 use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
 
 use super::NodeError;
-use super::parts::{ChainMonitor, ChannelManager, Monitor, Parts, StoredAt, Sweeper};
-use super::rpc::Rpc;
+use super::fork::{self, Ancestry};
+use super::parts::{ChainMonitor, ChannelManager, Monitor, Parts, Sweeper};
+use super::rpc::{Rpc, RpcError};
 use super::stop::Stop;
 use super::wallet::NodeWallet;
 
@@ -21,7 +22,7 @@ use super::wallet::NodeWallet;
 pub trait BlockListener: Send + Sync {
     /// The last block this listener has dealt with, so that a start shows it what it missed; `None` to begin with the
     /// next block.
-    fn best_block(&self) -> Option<BlockHash>;
+    fn best_block(&self) -> Option<BestBlock>;
     /// A block was added to the best chain.
     fn block_connected(&self, height: u32, block: &Block);
     /// The best chain was cut back: `height` is the last block that is still in it.
@@ -76,30 +77,36 @@ impl Listeners {
         }
     }
 
-    /// Brings everyone to bitcoind's tip, each from where it was stored. Monitors are given apart because they are not
+    /// Brings everyone to bitcoind's tip at `height` or later, each from where it was stored. Monitors are given apart because they are not
     /// watched yet.
     pub(super) async fn catch_up(
         &self,
         rpc: &Rpc,
         network: Network,
-        at: StoredAt,
-        monitors: &[(BlockHash, Monitor)],
+        height: u32,
+        monitors: &[Monitor],
     ) -> Result<(UnboundedCache, ValidatedBlockHeader), NodeError> {
         type Watcher<'a> = &'a (dyn Listen + Send + Sync);
         let outside = self.outside.clone().map(Outside);
-        let mut watchers: Vec<(BlockHash, Watcher)> = vec![
-            (self.wallet.tip().block_hash, &*self.wallet),
-            (at.manager, &*self.manager),
-            (at.sweeper, &*self.sweeper),
+        let mut watchers: Vec<(BestBlock, Watcher)> = vec![
+            (self.wallet.tip(), &*self.wallet),
+            (self.manager.current_best_block(), &*self.manager),
+            (self.sweeper.current_best_block(), &*self.sweeper),
         ];
-        watchers.extend(monitors.iter().map(|(at, monitor)| (*at, monitor as Watcher)));
+        watchers.extend(monitors.iter().map(|monitor| (monitor.0.current_best_block(), monitor as Watcher)));
         if let Some((outside, at)) =
             outside.as_ref().and_then(|outside| Some((outside, outside.0.best_block()?)))
         {
             watchers.push((at, outside));
         }
+        let known = self.wallet.latest_blocks(fork::DEEPEST as usize * 2);
+        let ancestry = Ancestry { rpc, height, known: &known };
+        let mut resumed = Vec::with_capacity(watchers.len());
+        for (at, watcher) in watchers {
+            resumed.push((ancestry.resume(at, watcher).await?, watcher));
+        }
         let mut cache = UnboundedCache::new();
-        let tip = synchronize_listeners(rpc, network, &mut cache, watchers).await;
+        let tip = synchronize_listeners(rpc, network, &mut cache, resumed).await;
         let tip = tip.map_err(|error| NodeError::Chain(error.into_inner()))?;
         Ok((cache, tip))
     }
@@ -115,14 +122,36 @@ impl Listeners {
     ) {
         let poller = ChainPoller::new(Arc::clone(&rpc), network);
         let mut client = SpvClient::new(tip, poller, &mut cache, &self);
-        let mut reachable = true;
+        let (mut reachable, mut swept) = (true, None);
         loop {
             if tokio::time::timeout(every, stop.wait()).await.is_ok() {
                 return;
             }
             reachable = report(client.poll_best_tip().await.map(|_| ()), reachable);
+            let tip = self.wallet.tip().block_hash;
+            if swept != Some(tip) {
+                match forget_lost(&rpc, &self.wallet).await {
+                    Ok(done) => swept = done.then_some(tip),
+                    Err(error) => tracing::debug!(%error, "cannot ask the mempool for our transactions"),
+                }
+            }
         }
     }
+}
+
+/// Once per block: a transaction of ours that the mempool has lost holds the wallet's coins no longer. Whoever still
+/// wants it sends it again, and the wallet sees it again. Returns whether that was done; it costs nothing when no
+/// transaction waits.
+async fn forget_lost(rpc: &Rpc, wallet: &NodeWallet) -> Result<bool, RpcError> {
+    let mut pending = wallet.pending();
+    if pending.is_empty() {
+        return Ok(true);
+    }
+    let txids: Vec<_> = pending.iter().map(|(txid, _)| *txid).collect();
+    let (there, tip) = rpc.in_mempool(&txids).await?;
+    let mut there = there.into_iter();
+    pending.retain(|_| there.next() == Some(false));
+    Ok(wallet.forget(&pending, tip))
 }
 
 /// Says once that bitcoind is gone, and once that it is back.

@@ -28,6 +28,11 @@ pub struct NodeConfig {
     pub poll: Duration,
     /// Most channels that one peer may have opened to us.
     pub inbound_per_peer: usize,
+    /// Most channels that all peers together may have opened to us, counting those whose funding is mined. Each keeps
+    /// back [`NodeConfig::reserve`] in the wallet: this bounds what strangers can tie up there.
+    pub inbound_total: usize,
+    /// Smallest channel that a peer may open to us.
+    pub inbound_min: Amount,
     /// Height from which a wallet without stored state looks for its coins, for a seed that was used before. `None`:
     /// from now on.
     pub birthday: Option<u32>,
@@ -76,6 +81,8 @@ impl NodeConfig {
             min_depth: 3,
             poll: Duration::from_millis(500),
             inbound_per_peer: 4,
+            inbound_total: 10,
+            inbound_min: Amount::from_sat(100_000),
             birthday: None,
             reserve: ReserveConfig::default(),
             locked: Vec::new(),

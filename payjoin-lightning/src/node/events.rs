@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
 use lightning::events::{Event, PaymentPurpose, ReplayEvent};
 use lightning::ln::types::ChannelId;
@@ -12,6 +13,7 @@ use lightning::sign::{EntropySource, KeysManager};
 use lightning::types::features::ChannelTypeFeatures;
 use lightning::types::payment::PaymentHash;
 
+use super::is_mined;
 use super::parts::{Bumper, ChannelManager, Sweeper};
 use super::payments::Payments;
 use crate::LdkFunder;
@@ -26,7 +28,14 @@ pub(super) struct Events {
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) bumper: Arc<Bumper>,
     pub(super) keys: Arc<KeysManager>,
-    pub(super) inbound_per_peer: usize,
+    pub(super) inbound: Inbound,
+}
+
+/// Which channels peers may open to us.
+pub(super) struct Inbound {
+    pub(super) per_peer: usize,
+    pub(super) total: usize,
+    pub(super) min: Amount,
 }
 
 impl Events {
@@ -36,9 +45,14 @@ impl Events {
         }
         match event {
             Event::OpenChannelRequest {
-                temporary_channel_id, counterparty_node_id, channel_type, ..
+                temporary_channel_id,
+                counterparty_node_id,
+                channel_type,
+                funding_satoshis,
+                ..
             } => {
-                self.open_requested(&temporary_channel_id, &counterparty_node_id, &channel_type);
+                let (id, peer, sat) = (&temporary_channel_id, &counterparty_node_id, funding_satoshis);
+                self.open_requested(id, peer, &channel_type, Amount::from_sat(sat));
             }
             // Only the funder opens channels, and it knows its own.
             Event::FundingGenerationReady { temporary_channel_id, counterparty_node_id, .. } => {
@@ -69,12 +83,17 @@ impl Events {
         Ok(())
     }
 
-    /// Takes a channel that a peer opens to us. It costs us nothing: we put no money in, and it must be mined first.
-    fn open_requested(&self, id: &ChannelId, peer: &PublicKey, kind: &ChannelTypeFeatures) {
+    /// Takes a channel that a peer opens to us. We put no money in, and it must be mined first; but from then on it keeps
+    /// back coins of ours, so it must be worth that.
+    fn open_requested(&self, id: &ChannelId, peer: &PublicKey, kind: &ChannelTypeFeatures, capacity: Amount) {
         let theirs = self.manager.list_channels_with_counterparty(peer);
-        let inbound = theirs.iter().filter(|channel| !channel.is_outbound).count();
-        if inbound >= self.inbound_per_peer || kind.requires_zero_conf() {
-            tracing::info!(peer = %peer, inbound, "channel refused");
+        let of_peer = theirs.iter().filter(|channel| !channel.is_outbound).count();
+        let all = self.manager.list_channels();
+        let mined = all.iter().filter(|channel| !channel.is_outbound && is_mined(channel)).count();
+        let limits = &self.inbound;
+        let full = of_peer >= limits.per_peer || mined >= limits.total;
+        if full || capacity < limits.min || kind.requires_zero_conf() {
+            tracing::info!(peer = %peer, of_peer, mined, %capacity, "channel refused");
             return self.refuse(id, peer);
         }
         // Random, but never marked as one of the funder's.

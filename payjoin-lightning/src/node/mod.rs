@@ -8,6 +8,7 @@ mod config;
 mod dial;
 mod events;
 mod fees;
+mod fork;
 mod log;
 mod parts;
 mod payments;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, Psbt, Script, TxOut};
+use lightning::ln::channel_state::ChannelDetails;
 use lightning::ln::types::ChannelId;
 use lightning_invoice::Bolt11Invoice;
 use payjoin_core::{Coin, Reserve};
@@ -53,6 +55,7 @@ pub struct Node {
     node_id: PublicKey,
     listening: Option<SocketAddr>,
     reserve_per_channel: Amount,
+    inbound_total: usize,
     rpc: Arc<Rpc>,
     wallet: Arc<NodeWallet>,
     manager: Arc<ChannelManager>,
@@ -133,7 +136,7 @@ impl Node {
 
     /// All channels, also those that are not funded yet.
     pub fn channels(&self) -> Vec<ChannelInfo> {
-        let info = |channel: lightning::ln::channel_state::ChannelDetails| ChannelInfo {
+        let info = |channel: ChannelDetails| ChannelInfo {
             channel_id: channel.channel_id.to_string(),
             peer: channel.counterparty.node_id,
             capacity_sat: channel.channel_value_satoshis,
@@ -211,10 +214,13 @@ impl Node {
     }
 
     /// Channels that may cost us a fee to close. One that a peer opened counts once its funding is mined: until then a
-    /// peer could make us keep back any amount for nothing.
+    /// peer could make us keep back any amount for nothing. Of those no more count than we mean to have: many may be
+    /// under way before the first is mined.
     fn channels_to_close(&self) -> usize {
         let channels = self.manager.list_channels();
-        channels.iter().filter(|c| c.is_outbound || c.confirmations.is_some_and(|depth| depth > 0)).count()
+        let outbound = channels.iter().filter(|channel| channel.is_outbound).count();
+        let inbound = channels.iter().filter(|channel| !channel.is_outbound && is_mined(channel)).count();
+        outbound + inbound.min(self.inbound_total)
     }
 
     /// Height of the best block the node has dealt with.
@@ -261,6 +267,10 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.switch.throw();
     }
+}
+
+fn is_mined(channel: &ChannelDetails) -> bool {
+    channel.confirmations.is_some_and(|depth| depth > 0)
 }
 
 /// Locks a mutex. Every guarded section leaves its data whole, so a panic elsewhere does not make it unusable.

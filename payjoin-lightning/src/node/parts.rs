@@ -118,16 +118,8 @@ pub(super) struct Parts {
     pub(super) gossip: Arc<Gossip>,
     pub(super) scorer: Arc<Scorer>,
     pub(super) peers: Arc<PeerManager>,
-    /// Monitors as they were stored, each with its block; to be watched once they know the tip.
-    pub(super) monitors: Vec<(BlockHash, Monitor)>,
-    pub(super) stored_at: StoredAt,
-}
-
-/// The blocks up to which stored parts know the chain.
-#[derive(Clone, Copy)]
-pub(super) struct StoredAt {
-    pub(super) manager: BlockHash,
-    pub(super) sweeper: BlockHash,
+    /// Monitors as they were stored; to be watched once they know the tip.
+    pub(super) monitors: Vec<Monitor>,
 }
 
 /// What the ChannelManager is wired to.
@@ -148,9 +140,9 @@ impl Ground {
         let monitors = read_channel_monitors(Arc::clone(&self.store), keys, signers)?;
         let stored = stored_manager(&*self.store)?;
         let is_new = stored.is_none();
-        let (manager_at, manager) = match stored {
+        let manager = match stored {
             Some(bytes) => self.read_manager(config, &wiring, &bytes, &monitors)?,
-            None if monitors.is_empty() => (tip.block_hash, self.new_manager(config, &wiring, tip)),
+            None if monitors.is_empty() => self.new_manager(config, &wiring, tip),
             None => return Err(NodeError::Incomplete("there are monitors but no channel manager")),
         };
         let manager = Arc::new(manager);
@@ -159,21 +151,20 @@ impl Ground {
             // Before the first monitor is written: nothing can be made of monitors without a manager.
             self.store.write_manager(manager_store.state())?;
         }
-        let (sweeper_at, sweeper) = self.sweeper(tip, &manager_store)?;
+        let sweeper = self.sweeper(tip, &manager_store)?;
         let Wiring { chain_monitor, signers, graph, scorer, .. } = wiring;
         let gossip = Arc::new(Gossip::new(graph, None, Arc::clone(&self.log)));
         let coins = Arc::new(WalletSync::new(Arc::clone(&self.wallet), Arc::clone(&self.log)));
         let bumper = Bumper::new(Arc::clone(&self.broadcaster), coins, signers, Arc::clone(&self.log));
-        let with_ground = |(at, monitor)| {
+        let with_ground = |(_, monitor)| {
             let (broadcaster, fees) = (Arc::clone(&self.broadcaster), Arc::clone(&self.fees));
-            (at, (monitor, broadcaster, fees, Arc::clone(&self.log)))
+            (monitor, broadcaster, fees, Arc::clone(&self.log))
         };
         Ok(Parts {
             peers: Arc::new(self.peers(&manager, &gossip, &chain_monitor)),
             bumper: Arc::new(bumper),
             sweeper: Arc::new(sweeper),
             monitors: monitors.into_iter().map(with_ground).collect(),
-            stored_at: StoredAt { manager: manager_at, sweeper: sweeper_at },
             manager,
             chain_monitor,
             manager_store,
@@ -246,7 +237,7 @@ impl Ground {
         wiring: &Wiring,
         bytes: &[u8],
         monitors: &[(BlockHash, ChannelMonitor<InMemorySigner>)],
-    ) -> Result<(BlockHash, ChannelManager), NodeError> {
+    ) -> Result<ChannelManager, NodeError> {
         let args = ChannelManagerReadArgs::new(
             Arc::clone(&self.keys),
             Arc::clone(&self.keys),
@@ -260,11 +251,12 @@ impl Ground {
             config.ldk(),
             monitors.iter().map(|(_, monitor)| monitor).collect(),
         );
-        ReadableArgs::read(&mut &bytes[..], args)
-            .map_err(|error| NodeError::damaged("the channel manager", error))
+        let (_, manager): (BlockHash, _) = ReadableArgs::read(&mut &bytes[..], args)
+            .map_err(|error| NodeError::damaged("the channel manager", error))?;
+        Ok(manager)
     }
 
-    fn sweeper(&self, tip: BestBlock, store: &Arc<ManagerStore>) -> Result<(BlockHash, Sweeper), NodeError> {
+    fn sweeper(&self, tip: BestBlock, store: &Arc<ManagerStore>) -> Result<Sweeper, NodeError> {
         let stored = self.read(
             OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE,
             OUTPUT_SWEEPER_PERSISTENCE_SECONDARY_NAMESPACE,
@@ -274,13 +266,12 @@ impl Ground {
         let (keys, wallet) = (Arc::clone(&self.keys), Arc::clone(&self.wallet));
         let (store, log) = (Arc::clone(store), Arc::clone(&self.log));
         let Some(bytes) = stored else {
-            let sweeper = Sweeper::new(tip, broadcaster, fees, None, keys, wallet, store, log);
-            return Ok((tip.block_hash, sweeper));
+            return Ok(Sweeper::new(tip, broadcaster, fees, None, keys, wallet, store, log));
         };
         let args = (broadcaster, fees, None, keys, wallet, store, log);
-        let (at, sweeper): (BestBlock, Sweeper) = ReadableArgs::read(&mut &bytes[..], args)
+        let (_, sweeper): (BestBlock, Sweeper) = ReadableArgs::read(&mut &bytes[..], args)
             .map_err(|error| NodeError::damaged("the output sweeper", error))?;
-        Ok((at.block_hash, sweeper))
+        Ok(sweeper)
     }
 
     fn peers(

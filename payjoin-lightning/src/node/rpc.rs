@@ -14,7 +14,7 @@ use std::time::Duration;
 use bitcoin::base64::Engine as _;
 use bitcoin::base64::prelude::BASE64_STANDARD;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{OutPoint, Transaction, TxOut, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, TxOut, Txid};
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
@@ -83,6 +83,8 @@ pub struct Inspected {
 const IDLE: Duration = Duration::from_secs(20);
 /// A call that takes longer has failed. Blocks of 4 MB arrive well within it.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// `RPC_INVALID_ADDRESS_OR_KEY`: no such block, no such transaction in the mempool.
+pub(super) const NOT_FOUND: i64 = -5;
 /// `RPC_VERIFY_ALREADY_IN_UTXO_SET`: the transaction is in the chain.
 const ALREADY_IN_CHAIN: i64 = -27;
 
@@ -176,6 +178,23 @@ impl Rpc {
         }
         let transactions = self.mempool_transactions(&txids).await?;
         Ok(txids.into_iter().map(|txid| transactions.get(&txid?).cloned()).collect())
+    }
+
+    /// Which of these transactions the mempool has, in order, and the best block. One HTTP request.
+    pub(super) async fn in_mempool(&self, txids: &[Txid]) -> Result<(Vec<bool>, BlockHash), RpcError> {
+        const BEST: &str = "getbestblockhash";
+        let mut calls: Vec<_> = txids.iter().map(|txid| ("getmempoolentry", json!([txid]))).collect();
+        // Asked last: when a block has just taken a transaction out of the mempool, this is that block or a later one.
+        calls.push((BEST, json!([])));
+        let mut answers = self.batch(&calls).await?;
+        let best = answers.pop().ok_or(RpcError::Unexpected(BEST))??;
+        let best = best.as_str().and_then(|hash| hash.parse().ok()).ok_or(RpcError::Unexpected(BEST))?;
+        let is_there = |answer| match answer {
+            Ok(_) => Ok(true),
+            Err(RpcError::Server { code: NOT_FOUND, .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        Ok((answers.into_iter().map(is_there).collect::<Result<_, _>>()?, best))
     }
 
     /// Fetches what is still in the mempool; a transaction that left it meanwhile is missing from the answer.

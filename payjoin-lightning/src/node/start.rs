@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use super::broadcast::{Packages, broadcaster};
 use super::chain::{BlockListener, Listeners};
-use super::events::Events;
+use super::events::{Events, Inbound};
 use super::fees::Fees;
 use super::log::Log;
 use super::parts::{Ground, Parts, now, stored_manager};
@@ -71,6 +71,24 @@ pub enum NodeError {
     /// The chain could not be followed from where the node left it.
     #[error("cannot catch up with bitcoind: {0}")]
     Chain(Box<dyn std::error::Error + Send + Sync>),
+    /// bitcoind has fewer blocks than the node has seen: it is catching up, or it was restored from an old copy.
+    #[error(
+        "bitcoind has block {bitcoind} and this node has seen block {node}: wait until bitcoind has caught up"
+    )]
+    Behind {
+        /// bitcoind's best height.
+        bitcoind: u32,
+        /// The node's.
+        node: u32,
+    },
+    /// The chain of this bitcoind is not the one the node knows.
+    #[error(
+        "bitcoind knows none of the blocks before {height} that this node has seen: is it another chain?"
+    )]
+    Stranger {
+        /// Where the node stands.
+        height: u32,
+    },
     /// Peers cannot connect.
     #[error("cannot listen for peers: {0}")]
     Listen(std::io::Error),
@@ -104,9 +122,9 @@ impl Node {
         }
         let mut parts = ground.build(&config, tip)?;
         let listeners = Listeners::new(&parts, Arc::clone(&ground.wallet), outside);
-        let (at, stored) = (parts.stored_at, std::mem::take(&mut parts.monitors));
-        let synced = listeners.catch_up(&rpc, config.network, at, &stored).await?;
-        for (_, (monitor, ..)) in stored {
+        let stored = std::mem::take(&mut parts.monitors);
+        let synced = listeners.catch_up(&rpc, config.network, tip.height, &stored).await?;
+        for (monitor, ..) in stored {
             let watched = parts.chain_monitor.load_existing_monitor(monitor.channel_id(), monitor);
             watched.map_err(|()| NodeError::Incomplete("two monitors of one channel"))?;
         }
@@ -149,13 +167,19 @@ impl Ground {
         if has_manager && !has_wallet {
             return Err(NodeError::Incomplete("there are channels but no wallet"));
         }
+        if !has_wallet && config.birthday.is_none() && config.seed.exists() {
+            tracing::warn!(
+                "a seed without a wallet: if it was used before, its coins are found from a birthday on"
+            );
+        }
         let seed = Seed::open(&config.seed, !has_wallet)?;
         let (secp, start) = (Secp256k1::new(), now());
         let account = seed.account(config.network, LIGHTNING, &secp).map_err(WalletError::Keys)?;
         let lightning_seed = account.key.private_key.secret_bytes();
         let keys = KeysManager::new(&lightning_seed, start.as_secs(), start.subsec_nanos(), true);
         let reserve = config.reserve.per_channel();
-        let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, reserve)?;
+        let used = config.birthday.is_some();
+        let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, used, reserve)?;
         wallet.lock(&config.locked);
         let (broadcaster, packages) = broadcaster();
         let ground = Self {
@@ -184,6 +208,7 @@ fn assemble(
         node_id: manager.get_our_node_id(),
         listening: listener.map(TcpListener::local_addr).transpose().map_err(NodeError::Listen)?,
         reserve_per_channel: config.reserve.per_channel(),
+        inbound_total: config.inbound_total,
         rpc,
         wallet: Arc::clone(&ground.wallet),
         funder: Arc::new(LdkFunder::new(Arc::clone(&manager), Arc::clone(&peers) as Arc<dyn Connector>)),
@@ -205,7 +230,11 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         sweeper: Arc::clone(&parts.sweeper),
         bumper: Arc::clone(&parts.bumper),
         keys: Arc::clone(&ground.keys),
-        inbound_per_peer: config.inbound_per_peer,
+        inbound: Inbound {
+            per_peer: config.inbound_per_peer,
+            total: config.inbound_total,
+            min: config.inbound_min,
+        },
     }
 }
 

@@ -3,18 +3,20 @@
 //! What is received goes to P2TR, so that a payjoin can replace it by a P2WSH funding output of the same size. Change
 //! goes to P2WPKH.
 
+mod blocks;
 mod coins;
 mod keys;
 mod ldk;
+mod pending;
 mod spend;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
 use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
-use bitcoin::{Address, Amount, Block, Network, OutPoint, Psbt, Script, ScriptBuf, Transaction};
-use lightning::chain::{BestBlock, Listen};
+use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Script, ScriptBuf, Txid};
+use lightning::chain::BestBlock;
 use lightning::io;
 use payjoin_core::{Coin, Reserve};
 use serde::Serialize;
@@ -28,9 +30,10 @@ pub use keys::SignError;
 pub(super) use ldk::Signers;
 pub use spend::SpendError;
 
-/// Blocks without a transaction of ours after which the wallet's tip is saved all the same. What is lost in a crash is
-/// read again from bitcoind.
-const SAVE_EVERY: u32 = 144;
+/// Unused addresses in a row beyond which the wallet looks for no payment.
+const LOOKAHEAD: u32 = 25;
+/// The same for a seed that was used before. Every code that was shown took an address of each kind, paid or not.
+const LOOKAHEAD_OF_A_USED_SEED: u32 = 1000;
 /// Stored changes after which a start sums them up.
 const COMPACT_AFTER: usize = 64;
 
@@ -97,6 +100,8 @@ struct State {
     bdk: Wallet,
     coins: Coins,
     unconfirmed: Amount,
+    /// Transactions of ours that are not in the chain, and when each was last seen, in seconds; 0 for never.
+    pending: BTreeMap<Txid, u64>,
     /// Blocks connected since the last save.
     unsaved: u32,
     /// The coins must be looked up again at the next block: after a reorganisation, and while coinbases ripen.
@@ -104,14 +109,16 @@ struct State {
 }
 
 impl NodeWallet {
-    /// Loads the wallet, or creates it with `birthday` as its first block.
+    /// Loads the wallet, or creates it with `birthday` as its first block. `used`: the seed may have coins since then.
     pub(super) fn open(
         seed: &Seed,
         network: Network,
         store: Arc<dyn NodeStore>,
         birthday: BestBlock,
+        used: bool,
         reserve_per_channel: Amount,
     ) -> Result<Self, WalletError> {
+        let lookahead = if used { LOOKAHEAD_OF_A_USED_SEED } else { LOOKAHEAD };
         let (keys, descriptors) = WalletKeys::new(seed, network)?;
         let stored = store.wallet_changes()?;
         let mut changes = ChangeSet::default();
@@ -125,14 +132,15 @@ impl NodeWallet {
             .descriptor(KeychainKind::External, Some(descriptors.external.clone()))
             .descriptor(KeychainKind::Internal, Some(descriptors.internal.clone()))
             .check_network(network)
+            .lookahead(lookahead)
             .load_wallet_no_persist(changes)
             .map_err(|error| WalletError::Load(Box::new(error)))?;
         let bdk = match loaded {
             Some(bdk) => bdk,
-            None => create(descriptors, network, birthday)?,
+            None => create(descriptors, network, birthday, lookahead)?,
         };
-        let state =
-            State { bdk, coins: Coins::default(), unconfirmed: Amount::ZERO, unsaved: 0, stale: false };
+        let (coins, pending) = (Coins::default(), BTreeMap::new());
+        let state = State { bdk, coins, unconfirmed: Amount::ZERO, pending, unsaved: 0, stale: false };
         let wallet = Self { state: Mutex::new(state), keys, store, network, reserve_per_channel };
         let mut state = lock(&wallet.state);
         wallet.save(&mut state)?;
@@ -254,23 +262,6 @@ impl NodeWallet {
         coins
     }
 
-    /// Tells the wallet of a transaction that is on its way. Ignored when it is none of ours.
-    pub fn saw(&self, transaction: &Transaction) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut state = lock(&self.state);
-        state.bdk.apply_unconfirmed_txs([(transaction.clone(), now)]);
-        if state.has_news() {
-            state.refresh();
-            self.save_or_warn(&mut state);
-        }
-    }
-
-    /// The block up to which the wallet knows the chain.
-    pub(super) fn tip(&self) -> BestBlock {
-        let tip = lock(&self.state).bdk.latest_checkpoint();
-        BestBlock::new(tip.hash(), tip.height())
-    }
-
     /// Writes what changed since the last call. On error it stays in memory and is written by a later call.
     fn save(&self, state: &mut State) -> Result<(), WalletError> {
         if let Some(changes) = state.bdk.staged() {
@@ -297,10 +288,12 @@ fn create(
     descriptors: keys::Descriptors,
     network: Network,
     birthday: BestBlock,
+    lookahead: u32,
 ) -> Result<Wallet, WalletError> {
     let refused = |error: &dyn std::fmt::Display| WalletError::Create(error.to_string());
     let mut bdk = Wallet::create(descriptors.external, descriptors.internal)
         .network(network)
+        .lookahead(lookahead)
         .create_wallet_no_persist()
         .map_err(|error| refused(&error))?;
     let block = BlockId { height: birthday.height, hash: birthday.block_hash };
@@ -338,7 +331,15 @@ impl State {
     fn refresh(&mut self) {
         let tip = self.bdk.local_chain().tip().height();
         let (mut confirmed, mut unconfirmed, mut ripening) = (Vec::new(), Amount::ZERO, false);
-        for output in self.outputs().filter(|output| output.spent_by.is_none()) {
+        let mut pending = BTreeMap::new();
+        for output in self.outputs() {
+            let made = (&output.chain_position, output.outpoint.txid);
+            let moves = [Some(made), output.spent_by.as_ref().map(|(position, txid)| (position, *txid))];
+            let waiting = moves.into_iter().flatten().filter(|(position, _)| position.is_unconfirmed());
+            pending.extend(waiting.map(|(_, txid)| (txid, self.last_seen(txid).unwrap_or(0))));
+            if output.spent_by.is_some() {
+                continue;
+            }
             match output.chain_position.confirmation_height_upper_bound() {
                 None => unconfirmed += output.txout.value,
                 Some(_) if !output.is_mature(tip) => ripening = true,
@@ -349,43 +350,7 @@ impl State {
             }
         }
         self.coins.replace(confirmed);
-        self.unconfirmed = unconfirmed;
+        (self.unconfirmed, self.pending) = (unconfirmed, pending);
         self.stale = ripening;
-    }
-}
-
-impl Listen for NodeWallet {
-    fn filtered_block_connected(
-        &self,
-        header: &bitcoin::block::Header,
-        txdata: &lightning::chain::transaction::TransactionData,
-        height: u32,
-    ) {
-        let txdata = txdata.iter().map(|(_, transaction)| (*transaction).clone()).collect();
-        self.block_connected(&Block { header: *header, txdata }, height);
-    }
-
-    fn block_connected(&self, block: &Block, height: u32) {
-        let mut state = lock(&self.state);
-        if let Err(error) = state.bdk.apply_block(block, height) {
-            tracing::error!(%error, height, "the wallet cannot connect a block");
-            return;
-        }
-        state.unsaved += 1;
-        let news = state.has_news();
-        if news || state.stale {
-            state.refresh();
-        }
-        if news || state.unsaved >= SAVE_EVERY {
-            self.save_or_warn(&mut state);
-        }
-    }
-
-    /// BDK notices the reorganisation when the first block of the other branch arrives. Until then the coins of the
-    /// lost blocks are not offered.
-    fn blocks_disconnected(&self, fork_point: BestBlock) {
-        let mut state = lock(&self.state);
-        state.coins.forget_above(fork_point.height);
-        state.stale = true;
     }
 }

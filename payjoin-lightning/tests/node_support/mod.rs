@@ -66,6 +66,24 @@ fn executable() -> PathBuf {
 impl Bitcoind {
     /// Starts bitcoind with a wallet `miner` that owns 101 blocks.
     pub(crate) async fn start() -> Self {
+        let bitcoind = Self::without_blocks().await;
+        bitcoind.call("createwallet", json!(["miner"])).await;
+        bitcoind.mine(101).await;
+        bitcoind
+    }
+
+    /// Starts a second bitcoind with the best chain of this one, up to `height`. It never saw another branch.
+    pub(crate) async fn sibling(&self, height: u32) -> Self {
+        let sibling = Self::without_blocks().await;
+        for height in 1..=height {
+            let hash = self.call("getblockhash", json!([height])).await;
+            let block = self.call("getblock", json!([hash, 0])).await;
+            sibling.call("submitblock", json!([block])).await;
+        }
+        sibling
+    }
+
+    async fn without_blocks() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(executable())
@@ -86,10 +104,7 @@ impl Bitcoind {
             assert!(began.elapsed() < PATIENCE, "bitcoind does not answer: {error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let bitcoind = Self { process, folder, port, rpc, miner };
-        bitcoind.call("createwallet", json!(["miner"])).await;
-        bitcoind.mine(101).await;
-        bitcoind
+        Self { process, folder, port, rpc, miner }
     }
 
     /// A second client, with its own idea of how to log in.

@@ -16,10 +16,10 @@ pub(crate) const PAYMENT: Amount = Amount::from_sat(30_000);
 /// What each payer's coin holds.
 pub(crate) const COIN: Amount = Amount::from_sat(100_000);
 
-const FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(5);
+pub(crate) const FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(5);
 
 /// What the payer adds for an input of the receiver: at `FEE_RATE`, one P2WPKH input.
-const CONTRIBUTION: Amount = Amount::from_sat(68 * 5);
+pub(crate) const CONTRIBUTION: Amount = Amount::from_sat(68 * 5);
 
 /// A request to one receiver, and what its reply must satisfy.
 pub(crate) struct Request {
@@ -53,14 +53,14 @@ pub(crate) fn requests(key: &Key, coin: Coin, codes: &[&str]) -> Result<(Transac
     Ok((psbt.extract_tx()?, requests))
 }
 
-fn parse(code: &str) -> Result<PjUri> {
+pub(crate) fn parse(code: &str) -> Result<PjUri> {
     let uri = Uri::try_from(code).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?.assume_checked();
     ensure!(uri.amount() == Some(PAYMENT), "the BIP 21 code asks for {:?}", uri.amount());
     uri.check_pj_supported().map_err(|_| anyhow!("the BIP 21 code has no payjoin endpoint"))
 }
 
 /// Pays every payee; the last output is change.
-fn original(key: &Key, coin: Coin, payees: Vec<ScriptBuf>) -> Result<Psbt> {
+pub(crate) fn original(key: &Key, coin: Coin, payees: Vec<ScriptBuf>) -> Result<Psbt> {
     let paid = PAYMENT * payees.len() as u64;
     let mut output: Vec<TxOut> =
         payees.into_iter().map(|script_pubkey| TxOut { value: PAYMENT, script_pubkey }).collect();

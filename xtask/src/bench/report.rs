@@ -34,17 +34,23 @@ impl Round {
         (self.latencies.len() - self.failures) as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The latency, in milliseconds, that so many percent of the requests do not exceed.
     fn percentile(&self, percent: usize) -> f64 {
-        let mut sorted = self.latencies.clone();
-        sorted.sort();
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+        percentile(&self.latencies, percent)
     }
+}
+
+/// The latency, in milliseconds, that so many percent of them do not exceed.
+pub(crate) fn percentile(latencies: &[Duration], percent: usize) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort();
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
 }
 
 pub(crate) struct Report {
     pub(crate) requests: usize,
+    /// Invoices and coins of ours.
+    pub(crate) originals: usize,
     pub(crate) foreign_coins: usize,
     pub(crate) rounds: Vec<Round>,
     pub(crate) asked: Vec<(Kind, Asked)>,
@@ -113,6 +119,7 @@ impl Report {
         json!({
             "machine": machine(),
             "requests": self.requests,
+            "coins": self.originals,
             "foreign_coins": self.foreign_coins,
             "rounds": rounds.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
@@ -155,7 +162,7 @@ impl Display for Report {
         for (kind, asked) in &self.asked {
             writeln!(f, "  {:<12} {:>5.1}  ({})", kind.name(), asked.round_trips, asked.calls())?;
         }
-        writeln!(f, "\npayjoin-cli has {} coins.", self.foreign_coins)?;
+        writeln!(f, "\nOurs has {} coins, payjoin-cli {}.", self.originals, self.foreign_coins)?;
         write!(f, "{NOTES}")
     }
 }
@@ -168,7 +175,7 @@ shown stays locked. The floor has one coin. Payers of payjoin-cli queue, because
 side by side: their latency counts the wait. Where ours takes part, an Original has three outputs instead of two, which
 costs payjoin-cli two of its round trips.";
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cores = thread::available_parallelism().map_or(0, Into::into);
     let line = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpu = line("/proc/cpuinfo");
@@ -190,7 +197,7 @@ mod tests {
     fn report(ours: u64, foreign: u64, floor: u64) -> Report {
         let rounds =
             vec![round(Kind::Ours, ours), round(Kind::PayjoinCli, foreign), round(Kind::Floor, floor)];
-        Report { requests: 200, foreign_coins: 16, rounds, asked: Vec::new() }
+        Report { requests: 200, originals: 648, foreign_coins: 16, rounds, asked: Vec::new() }
     }
 
     #[test]

@@ -136,6 +136,16 @@ pub(crate) const CASES: &[Case] = &[
         run: directory::relay_down,
     },
     Case {
+        name: "v2-directory-restart",
+        about: "the directory dies and comes back, under an open session and under a payer who waits",
+        run: directory::restart,
+    },
+    Case {
+        name: "v2-expired",
+        about: "sessions expire: one that nobody paid in peace, and where a payer waited the Original is broadcast",
+        run: directory::expired,
+    },
+    Case {
         name: "v2-cancel",
         about: "a session is listed, given up and shown as such",
         run: directory::cancelled,

@@ -149,11 +149,16 @@ impl Daemon {
 
     /// The most memory that it ever had, in MiB.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
-        let id = lock(&self.shared.server).as_ref().context("it does not run")?.id();
+        let id = self.id().context("it does not run")?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM in its status")?;
         Ok(kib.parse::<u64>()? / 1024)
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        lock(&self.shared.server).as_ref().map(Server::id)
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -12,24 +12,38 @@ use super::{ports, wait};
 use crate::process::Server;
 
 pub(crate) struct Mailroom {
-    // Dropped with it: kills the process.
-    _server: Server,
+    program: PathBuf,
+    name: String,
+    folder: PathBuf,
+    port: u16,
     url: String,
+    // Dropped with it: kills the process.
+    server: Option<Server>,
 }
 
 impl Mailroom {
-    /// Starts one that keeps its mail below `dir`. Polls are held for two seconds.
-    pub(crate) fn start(program: &Path, dir: &Path, name: &str) -> Result<Self> {
+    /// Starts one that keeps its mail below `dir` and holds polls for so many seconds.
+    pub(crate) fn start(program: &Path, dir: &Path, name: &str, hold: u32) -> Result<Self> {
         let (folder, port) = (dir.join(name), ports::free()?);
         fs::create_dir_all(&folder)?;
-        let settings = folder.join("config.toml");
-        let text = format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = 2\n[v1]\n");
-        fs::write(&settings, text)?;
-        let log = File::create(dir.join(format!("{name}.log")))?;
+        let text =
+            format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = {hold}\n[v1]\n");
+        fs::write(folder.join("config.toml"), text)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let (program, name) = (program.to_path_buf(), name.to_owned());
+        let mut mailroom = Self { program, name, folder, port, url, server: None };
+        mailroom.run()?;
+        Ok(mailroom)
+    }
+
+    /// Starts the process, again if it was stopped, with what it kept on disk.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        let (name, port) = (&self.name, self.port);
+        let log = File::options().create(true).append(true).open(self.folder.with_extension("log"))?;
         let mut server = Server::start(
-            Command::new(program)
+            Command::new(&self.program)
                 .arg("--config")
-                .arg(settings)
+                .arg(self.folder.join("config.toml"))
                 .stdout(log.try_clone()?)
                 .stderr(Stdio::from(log)),
         )?;
@@ -39,7 +53,18 @@ impl Mailroom {
             }
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
         })?;
-        Ok(Self { _server: server, url: format!("http://127.0.0.1:{port}") })
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Kills the process.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// The next [`Mailroom::run`] makes a new OHTTP key.
+    pub(crate) fn forget_key(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.folder.join("ohttp-keys"))?)
     }
 
     pub(crate) fn url(&self) -> &str {

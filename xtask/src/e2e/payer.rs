@@ -1,6 +1,6 @@
 //! Those who pay: payjoin-cli, and a sender of our own for what payjoin-cli cannot express.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -42,7 +42,19 @@ impl PayjoinCli<'_> {
     pub(crate) fn begin(&self, wallet: Wallet<'_>, uri: &str, relay: &str) -> Result<Sending> {
         let mut command = self.command("--bip77", wallet)?;
         command.args(["--ohttp-relays", relay, "send", uri, "--fee-rate", &FEE_RATE.to_string()]);
-        Ok(Sending(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?))
+        self.spawn(command)
+    }
+
+    /// Takes up every payment that is not over.
+    pub(crate) fn resume(&self, wallet: Wallet<'_>, relay: &str) -> Result<Sending> {
+        let mut command = self.command("--bip77", wallet)?;
+        command.args(["--ohttp-relays", relay, "resume"]);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Result<Sending> {
+        let log = File::options().create(true).append(true).open(self.dir.join("payjoin-cli.log"))?;
+        Ok(Sending(command.env("RUST_LOG", "payjoin_cli=debug").stdout(Stdio::piped()).stderr(log).spawn()?))
     }
 
     fn command(&self, version: &str, wallet: Wallet<'_>) -> Result<Command> {
@@ -61,13 +73,23 @@ pub(crate) struct Sending(Child);
 
 impl Sending {
     /// Waits for the transaction that it broadcast.
-    pub(crate) fn txid(mut self) -> Result<Txid> {
+    pub(crate) fn txid(self) -> Result<Txid> {
+        txid(&self.printed()?)
+    }
+
+    /// Waits until it ends without a payment, and returns what it printed.
+    pub(crate) fn gave_up(self) -> Result<String> {
+        let printed = self.printed()?;
+        ensure!(txid(&printed).is_err(), "payjoin-cli paid: {printed}");
+        Ok(printed)
+    }
+
+    fn printed(mut self) -> Result<String> {
         let mut stdout = self.0.stdout.take().context("no pipe to payjoin-cli")?;
-        let done = wait::until("payjoin-cli has paid", Duration::from_secs(30), || Ok(self.0.try_wait()?))?;
+        wait::until("payjoin-cli ends", Duration::from_secs(30), || Ok(self.0.try_wait()?))?;
         let mut printed = String::new();
         stdout.read_to_string(&mut printed)?;
-        ensure!(done.success(), "payjoin-cli failed ({done}): {printed}");
-        txid(&printed)
+        Ok(printed)
     }
 }
 

@@ -31,6 +31,9 @@ const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
 /// Around the end of a Tor time period nobody finds an onion service. No case takes longer.
 const TOR_CASE: Duration = Duration::from_secs(90);
 
+/// Seconds for which directories hold a poll: short, so that cases see several.
+const HOLD: u32 = 2;
+
 /// Every program that a world needs.
 pub(crate) struct Programs {
     bitcoind: PathBuf,
@@ -163,6 +166,11 @@ impl<'a> World<'a> {
         })
     }
 
+    /// A plain payment that no exchange of the daemon's knows counts as a gift.
+    pub(crate) fn paid_plainly(&self, daemon: &Daemon, amount: Amount) {
+        self.gifts.borrow_mut().push((daemon.name, amount));
+    }
+
     /// What a daemon's wallet was given in all.
     pub(crate) fn given(&self, daemon: &Daemon) -> Amount {
         let gifts = self.gifts.borrow();
@@ -213,6 +221,11 @@ impl<'a> World<'a> {
         self.payjoin_cli().begin(self.payer(), &invoice.uri, relay.url())
     }
 
+    /// Takes up the payments that payjoin-cli left unfinished.
+    pub(crate) fn resume(&self, relay: &Mailroom) -> Result<Sending> {
+        self.payjoin_cli().resume(self.payer(), relay.url())
+    }
+
     /// Waits until a payment that was begun has been broadcast.
     pub(crate) fn finish(&self, sending: Sending) -> Result<Txid> {
         let txid = sending.txid()?;
@@ -226,7 +239,7 @@ impl<'a> World<'a> {
 
     /// Two of each of the services of BIP 77.
     pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name);
+        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD);
         Ok([start("mailroom-a")?, start("mailroom-b")?])
     }
 

@@ -21,7 +21,7 @@ async fn a_payer_who_leaves_finds_its_proposal_when_it_comes_back() {
     drop(payer);
     served.stage.world.inspections.add_permits(1);
     until(|| served.stage.host.store.exchanges(1).unwrap().iter().any(|x| x.payjoin_txid.is_some())).await;
-    until(|| served.server.inner.busy.lock().unwrap().is_empty()).await;
+    until(|| served.server.inner.host.serving().is_empty()).await;
     let acts = served.stage.world.acts();
     let answer = send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap();
     assert_eq!(answer.status, 200);
@@ -100,7 +100,7 @@ async fn an_exchange_past_its_time_is_answered_and_goes_on() {
     assert_eq!(late.status, 503);
     served.stage.world.inspections.add_permits(1);
     until(|| !served.stage.host.store.exchanges(1).unwrap().is_empty()).await;
-    until(|| served.server.inner.busy.lock().unwrap().is_empty()).await;
+    until(|| served.server.inner.host.serving().is_empty()).await;
     assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
     served.stop().await;
 }

@@ -175,6 +175,59 @@ async fn a_damaged_file_is_refused() {
     assert!(matches!(Store::open(&path), Err(StoreError::Corrupt(_))));
 }
 
+#[tokio::test]
+async fn originals_are_rescued_from_a_damaged_file_and_from_one_in_use() {
+    let fixture = Fixture::new().await;
+    let path = fixture.folder.path().join("store.sqlite");
+    // Long enough that each fills a page.
+    let long = |n: u32| Admission {
+        original: spend(&(n * 80..n * 80 + 80).collect::<Vec<_>>()),
+        ..admission(&n.to_string(), &[n])
+    };
+    for n in 1..=30 {
+        let id = fixture.admitted(&long(n)).await;
+        fixture.store.fail(id, "x").await.unwrap();
+    }
+    fixture.store.settle(ExchangeId(7), Settled::Original).await.unwrap();
+    let owed = |id: &u64| *id != 7;
+    let rescued = rescue(&path).unwrap();
+    let ids = |rescued: &Rescued| rescued.originals.iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&rescued), (1..=30).filter(owed).collect::<Vec<_>>());
+    assert_eq!(rescued.originals[0].1, long(1).original);
+    assert_eq!(rescued.unreadable, []);
+
+    let Fixture { store, folder: _folder, .. } = fixture;
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    // In the first, a page with Originals is lost; in the second, half of the file; in the third, one byte of a row.
+    let marker = bitcoin::consensus::serialize(&long(12).original);
+    let at = whole.windows(40).position(|bytes| bytes == &marker[..40]).unwrap();
+    let mut lost = 0;
+    for (from, to) in
+        [(at / 4096 * 4096, at / 4096 * 4096 + 4096), (whole.len() / 2, whole.len()), (at + 4, at + 5)]
+    {
+        let mut bytes = whole.clone();
+        bytes[from..to].fill(0xff);
+        fs::write(&path, bytes).unwrap();
+        if to - from > 1 {
+            assert!(matches!(Store::open(&path), Err(StoreError::Corrupt(_))));
+        }
+        let rescued = rescue(&path).unwrap();
+        let mut all = ids(&rescued);
+        assert!(!all.is_empty() && !rescued.unreadable.is_empty(), "{rescued:?}");
+        lost += rescued.unreadable.len();
+        for (id, original) in &rescued.originals {
+            assert_eq!(original, &long(u32::try_from(id.0).unwrap()).original);
+        }
+        all.extend(rescued.unreadable.iter().map(|id| id.0));
+        all.sort_unstable();
+        assert!((1..=30).filter(owed).all(|id| all.contains(&id)), "told of each: {all:?}");
+    }
+    assert!(lost < 60, "{lost}");
+    fs::write(&path, "no database").unwrap();
+    assert!(rescue(&path).is_err());
+}
+
 #[test]
 fn a_folder_that_does_not_exist_is_named() {
     let error = Store::open("/nonexistent/store.sqlite").unwrap_err();

@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bitcoin::Address;
+use bitcoin::{Address, Amount, TxOut};
 
-use super::super::World;
 use super::super::daemon::{Daemon, Options};
 use super::super::json::Fields;
-use super::super::wait;
+use super::super::{Invoice, World, wait};
 
 /// Where nobody listens.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -82,10 +81,7 @@ pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
     let open = node.call(&["session", "list"])?;
     ensure!(open["sessions"][0].text("invoice")? == invoice.id, "the session is not open: {open}");
     node.call(&["session", "cancel", &invoice.id])?;
-    wait::until("the session is given up", Duration::from_secs(5), || {
-        let session = node.call(&["session", "show", &invoice.id])?;
-        Ok((session.text("state")? == "cancelled").then_some(()))
-    })
+    await_session(&node, &invoice, "cancelled")
 }
 
 pub(super) fn resume(world: &World<'_>) -> Result<()> {
@@ -120,6 +116,75 @@ pub(super) fn v1_payer(world: &World<'_>) -> Result<()> {
     ensure!(payjoin.input.len() > 1, "no input of ours: it is no payjoin");
     ensure!(payjoin.output.iter().any(|output| output.script_pubkey == script), "an output was substituted");
     node.expect_queued(intent)
+}
+
+/// Nobody pays; then payers do, and the node dies with their messages and comes back when it is too late to answer.
+pub(super) fn expired(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let unpaid = world.receive_by(&node, Some(600_000), &["--expires", "3s"])?;
+    await_session(&node, &unpaid, "expired")?;
+    let late = world.begin(&unpaid, &relay)?.gave_up()?;
+    ensure!(late.contains("expired"), "not the reason that was expected: {late}");
+    ensure!(world.chain.mempool()?.is_empty(), "somebody paid");
+    node.expect_queued(intent)?;
+
+    for (step, known) in [("Original PSBT", false), ("open_channel", true)] {
+        let invoice = world.receive_by(&node, Some(600_000), &["--expires", "6s"])?;
+        node.kill_at(step);
+        let sending = world.begin(&invoice, &relay)?;
+        node.await_death()?;
+        sending.gave_up()?;
+        ensure!(world.chain.mempool()?.is_empty(), "killed at {step}: the payer paid by himself");
+        node.restart()?;
+        await_session(&node, &invoice, "expired")?;
+        let mempool = world.chain.mempool()?;
+        ensure!(mempool.len() == 1, "killed at {step}: not one transaction: {mempool:?}");
+        let paid = world.chain.transaction(mempool[0])?;
+        let script = invoice.address.parse::<Address<_>>()?.assume_checked().script_pubkey();
+        let pays = |output: &TxOut| output.script_pubkey == script && output.value == invoice.amount;
+        ensure!(paid.output.iter().any(pays), "killed at {step}: not the Original: {paid:?}");
+        if !known {
+            world.paid_plainly(&node, invoice.amount);
+        }
+        world.settle()?;
+        node.expect_queued(intent)?;
+    }
+    ensure!(node.channels()? == 0, "a channel without a payment");
+    node.await_balance(Amount::from_sat(1_500_000))
+}
+
+/// The directory dies and comes back: under a session that waits, under a payer who waits, and with a new key.
+pub(super) fn restart(world: &World<'_>) -> Result<()> {
+    let [relay, mut directory] = world.mailrooms()?;
+    let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
+    world.give(&node, &[300_000; 2])?;
+
+    let (intent, invoice) = (node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?);
+    directory.stop();
+    std::thread::sleep(Duration::from_secs(3));
+    directory.run()?;
+    let txid = world.finish(world.begin(&invoice, &relay)?)?;
+    expect_channel(world, &node, &peer, intent, txid).context("a session is open")?;
+
+    let (intent, invoice) = (node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?);
+    node.kill();
+    let sending = world.begin(&invoice, &relay)?;
+    std::thread::sleep(Duration::from_secs(2));
+    directory.stop();
+    std::thread::sleep(Duration::from_secs(1));
+    directory.run()?;
+    node.restart()?;
+    let txid = world.finish(sending)?;
+    expect_channel(world, &node, &peer, intent, txid).context("a payer waits")
+}
+
+fn await_session(node: &Daemon, invoice: &Invoice, state: &str) -> Result<()> {
+    wait::until(&format!("the session is {state}"), Duration::from_secs(20), || {
+        let session = node.call(&["session", "show", &invoice.id])?;
+        Ok((session.text("state")? == state).then_some(()))
+    })
 }
 
 /// A node with a coin that payers reach through these.
