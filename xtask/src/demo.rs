@@ -9,6 +9,7 @@ use bitcoin::{Amount, Transaction, Txid};
 use serde_json::{Value, json};
 
 use crate::e2e::{Chain, Daemon, FEE_RATE, Fields, Invoice, Mailroom, Options, Programs, World, onion};
+use crate::tor::TorNetwork;
 
 /// What the operator wants in the channel, what the payer pays, and what the node's wallet holds before.
 const CHANNEL: u64 = 500_000;
@@ -67,8 +68,12 @@ pub(crate) fn run(way: Way) -> Result<()> {
     say("starting a regtest chain, a payer and two Lightning nodes");
     let start = Instant::now();
     let world = World::new(&programs, dir.path())?;
-    let mailrooms = if way == Way::Directory { Some(world.mailrooms()?) } else { None };
-    let node = node(&world, way, mailrooms.as_ref(), start)?;
+    let route = match way {
+        Way::Direct => Route::Direct,
+        Way::Directory => Route::Directory(world.mailrooms()?),
+        Way::Onion => Route::Onion(world.tor()?),
+    };
+    let node = node(&world, &route, start)?;
     let peer = world.daemon("peer")?;
     world.give(&node, &[WALLET])?;
     say(&format!("the node holds {WALLET} sat; its operator wants a channel of {CHANNEL} sat to the peer"));
@@ -77,7 +82,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
     let via: &[_] = if way == Way::Onion { &["--via", "onion"] } else { &[] };
     let invoice = world.receive_by(&node, Some(PAYMENT), via)?;
     let replaced = Replaced::build(&world, &invoice)?;
-    let txid = pay(&world, way, mailrooms.as_ref(), &invoice)?;
+    let txid = pay(&world, &route, &invoice)?;
     node.step("broadcast")?;
     say("six blocks are mined");
     world.mine(1)?;
@@ -93,38 +98,43 @@ pub(crate) fn run(way: Way) -> Result<()> {
     Ok(())
 }
 
+/// A way with what stands on it.
+enum Route<'a> {
+    Direct,
+    Directory([Mailroom; 2]),
+    Onion(&'a TorNetwork),
+}
+
 /// The one who is paid, with every step told.
-fn node(
-    world: &World<'_>,
-    way: Way,
-    mailrooms: Option<&[Mailroom; 2]>,
-    start: Instant,
-) -> Result<Rc<Daemon>> {
+fn node(world: &World<'_>, route: &Route<'_>, start: Instant) -> Result<Rc<Daemon>> {
     let mut options =
         Options { listener: Some(Box::new(move |step| tell(start, step))), ..Options::default() };
-    if let Some([relay, directory]) = mailrooms {
-        say(
-            "payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate",
-        );
-        options.payjoin =
-            format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url());
-    }
-    if way == Way::Onion {
-        say("payers reach the node at an onion service that it runs by itself");
-        options.tor = onion::settings(world.tor()?, false);
+    match route {
+        Route::Direct => {}
+        Route::Directory([relay, directory]) => {
+            say(
+                "payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate",
+            );
+            options.payjoin =
+                format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url());
+        }
+        Route::Onion(tor) => {
+            say("payers reach the node at an onion service that it runs by itself");
+            options.tor = onion::settings(tor, false);
+        }
     }
     world.daemon_with("node", options)
 }
 
-fn pay(world: &World<'_>, way: Way, mailrooms: Option<&[Mailroom; 2]>, invoice: &Invoice) -> Result<Txid> {
-    if way == Way::Onion {
+fn pay(world: &World<'_>, route: &Route<'_>, invoice: &Invoice) -> Result<Txid> {
+    if let Route::Onion(tor) = route {
         say("the payer scans the code; the wallet sends through the SOCKS port of the payer's own Tor");
-        return onion::pay(world, world.tor()?, invoice, "payer");
+        return onion::pay(world, tor, invoice, "payer");
     }
     say("the payer scans the code with payjoin-cli");
-    match mailrooms {
-        Some([relay, _]) => world.finish(world.begin(invoice, relay)?),
-        None => world.pay(invoice),
+    match route {
+        Route::Directory([relay, _]) => world.finish(world.begin(invoice, relay)?),
+        _ => world.pay(invoice),
     }
 }
 

@@ -103,7 +103,8 @@ Example:
 const E2E_HELP: &str = "\
 Each case runs in a world of its own: a fresh chain, fresh nodes, a fresh payer, all on loopback, two worlds at a
 time. After each case the ledger is checked: every satoshi, lock, intent and channel must be accounted for. When a
-case fails, the end of every log is shown and its folder is kept.
+case fails, the end of every log is shown and its folder is kept. Cases named onion-* share one private Tor network,
+and two of them need network namespaces.
 
 Examples:
   cargo xtask e2e --list

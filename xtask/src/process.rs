@@ -16,13 +16,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program to its end and returns what it wrote to stdout. Its stderr goes into the error, if there is one.
+/// Runs a program to its end and returns what it wrote to stdout. If it fails, all that it wrote goes into the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", name(command)))?;
     if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{} failed ({}): {}", line(command), output.status, stderr.trim());
+        let told = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
+        bail!("{} failed ({}): {}", line(command), output.status, told.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -204,7 +204,12 @@ impl TorNetwork {
 
     /// Sleeps until this much of the time period is left. Call it before each test.
     pub(crate) fn wait_for_time_period(&self, left: Duration) -> Result<()> {
-        while time_left(SystemTime::UNIX_EPOCH.elapsed()?) < left {
+        let now = || SystemTime::UNIX_EPOCH.elapsed();
+        let this = time_left(now()?);
+        if this < left {
+            eprintln!("tor: the next time period begins in {} s, waiting for it", this.as_secs());
+        }
+        while time_left(now()?) < left {
             sleep(Duration::from_secs(1));
         }
         Ok(())

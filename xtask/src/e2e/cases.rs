@@ -249,7 +249,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "onion-flood",
-        about: "200 streams of garbage at once: honest payers are served, memory is bounded",
+        about: "240 streams of garbage come all the time: honest payers are served, memory is bounded",
         run: onion::flood,
     },
 ];

@@ -168,7 +168,7 @@ impl Daemon {
 
     /// The most memory that it ever had, in MiB.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
-        let id = lock(&self.shared.server).as_ref().context("it does not run")?.id();
+        let id = self.id().context("it does not run")?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM in its status")?;

@@ -28,11 +28,11 @@ pub(crate) const PAYERS: [(&str, &str); 2] = [("payer", "bech32"), ("nested", "p
 /// What the payer wallets hold, each.
 const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
 
-/// Seconds for which directories hold a poll: short, so that cases see several.
-const HOLD: u32 = 2;
-
 /// Around the end of a Tor time period nobody finds an onion service. No case takes longer.
 const TOR_CASE: Duration = Duration::from_secs(90);
+
+/// Seconds for which directories hold a poll: short, so that cases see several.
+const HOLD: u32 = 2;
 
 /// Every program that a world needs.
 pub(crate) struct Programs {

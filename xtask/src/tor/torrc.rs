@@ -87,6 +87,8 @@ fn exit(dir: &Path) -> String {
 ExitPolicyRejectPrivate 0
 ExitPolicy accept *4:*,reject *:*
 ServerDNSResolvConfFile {}
+# In its first minute it does not know the others yet.
+RefuseUnknownExits 0
 ",
         dir.join(NAMES).display()
     )

@@ -124,7 +124,7 @@ pub(super) fn expired(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
     let intent = node.queue(&peer, "500000", &[])?;
-    let unpaid = world.receive_within(&node, Some(600_000), "3s")?;
+    let unpaid = world.receive_by(&node, Some(600_000), &["--expires", "3s"])?;
     await_session(&node, &unpaid, "expired")?;
     let late = world.begin(&unpaid, &relay)?.gave_up()?;
     ensure!(late.contains("expired"), "not the reason that was expected: {late}");
@@ -132,7 +132,7 @@ pub(super) fn expired(world: &World<'_>) -> Result<()> {
     node.expect_queued(intent)?;
 
     for (step, known) in [("Original PSBT", false), ("open_channel", true)] {
-        let invoice = world.receive_within(&node, Some(600_000), "6s")?;
+        let invoice = world.receive_by(&node, Some(600_000), &["--expires", "6s"])?;
         node.kill_at(step);
         let sending = world.begin(&invoice, &relay)?;
         node.await_death()?;

@@ -1,7 +1,7 @@
 //! Garbage by the hundred.
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,12 +15,14 @@ use super::super::super::onion::{PATIENCE, expect_answer, pay, settings};
 use super::super::super::{raw, wait};
 use super::{expect_channel, node};
 
-/// Streams at once.
-const STREAMS: usize = 200;
+/// Streams that come again and again. The receiver closes a quarter of them at once and holds the others for a while.
+const STREAMS: usize = 240;
+/// Of these, so many must be open at the same moment before honest payers come.
+const HIGH: usize = 150;
 /// Streams that share a circuit: fewer than the receiver allows.
 const TOGETHER: usize = 8;
-/// What the daemon may take, in MiB. seen: later
-const MEMORY: u64 = 512;
+/// What a debug build of the daemon may take, in MiB. Seen: 68 before, 84 at the height.
+const MEMORY: u64 = 160;
 
 /// What each stream sends; then it waits for the receiver to close. All of it looks to a server as if more could come.
 const GARBAGE: [&[u8]; 4] = [
@@ -41,19 +43,23 @@ pub(in super::super) fn flood(world: &World<'_>) -> Result<()> {
 
     let host = invoice.endpoint.split('/').nth(2).context("an endpoint without a host")?;
     let flood = Flood::start(tor.socks(), host);
-    wait::until("the flood is high", PATIENCE, || Ok((flood.highest() >= STREAMS / 2).then_some(())))?;
+    wait::until("the flood is high", PATIENCE, || Ok((flood.highest() >= HIGH).then_some(())))?;
     let txid = pay(world, tor, &invoice, "honest-0")?;
-    let mut others = Vec::new();
     for name in ["honest-1", "honest-2"] {
-        let invoice = world.receive_by(&node, Some(200_000), &["--via", "onion"])?;
-        others.push(pay(world, tor, &invoice, name)?);
+        pay(world, tor, &world.receive_by(&node, Some(200_000), &["--via", "onion"])?, name)?;
     }
-    let (opened, highest) = flood.stop()?;
-    ensure!(opened >= STREAMS, "only {opened} of {STREAMS} streams reached the receiver");
+    flood.stop()?;
     let peak = node.peak_memory()?;
     ensure!(peak <= MEMORY, "{peak} MiB, {calm} MiB before the flood");
-    eprintln!("XYZ opened {opened} highest {highest} calm {calm} peak {peak}");
     expect_channel(world, &node, intent, txid)
+}
+
+/// Has the receiver not closed it for a while?
+fn is_open(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 256]) {
+        Ok(length) => length > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
 }
 
 /// Threads that open streams and hold them, again and again.
@@ -65,7 +71,6 @@ struct Flood {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    opened: AtomicUsize,
     open: AtomicUsize,
     highest: AtomicUsize,
 }
@@ -87,13 +92,12 @@ impl Flood {
         self.shared.highest.load(Ordering::Relaxed)
     }
 
-    /// Ends it; how many streams were opened, and the most at once.
-    fn stop(self) -> Result<(usize, usize)> {
+    fn stop(self) -> Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().ok().context("a thread of the flood panicked")?;
         }
-        Ok((self.shared.opened.load(Ordering::Relaxed), self.shared.highest.load(Ordering::Relaxed)))
+        Ok(())
     }
 }
 
@@ -104,18 +108,9 @@ impl Shared {
                 thread::sleep(Duration::from_millis(200));
                 continue;
             };
-            self.opened.fetch_add(1, Ordering::Relaxed);
             self.highest.fetch_max(self.open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let sent = std::io::Write::write_all(&mut stream, garbage);
-            let mut byte = [0];
-            // Until the receiver closes.
-            while sent.is_ok() && !self.stop.load(Ordering::Relaxed) {
-                match stream.read(&mut byte) {
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Ok(1) => {}
-                    _ => break,
-                }
-            }
+            let sent = stream.write_all(garbage);
+            while sent.is_ok() && !self.stop.load(Ordering::Relaxed) && is_open(&mut stream) {}
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
