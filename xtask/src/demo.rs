@@ -70,7 +70,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
     let world = World::new(&programs, dir.path())?;
     let route = match way {
         Way::Direct => Route::Direct,
-        Way::Directory => Route::Directory(world.mailrooms()?),
+        Way::Directory => Route::Directory(Box::new(world.mailrooms()?)),
         Way::Onion => Route::Onion(world.tor()?),
     };
     let node = node(&world, &route, start)?;
@@ -101,7 +101,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
 /// A way with what stands on it.
 enum Route<'a> {
     Direct,
-    Directory([Mailroom; 2]),
+    Directory(Box<[Mailroom; 2]>),
     Onion(&'a TorNetwork),
 }
 
@@ -111,7 +111,8 @@ fn node(world: &World<'_>, route: &Route<'_>, start: Instant) -> Result<Rc<Daemo
         Options { listener: Some(Box::new(move |step| tell(start, step))), ..Options::default() };
     match route {
         Route::Direct => {}
-        Route::Directory([relay, directory]) => {
+        Route::Directory(mailrooms) => {
+            let [relay, directory] = mailrooms.as_ref();
             say(
                 "payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate",
             );
@@ -133,7 +134,7 @@ fn pay(world: &World<'_>, route: &Route<'_>, invoice: &Invoice) -> Result<Txid> 
     }
     say("the payer scans the code with payjoin-cli");
     match route {
-        Route::Directory([relay, _]) => world.finish(world.begin(invoice, relay)?),
+        Route::Directory(mailrooms) => world.finish(world.begin(invoice, &mailrooms[0])?),
         _ => world.pay(invoice),
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
 use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
-use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Script, ScriptBuf, Txid};
+use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Script, ScriptBuf, TxOut, Txid};
 use lightning::chain::BestBlock;
 use lightning::io;
 use payjoin_core::{Coin, Reserve};
@@ -106,6 +106,29 @@ struct State {
     unsaved: u32,
     /// The coins must be looked up again at the next block: after a reorganisation, and while coinbases ripen.
     stale: bool,
+}
+
+/// A coin of ours that an input spends, and which key it needs.
+struct Spent {
+    at: usize,
+    coin: TxOut,
+    key: (KeychainKind, u32),
+}
+
+impl State {
+    fn spent_by_inputs(&self, psbt: &Psbt, inputs: &[usize]) -> Result<Vec<Spent>, SignError> {
+        let spent = |&at: &usize| {
+            let input = psbt.unsigned_tx.input.get(at).ok_or(SignError::NoInput(at))?;
+            let coin = self.bdk.tx_graph().get_txout(input.previous_output).ok_or(SignError::NotOurs(at))?;
+            let stated = psbt.inputs.get(at).and_then(|input| input.witness_utxo.as_ref());
+            if stated.is_some_and(|stated| stated != coin) {
+                return Err(SignError::NotOurs(at));
+            }
+            let key = self.bdk.derivation_of_spk(coin.script_pubkey.clone()).ok_or(SignError::NotOurs(at))?;
+            Ok(Spent { at, coin: coin.clone(), key })
+        };
+        inputs.iter().map(spent).collect()
+    }
 }
 
 impl NodeWallet {
@@ -213,21 +236,15 @@ impl NodeWallet {
 
     /// Signs and finalizes exactly these inputs, which must spend coins of ours. Nothing else of the PSBT changes.
     pub fn sign(&self, psbt: &Psbt, inputs: &[usize]) -> Result<Psbt, SignError> {
-        self.sign_with(&lock(&self.state), psbt, inputs)
+        // The lock goes before the signing, which takes longer than all else here.
+        let spent = lock(&self.state).spent_by_inputs(psbt, inputs)?;
+        self.sign_spent(psbt, spent)
     }
 
-    fn sign_with(&self, state: &State, psbt: &Psbt, inputs: &[usize]) -> Result<Psbt, SignError> {
+    fn sign_spent(&self, psbt: &Psbt, spent: Vec<Spent>) -> Result<Psbt, SignError> {
         let mut signed = psbt.clone();
-        for &at in inputs {
-            let input = psbt.unsigned_tx.input.get(at).ok_or(SignError::NoInput(at))?;
-            let coin = state.bdk.tx_graph().get_txout(input.previous_output).ok_or(SignError::NotOurs(at))?;
-            let stated = psbt.inputs.get(at).and_then(|input| input.witness_utxo.as_ref());
-            if stated.is_some_and(|stated| stated != coin) {
-                return Err(SignError::NotOurs(at));
-            }
-            let key =
-                state.bdk.derivation_of_spk(coin.script_pubkey.clone()).ok_or(SignError::NotOurs(at))?;
-            self.keys.sign(&mut signed, at, coin, key)?;
+        for Spent { at, coin, key } in spent {
+            self.keys.sign(&mut signed, at, &coin, key)?;
         }
         Ok(signed)
     }

@@ -93,7 +93,8 @@ impl Site<'_> {
     fn ours(&self) -> Result<Receiver> {
         let program = workspace::target().join("release/payjoind");
         // No payer ever broadcasts here: keep the Originals out of the mempool.
-        let options = Options { policy: "fallback_seconds = 86400", ..Options::default() };
+        let policy = "fallback_seconds = 86400";
+        let options = Options { policy, poll_ms: Some(1000), ..Options::default() };
         let daemon = Daemon::start(&program, self.dir, "ours", options, self.chain, self.tls)?;
         let address = daemon.call(&["wallet", "address"])?.text("address")?.to_owned();
         self.bank.coins(&script(&address)?, COIN, self.originals)?;

@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) payjoin: String,
     /// Lines of the `[tor]` table.
     pub(crate) tor: String,
+    /// Milliseconds between its looks at the chain; `None` for a short time.
+    pub(crate) poll_ms: Option<u32>,
     /// Words before the program's own that start it somewhere else.
     pub(crate) prefix: Vec<String>,
     /// Hears every step as it happens.
@@ -279,7 +281,7 @@ fn configuration(
     tls: &Certificate,
 ) -> String {
     let Options { policy, payjoin, tor, .. } = options;
-    let (url, cookie) = (chain.url(), chain.cookie());
+    let (url, cookie, poll) = (chain.url(), chain.cookie(), options.poll_ms.unwrap_or(200));
     let Certificate { certificate, key } = tls;
     format!(
         r#"network = "regtest"
@@ -290,7 +292,7 @@ cookie = {cookie:?}
 
 [lightning]
 listen = "{lightning}"
-poll_ms = 200
+poll_ms = {poll}
 
 [http]
 listen = "127.0.0.1:{port}"

@@ -172,7 +172,7 @@ impl NodeWallet {
             .map(|coin| Input { witness_utxo: Some(coin.txout.clone()), ..Input::default() })
             .collect();
         let all: Vec<usize> = (0..coins.len()).collect();
-        Ok(self.sign_with(state, &psbt, &all)?)
+        Ok(self.sign_spent(&psbt, state.spent_by_inputs(&psbt, &all)?)?)
     }
 
     /// Signs the inputs of `original` in the payjoin that a receiver made of it, and no others: a coin of ours that he
@@ -193,7 +193,7 @@ impl NodeWallet {
         if cost(proposal).is_none_or(|cost| cost > most) {
             return Err(SignError::TooDear);
         }
-        let signed = self.sign_with(&state, proposal, &inputs)?;
+        let signed = self.sign_spent(proposal, state.spent_by_inputs(proposal, &inputs)?)?;
         signed.extract_tx().map_err(|error| SignError::Extract(error.to_string()))
     }
 
