@@ -70,7 +70,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
     let world = World::new(&programs, dir.path())?;
     let route = match way {
         Way::Direct => Route::Direct,
-        Way::Directory => Route::Directory(world.mailrooms()?),
+        Way::Directory => Route::Directory(world.mailrooms()?.into()),
         Way::Onion => Route::Onion(world.tor()?),
     };
     let node = node(&world, &route, start)?;
@@ -82,7 +82,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
     let via: &[_] = if way == Way::Onion { &["--via", "onion"] } else { &[] };
     let invoice = world.receive_by(&node, Some(PAYMENT), via)?;
     let replaced = Replaced::build(&world, &invoice)?;
-    let txid = pay(&world, &route, &invoice)?;
+    let txid = pay(&world, &route, &node, &invoice)?;
     node.step("broadcast")?;
     say("six blocks are mined");
     world.mine(1)?;
@@ -101,7 +101,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
 /// A way with what stands on it.
 enum Route<'a> {
     Direct,
-    Directory([Mailroom; 2]),
+    Directory(Box<[Mailroom; 2]>),
     Onion(&'a TorNetwork),
 }
 
@@ -111,7 +111,8 @@ fn node(world: &World<'_>, route: &Route<'_>, start: Instant) -> Result<Rc<Daemo
         Options { listener: Some(Box::new(move |step| tell(start, step))), ..Options::default() };
     match route {
         Route::Direct => {}
-        Route::Directory([relay, directory]) => {
+        Route::Directory(mailrooms) => {
+            let [relay, directory] = &**mailrooms;
             say(
                 "payers reach the node through an OHTTP relay and a directory: it needs no port and no certificate",
             );
@@ -126,14 +127,14 @@ fn node(world: &World<'_>, route: &Route<'_>, start: Instant) -> Result<Rc<Daemo
     world.daemon_with("node", options)
 }
 
-fn pay(world: &World<'_>, route: &Route<'_>, invoice: &Invoice) -> Result<Txid> {
+fn pay(world: &World<'_>, route: &Route<'_>, node: &Daemon, invoice: &Invoice) -> Result<Txid> {
     if let Route::Onion(tor) = route {
         say("the payer scans the code; the wallet sends through the SOCKS port of the payer's own Tor");
-        return onion::pay(world, tor, invoice, "payer");
+        return onion::pay(world, tor, node, invoice, "payer");
     }
     say("the payer scans the code with payjoin-cli");
     match route {
-        Route::Directory([relay, _]) => world.finish(world.begin(invoice, relay)?),
+        Route::Directory(mailrooms) => world.finish(world.begin(invoice, &mailrooms[0])?),
         _ => world.pay(invoice),
     }
 }
