@@ -61,7 +61,7 @@ fn answer(question: Question, original: &Psbt) -> Result<Answer, Box<dyn Error>>
         Question::Resources(_) => Answer::Resources(Resources::default()),
         Question::Admit(_) => Answer::Admitted(ExchangeId(1)),
         Question::Sign(proposal) => Answer::Signed(Box::new(proposal.psbt().clone())),
-        Question::Release(_) => Answer::Released,
+        Question::Release(..) | Question::Offer(..) => Answer::Released,
         Question::OpenChannels(_) | Question::Fund(_) | Question::Abandon(_) => {
             return Err("no channel was queued".into());
         }
@@ -79,6 +79,7 @@ fn name(question: &Question) -> &'static str {
         Question::Fund(_) => "Fund",
         Question::Abandon(_) => "Abandon",
         Question::Sign(_) => "Sign our inputs",
-        Question::Release(_) => "Release: store the proposal durably",
+        Question::Release(..) => "Release: store the proposal durably",
+        Question::Offer(..) => "Offer: keep the Original and the proposal durably, in one write",
     }
 }

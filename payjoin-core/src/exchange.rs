@@ -11,9 +11,9 @@ use bitcoin::{OutPoint, Psbt, ScriptBuf};
 
 pub use self::delivery::Delivery;
 use self::facts::{Inspected, Vetted};
-use self::proposal::{Drafter, dummy_scripts};
+use self::proposal::{Draft, Drafter, dummy_scripts};
 use self::request::Original;
-use self::state::{Admitted, Ready, Signing, State};
+use self::state::{Admitted, OnRecord, Ready, Signing, State};
 use crate::{
     Admission, Answer, Coin, ExchangeId, FundedChannel, Invoice, OriginalId, Plan, PlanRequest, Policy,
     Question, Release, Reply, ResourceRequest, Resources, StableProposal, Timestamp, plan,
@@ -61,8 +61,9 @@ pub enum ExchangeError {
 /// The receiver's machine.
 ///
 /// Every check that can refuse comes before [`Question::Admit`], and so does a dry run of the proposals: a refused
-/// request leaves nothing behind, and no peer is bothered for a proposal that cannot be built. What the host reserved
-/// for [`Question::Resources`] and the exchange did not admit is the host's to free, as is everything of an admitted
+/// request leaves nothing behind, and no peer is bothered for a proposal that cannot be built. A plain payjoin needs no
+/// peer: it is signed first, and [`Question::Offer`] is the only write. What the host reserved for
+/// [`Question::Resources`] and the exchange did not admit is the host's to free, as is everything of an admitted
 /// exchange that ends without [`Question::Release`].
 #[derive(Debug)]
 pub struct Exchange {
@@ -118,12 +119,12 @@ impl Exchange {
             State::Owns(inspected) => Question::Owns(inspected.facts.spent_scripts()),
             State::Resources(vetted) => Question::Resources(self.resource_request(vetted)),
             State::Admit(ready) => Question::Admit(ready.admission.clone()),
-            State::Open(admitted) => {
-                Question::OpenChannels(admitted.plan.clone().unwrap_or_default().channels)
-            }
+            State::Keep(admission) => Question::Admit(*admission.clone()),
+            State::Offer(admission, release) => Question::Offer(admission.clone(), release.clone()),
+            State::Open(admitted) => Question::OpenChannels(admitted.plan.channels.clone()),
             State::Fund(_, _, stable) => Question::Fund(stable.clone()),
             State::Sign(signing) => Question::Sign(signing.draft.checked.clone()),
-            State::Release(release) => Question::Release(release.clone()),
+            State::Release(exchange, release) => Question::Release(*exchange, release.clone()),
             State::Abandon(reason, _) => Question::Abandon(reason),
             State::Done(reply) => return Output::Done(reply.clone()),
         })
@@ -136,7 +137,9 @@ impl Exchange {
     pub fn deadline(&self) -> Timestamp {
         match &self.state {
             State::Open(admitted) | State::Fund(admitted, _, _) => self.channel_deadline(admitted.begun),
-            State::Admit(_) | State::Release(_) | State::Abandon(..) => Timestamp(u64::MAX),
+            State::Admit(_) | State::Offer(..) | State::Keep(_) | State::Release(..) | State::Abandon(..) => {
+                Timestamp(u64::MAX)
+            }
             _ => self.begun.plus(self.policy.exchange_seconds),
         }
     }
@@ -170,13 +173,18 @@ impl Exchange {
                 }
             }
             (State::Resources(vetted), Answer::Resources(resources)) => self.ready(now, *vetted, resources),
-            (State::Admit(_), Answer::Seen) => State::Done(Reply::rejected("An input was offered before.")),
+            (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Seen) => {
+                State::Done(Reply::rejected("An input was offered before."))
+            }
             (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
+            (State::Keep(_), Answer::Admitted(_)) => State::Done(BUSY),
+            (State::Offer(_, release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
             (state, answer) => return self.step_admitted(now, state, answer),
         })
     }
 
-    /// Second half: the Original is kept, coins are locked, intents are taken.
+    /// Second half: the Original is kept, coins are locked, intents are taken. A plain payjoin gets there in one leap,
+    /// once it is signed.
     fn step_admitted(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, Box<State>> {
         Ok(match (state, answer) {
             (State::Open(admitted), Answer::Opened(scripts)) => self.opened(admitted, &scripts),
@@ -184,13 +192,13 @@ impl Exchange {
                 plain(*admitted, Some(reason))
             }
             (State::Fund(admitted, draft, stable), Answer::Funded) => State::Sign(Box::new(Signing {
-                exchange: admitted.exchange,
+                on_record: OnRecord::Yes(admitted.exchange),
                 draft: *draft,
                 channels: funded_channels(&stable),
                 reason: admitted.reason,
             })),
             (State::Sign(signing), Answer::Signed(psbt)) => self.signed(now, *signing, &psbt),
-            (State::Release(release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
+            (State::Release(_, release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
             (State::Abandon(_, next), Answer::Abandoned) => abandoned(next),
             (state, _) => return Err(Box::new(state)),
         })
@@ -200,10 +208,8 @@ impl Exchange {
     fn failed(&self, state: State) -> State {
         match state {
             State::Open(_) | State::Fund(..) => State::Abandon("the Lightning node failed", None),
-            State::Sign(signing) if !signing.channels.is_empty() => {
-                State::Abandon("the wallet did not sign", None)
-            }
-            State::Release(release) if !release.channels.is_empty() => {
+            State::Sign(signing) => unsigned(signing.on_record, &signing.channels),
+            State::Release(_, release) if !release.channels.is_empty() => {
                 State::Abandon("the proposal could not be stored", None)
             }
             State::Abandon(_, next) => abandoned(next),
@@ -260,7 +266,10 @@ impl Exchange {
         let fitting = |coins: &[Coin]| drafter.plain(coins).ok().filter(|draft| draft.fits(self.delivery));
         let Some(plain) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
         let admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
-        State::Admit(Box::new(Ready { vetted, plan, plain, admission }))
+        match plan {
+            Some(plan) => State::Admit(Box::new(Ready { vetted, plan, plain, admission })),
+            None => sign_plain(OnRecord::No(Box::new(admission)), plain, None),
+        }
     }
 
     fn admission(&self, now: Timestamp, vetted: &Vetted, plan: Option<&Plan>, coins: &[Coin]) -> Admission {
@@ -279,20 +288,16 @@ impl Exchange {
     fn admitted(&self, now: Timestamp, ready: Ready, exchange: ExchangeId) -> State {
         let Ready { vetted, plan, plain: draft, .. } = ready;
         let admitted = Admitted { exchange, vetted, plan, plain: draft, begun: now, reason: None };
-        match &admitted.plan {
-            None => plain(admitted, None),
-            Some(_) if now >= self.channel_deadline(now) => {
-                plain(admitted, Some("no time was left to open channels".into()))
-            }
-            Some(_) => State::Open(Box::new(admitted)),
+        match now >= self.channel_deadline(now) {
+            true => plain(admitted, Some("no time was left to open channels".into())),
+            false => State::Open(Box::new(admitted)),
         }
     }
 
     /// The real proposal with the real funding scripts.
     fn opened(&self, mut admitted: Box<Admitted>, scripts: &[ScriptBuf]) -> State {
-        let plan = admitted.plan.clone().unwrap_or_default();
         let draft = Drafter::new(&admitted.vetted, &self.policy)
-            .and_then(|drafter| drafter.channels(&plan, scripts, &self.invoice.change))
+            .and_then(|drafter| drafter.channels(&admitted.plan, scripts, &self.invoice.change))
             .and_then(|draft| draft.stable().map(|stable| (draft, stable)));
         match draft {
             Ok((draft, stable)) => State::Fund(admitted, Box::new(draft), stable),
@@ -304,16 +309,15 @@ impl Exchange {
     }
 
     fn signed(&self, now: Timestamp, signing: Signing, psbt: &Psbt) -> State {
-        let Signing { exchange, draft, channels, reason } = signing;
+        let Signing { on_record, draft, channels, reason } = signing;
         let txid = draft.checked.psbt().unsigned_tx.compute_txid();
         let coins = outpoints(draft.coins());
         let fallback_at = now.plus(self.policy.fallback_seconds);
-        match draft.sign(psbt, self.delivery) {
-            Ok(proposal) => {
-                State::Release(Release { exchange, proposal, txid, channels, reason, coins, fallback_at })
-            }
-            Err(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
-            Err(_) => State::Done(BUSY),
+        let Ok(proposal) = draft.sign(psbt, self.delivery) else { return unsigned(on_record, &channels) };
+        let release = Release { proposal, txid, channels, reason, coins, fallback_at };
+        match on_record {
+            OnRecord::No(admission) => State::Offer(admission, release),
+            OnRecord::Yes(exchange) => State::Release(exchange, release),
         }
     }
 }
@@ -330,8 +334,20 @@ fn abandoned(next: Option<Box<Admitted>>) -> State {
 
 /// A plain payjoin: the same output, raised by a coin of ours if there is one.
 fn plain(admitted: Admitted, reason: Option<String>) -> State {
-    let Admitted { exchange, plain: draft, .. } = admitted;
-    State::Sign(Box::new(Signing { exchange, draft, channels: Vec::new(), reason }))
+    sign_plain(OnRecord::Yes(admitted.exchange), admitted.plain, reason)
+}
+
+fn sign_plain(on_record: OnRecord, draft: Draft, reason: Option<String>) -> State {
+    State::Sign(Box::new(Signing { on_record, draft, channels: Vec::new(), reason }))
+}
+
+/// The wallet did not sign. Channels are forgotten; the Original is kept.
+fn unsigned(on_record: OnRecord, channels: &[FundedChannel]) -> State {
+    match on_record {
+        OnRecord::No(admission) => State::Keep(admission),
+        OnRecord::Yes(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
+        OnRecord::Yes(_) => State::Done(BUSY),
+    }
 }
 
 fn funded_channels(stable: &StableProposal) -> Vec<FundedChannel> {

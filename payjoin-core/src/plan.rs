@@ -131,7 +131,7 @@ impl PlanRequest<'_> {
             ChannelAmount::Exact(amount) => amount == self.payment.value,
             ChannelAmount::Rest => true,
         };
-        let lacking = self.reserve_after(1)?.checked_sub(self.resources.reserve.balance);
+        let lacking = self.reserve_after(1)?.checked_sub(self.kept(&[])?);
         let free = self.added_outputs(FUNDING_OUTPUT) == Weight::ZERO;
         (fits && within(wish, self.payment.value) && lacking.unwrap_or_default() == Amount::ZERO && free)
             .then(|| {
@@ -177,21 +177,26 @@ impl PlanRequest<'_> {
 
     /// What must come back: the existing reserve stays in confirmed coins, the new one may wait for the change.
     fn least_change(&self, channels: usize, coins: &[Coin]) -> Option<Amount> {
-        let reserve = &self.resources.reserve;
-        let kept = reserve.balance.checked_sub(total(coins)?)?;
-        if !coins.is_empty() && kept < reserve.existing {
+        let kept = self.kept(coins)?;
+        if !coins.is_empty() && kept < self.resources.reserve.existing {
             return None;
         }
         let lacking = self.reserve_after(channels)?.checked_sub(kept).unwrap_or_default();
         Some(lacking.max(LEAST_CHANGE))
     }
 
+    /// What stays in confirmed coins when these are spent, and those too that another attempt may spend.
+    fn kept(&self, coins: &[Coin]) -> Option<Amount> {
+        let Resources { coins: offered, shown, reserve, .. } = self.resources;
+        let gone = |coin: &&Coin| coins.contains(coin) || shown.contains(&coin.outpoint);
+        offered.iter().filter(gone).try_fold(reserve.balance, |kept, coin| kept.checked_sub(coin.txout.value))
+    }
+
     /// Which coins a plain payjoin could take one of: those that raise our output and leave the reserve alone.
     pub(crate) fn plain_coins(&self) -> Vec<Coin> {
-        let reserve = &self.resources.reserve;
         let fits = |coin: &&Coin| {
-            let kept = reserve.balance.checked_sub(coin.txout.value);
-            kept.is_some_and(|kept| kept >= reserve.existing)
+            let kept = self.kept(std::slice::from_ref(*coin));
+            kept.is_some_and(|kept| kept >= self.resources.reserve.existing)
                 && self
                     .our_fee(std::slice::from_ref(*coin), self.payment.weight())
                     .is_some_and(|fee| fee < coin.txout.value)

@@ -34,6 +34,9 @@ pub enum Question {
     /// Store, one durable transaction, the first of two: record the inputs as seen (all or none), keep the
     /// Original and its deadline, lock the coins, take the intents. -> [`Answer::Admitted`] or [`Answer::Seen`]
     Admit(Admission),
+    /// Store, one durable transaction in place of [`Question::Admit`] and [`Question::Release`]: a plain payjoin waits
+    /// for nobody in between. -> [`Answer::Released`] or [`Answer::Seen`]
+    Offer(Box<Admission>, Release),
     /// Lightning: `create_channel` for each, side by side, all or nothing. -> [`Answer::Opened`] with one funding
     /// script each, in order, or [`Answer::ChannelsFailed`] with every channel already abandoned.
     OpenChannels(Vec<PlannedChannel>),
@@ -47,7 +50,7 @@ pub enum Question {
     /// Store, one durable transaction, the second of two: the node's state, the proposal bytes, the locks, the
     /// intents and the deadline. -> [`Answer::Released`], or [`Answer::Failed`] when nothing was written for certain:
     /// the channels are abandoned then, so a write that went through after all would offer dead channels.
-    Release(Release),
+    Release(ExchangeId, Release),
 }
 
 /// The answer to a [`Question`].
@@ -109,8 +112,10 @@ pub struct ResourceRequest {
 pub struct Resources {
     /// Queued intents in the operator's order.
     pub wishes: Vec<ChannelWish>,
-    /// Confirmed, unlocked coins, best first; a bounded number of them.
+    /// Confirmed coins, best first; a bounded number of them. Not locked, but for those in `shown`.
     pub coins: Vec<Coin>,
+    /// Coins that unfinished attempts at the same invoice hold: they may be spent whatever this exchange takes.
+    pub shown: Vec<OutPoint>,
     /// What must stay in the wallet.
     pub reserve: Reserve,
 }
@@ -148,8 +153,6 @@ pub struct FundedChannel {
 /// The second durable write of an exchange (W8 of the crash table). After it the proposal may leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// The admitted exchange.
-    pub exchange: ExchangeId,
     /// The Proposal PSBT in base64: these bytes and no others answer this Original from now on.
     pub proposal: String,
     /// The payjoin's transaction id. Stable when there are channels (money rule 4); otherwise the id it has if the

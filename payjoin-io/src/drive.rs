@@ -89,6 +89,7 @@ impl<'a> Attempt<'a> {
             Question::Owns(scripts) => Answer::Owned(host.wallet.owns(&scripts)),
             Question::Resources(request) => Answer::Resources(self.reserve(&request)?),
             Question::Admit(admission) => self.admit(&admission).await?,
+            Question::Offer(admission, release) => self.offer(&admission, &release).await?,
             Question::OpenChannels(channels) => {
                 let id = self.id()?;
                 self.channels = true;
@@ -105,7 +106,7 @@ impl<'a> Attempt<'a> {
             Question::Sign(proposal) => {
                 Answer::Signed(Box::new(in_time(left, host.wallet.sign(&proposal)).await?))
             }
-            Question::Release(release) => self.release(&release).await?,
+            Question::Release(exchange, release) => self.release(exchange, &release).await?,
         })
     }
 
@@ -131,7 +132,7 @@ impl<'a> Attempt<'a> {
             wishes.retain(|wish| reserved.insert(wish.id));
             self.intents = wishes.iter().map(|wish| wish.id).collect();
         }
-        Ok(Resources { wishes, coins, reserve })
+        Ok(Resources { wishes, coins, shown, reserve })
     }
 
     async fn admit(&mut self, admission: &Admission) -> Result<Answer, HostError> {
@@ -147,6 +148,17 @@ impl<'a> Attempt<'a> {
         Ok(Answer::Admitted(id))
     }
 
+    async fn offer(&mut self, admission: &Admission, release: &Release) -> Result<Answer, HostError> {
+        let AdmitOutcome::Admitted(id) = self.host.store.offer(admission, release).await? else {
+            return Ok(Answer::Seen);
+        };
+        self.coins.retain(|coin| !admission.coins.contains(coin));
+        self.give_back();
+        self.host.owes(id);
+        tell(release);
+        Ok(Answer::Released)
+    }
+
     async fn abandon(&mut self, reason: &str) {
         if let (true, Some(id)) = (self.channels, self.admitted) {
             self.host.funder.abandon(id, reason).await;
@@ -154,24 +166,23 @@ impl<'a> Attempt<'a> {
         self.channels = false;
     }
 
-    async fn release(&mut self, release: &Release) -> Result<Answer, HostError> {
+    async fn release(&mut self, exchange: ExchangeId, release: &Release) -> Result<Answer, HostError> {
         let host = self.host;
         let node = match release.channels.is_empty() {
             true => Vec::new(),
-            false => host.funder.state(release.exchange, &release.channels).await?,
+            false => host.funder.state(exchange, &release.channels).await?,
         };
         // Nothing may be undone while it is not known whether the proposal is out.
         let id = self.admitted.take();
-        match host.store.release(release, node).await {
+        match host.store.release(exchange, release, node).await {
             Ok(freed) => host.wallet.unlock(&freed),
             Err(error) => {
                 self.admitted = id;
                 return Err(error.into());
             }
         }
-        host.owes(release.exchange);
-        let (txid, channels) = (release.txid, release.channels.len());
-        tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels);
+        host.owes(exchange);
+        tell(release);
         Ok(Answer::Released)
     }
 
@@ -201,6 +212,11 @@ impl Drop for Attempt<'_> {
             runtime.spawn(undo(self.host.clone(), id, self.channels, self.trouble.take()));
         }
     }
+}
+
+fn tell(release: &Release) {
+    let (txid, channels) = (release.txid, release.channels.len());
+    tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels);
 }
 
 /// Ends an exchange that was admitted and not released. Its channels go first: until then its intents are taken.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http_body_util::Full;
+use hyper::body::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Method, Proxy, Url};
+use reqwest::{Body, Certificate, Client, ClientBuilder, Method, Proxy, Url};
 
 /// One request. Without a body it is a GET, with one a POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +125,8 @@ impl DirectClient {
             outgoing = outgoing.header(ACCEPT, accept);
         }
         if let Some((content_type, body)) = request.body {
+            // Of other bodies it keeps a copy while it waits for the answer, as if it would send them again.
+            let body = Body::wrap(Full::new(Bytes::from(body)));
             outgoing = outgoing.header(CONTENT_TYPE, content_type).body(body);
         }
         let mut answer = outgoing.send().await.map_err(transport)?;

@@ -150,14 +150,14 @@ impl Ohttp {
             let (request, context) = encapsulate(relay).map_err(Into::into)?;
             match self.post(request, timeout).await {
                 Ok(answer) if answer.status == 200 && answer.body.len() == MESSAGE => {
-                    self.note(index, None);
+                    self.worked(index);
                     return Ok((answer.body, context));
                 }
                 Ok(answer) if rejects_key(&answer) => return Err(OhttpError::KeyRejected),
                 Ok(answer) => last = format!("{relay} answered with status {}", answer.status),
                 Err(error) => last = format!("{relay}: {error}"),
             }
-            self.note(index, Some(Instant::now()));
+            self.failed(index, &last);
         }
         Err(OhttpError::Unreachable(last))
     }
@@ -193,7 +193,7 @@ impl Ohttp {
             if !tunnelled {
                 break;
             }
-            self.note(index, Some(Instant::now()));
+            self.failed(index, &last);
         }
         Err(OhttpError::Unreachable(last))
     }
@@ -208,11 +208,23 @@ impl Ohttp {
         order
     }
 
-    fn note(&self, relay: usize, outcome: Option<Instant>) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = failed.get_mut(relay) {
-            *entry = outcome;
+    fn worked(&self, relay: usize) {
+        if self.note(relay, None).is_some() {
+            tracing::info!(relay = self.relays.get(relay), "a relay works again");
         }
+    }
+
+    /// Logged once until it works again: thousands of sessions may hear of it.
+    fn failed(&self, relay: usize, reason: &str) {
+        if self.note(relay, Some(Instant::now())).is_none() {
+            tracing::warn!(reason, "a relay, or the directory behind it, does not answer");
+        }
+    }
+
+    /// Returns what was noted before.
+    fn note(&self, relay: usize, failed: Option<Instant>) -> Option<Instant> {
+        let mut all = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get_mut(relay).and_then(|entry| std::mem::replace(entry, failed))
     }
 }
 

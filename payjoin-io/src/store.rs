@@ -85,10 +85,11 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-// Fields drop in this order: the writer ends and closes its connection before the lock goes.
+// Fields drop in this order: the writer's connection closes last, because only a writer can fold the log into the file,
+// and the lock goes after it.
 struct Inner {
-    writer: Writer,
     reader: Mutex<Connection>,
+    writer: Writer,
     _lock: Lock,
 }
 
@@ -115,7 +116,7 @@ impl Store {
         let writer = Writer::start(db).map_err(|source| StoreError::Open { path: path.into(), source })?;
         let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         schema::keep_plans(&reader)?;
-        Ok(Self { inner: Arc::new(Inner { writer, reader: Mutex::new(reader), _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { reader: Mutex::new(reader), writer, _lock: lock }) })
     }
 
     /// Transactions committed since the store was opened: with many writers at once, fewer than the writes.

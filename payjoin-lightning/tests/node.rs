@@ -269,6 +269,8 @@ async fn a_forced_close_is_bumped_and_swept() {
     let channel = alice.node.channels().remove(0);
     alice.node.close(&channel.channel_id, true).unwrap();
     until("commitment and its child in the mempool", || mempool(&bitcoind) == 2).await;
+    let reserve = alice.node.reserve_per_channel();
+    assert_eq!(alice.node.balance().reserve, reserve, "kept until it is needed no more");
     // Our own output waits for `to_self_delay`, 144 blocks.
     bitcoind.mine_for(1, &[&alice.node]).await;
     bitcoind.mine_for(144, &[&alice.node]).await;
@@ -276,6 +278,7 @@ async fn a_forced_close_is_bumped_and_swept() {
     bitcoind.mine_for(1, &[&alice.node]).await;
     let balance = alice.node.balance().confirmed;
     assert!(balance > Amount::from_sat(590_000), "{balance}");
+    assert_eq!(alice.node.balance().reserve, Amount::ZERO);
 }
 
 /// How many transactions wait to be mined.

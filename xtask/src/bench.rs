@@ -91,7 +91,9 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 /// Payers and floor are this program: it must be optimised as payjoind must. Returns only when that fails.
 fn become_release() -> anyhow::Error {
     let mut build = workspace::cargo();
+    // Tor has no part in it, and takes long to build.
     build.args(["build", "--release", "--locked", "--package", "payjoind", "--package", "xtask"]);
+    build.arg("--no-default-features");
     let built = process::run(&mut build);
     if let Err(error) = built {
         return error;

@@ -57,14 +57,20 @@ impl Server {
         self.0.stdout.take()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal, named as `kill` names it. The shell's `kill` is on every machine.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]))
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+    /// No file that it writes may grow beyond so many bytes; `None` for no limit.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        run(Command::new("prlimit").args(["--pid", &self.0.id().to_string(), &format!("--fsize={limit}:")]))
     }
 
     /// How it ended, if it did.

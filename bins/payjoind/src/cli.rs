@@ -232,6 +232,15 @@ pub(crate) enum ExchangeCommand {
     /// The latest exchanges.
     #[command(after_help = EXCHANGES_HELP)]
     List,
+    /// Pay for an Original that is not mined for want of fees, out of what it pays us.
+    #[command(after_help = BUMP_HELP)]
+    Bump {
+        /// Its exchange.
+        exchange: u64,
+        /// Fee rate that both together pay.
+        #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        fee_rate: u32,
+    },
     /// One exchange.
     #[command(after_help = SHOW_HELP)]
     Show {

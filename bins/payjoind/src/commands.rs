@@ -42,6 +42,9 @@ impl Daemon {
             Command::Peer(command) => self.peer(command).await,
             Command::Invoice(args) => self.invoice(&args),
             Command::Pay { bolt11 } => self.pay(&bolt11).await,
+            Command::Exchange(ExchangeCommand::Bump { exchange, fee_rate }) => {
+                self.bump(exchange, fee_rate).await
+            }
             Command::Exchange(command) => self.exchange(&command),
             Command::Status => self.status(),
             // The control socket throws the switch once this is on its way.
@@ -189,6 +192,7 @@ impl Daemon {
 
     fn exchange(&self, command: &ExchangeCommand) -> Answer {
         match command {
+            ExchangeCommand::Bump { .. } => Err(failed("`bump` waits for bitcoind")),
             ExchangeCommand::List => {
                 let records = self.store.exchanges(LISTED).map_err(failed)?;
                 Ok(json!({ "exchanges": records }))

@@ -137,6 +137,15 @@ JSON: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallbac
 Example:
   payjoind exchange show 7";
 
+pub(crate) const BUMP_HELP: &str = "\
+For a payment that the payer made plainly, or that was broadcast when the payjoin did not come, and that waits in a full
+mempool. A child spends it to our own wallet and pays the miner for both. Again with a higher rate replaces the child.
+
+JSON: txid, fee_sat
+
+Example:
+  payjoind exchange bump 7 --fee-rate 30";
+
 pub(crate) const EXCHANGES_HELP: &str = "\
 States: admitted (it runs), failed (no proposal left; the Original is broadcast at `fallback_at` if the payer does not
 come back), released (the payer has a proposal), settled (an outcome is buried: payjoin, original or conflict).

@@ -1,5 +1,6 @@
 //! `payjoind`: parse, wire, run. Everything it does lives in the library crates.
 
+mod bump;
 mod cli;
 mod commands;
 mod config;

@@ -4,7 +4,7 @@
 //! the others.
 
 use std::fmt::Debug;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -28,21 +28,26 @@ pub(crate) fn start(json: bool) {
     let log = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would complain to the very place that takes nothing any more, and panic.
+        .log_internal_errors(false)
         .with_filter(filter)
         .with_filter(filter_fn(|m| m.target() != STEP));
-    let steps = Steps { json }.with_filter(filter_fn(|m| m.target() == STEP));
+    let steps = Steps { json, out: std::io::stdout }.with_filter(filter_fn(|m| m.target() == STEP));
     tracing_subscriber::registry().with(log).with(steps).init();
 }
 
-struct Steps {
+struct Steps<W> {
     json: bool,
+    out: fn() -> W,
 }
 
-impl<S: Subscriber> Layer<S> for Steps {
+impl<S: Subscriber, W: Write + 'static> Layer<S> for Steps<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        println!("{}", if self.json { Value::Object(fields.0).to_string() } else { line(&fields.0) });
+        let line = if self.json { Value::Object(fields.0).to_string() } else { line(&fields.0) };
+        // On a full disk, or when whoever read it is gone, the step is not shown. Nothing else may come of that.
+        let _ = (self.out)().write_all(format!("{line}\n").as_bytes());
     }
 }
 
@@ -80,5 +85,32 @@ impl Visit for Fields {
     }
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.put(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, Result};
+
+    use super::*;
+
+    struct FullDisk;
+
+    impl Write for FullDisk {
+        fn write(&mut self, _: &[u8]) -> Result<usize> {
+            Err(Error::other("no space left"))
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_step_that_cannot_be_shown_disturbs_nobody() {
+        let steps = Steps { json: true, out: || FullDisk };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(steps), || {
+            tracing::info!(target: STEP, step = "Proposal PSBT");
+        });
     }
 }

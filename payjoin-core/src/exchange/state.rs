@@ -16,18 +16,21 @@ pub(super) enum State {
     Open(Box<Admitted>),
     Fund(Box<Admitted>, Box<Draft>, StableProposal),
     Sign(Box<Signing>),
-    Release(Release),
+    /// A plain payjoin: nothing is on record, and one write does for all.
+    Offer(Box<Admission>, Release),
+    /// There is nothing to offer, but the Original is kept.
+    Keep(Box<Admission>),
+    Release(ExchangeId, Release),
     /// Without an admitted exchange to go on with as a plain payjoin, the exchange ends.
     Abandon(&'static str, Option<Box<Admitted>>),
     Done(Reply),
 }
 
-/// A proposal is certain to be possible; only the store's word is missing.
+/// A proposal with channels is certain to be possible; only the store's word is missing.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) vetted: Vetted,
-    /// Channels to open.
-    pub(super) plan: Option<Plan>,
+    pub(super) plan: Plan,
     /// The payjoin without channels.
     pub(super) plain: Draft,
     pub(super) admission: Admission,
@@ -38,7 +41,7 @@ pub(super) struct Ready {
 pub(super) struct Admitted {
     pub(super) exchange: ExchangeId,
     pub(super) vetted: Vetted,
-    pub(super) plan: Option<Plan>,
+    pub(super) plan: Plan,
     /// The payjoin without channels.
     pub(super) plain: Draft,
     pub(super) begun: Timestamp,
@@ -49,9 +52,17 @@ pub(super) struct Admitted {
 /// Only the wallet's signatures are missing.
 #[derive(Debug)]
 pub(super) struct Signing {
-    pub(super) exchange: ExchangeId,
+    pub(super) on_record: OnRecord,
     pub(super) draft: Draft,
     pub(super) channels: Vec<FundedChannel>,
     /// Why there are no channels although intents were taken.
     pub(super) reason: Option<String>,
+}
+
+/// What the store knows of an exchange when the wallet signs.
+#[derive(Debug)]
+pub(super) enum OnRecord {
+    /// Nothing. This is what it will learn.
+    No(Box<Admission>),
+    Yes(ExchangeId),
 }

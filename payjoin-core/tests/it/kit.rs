@@ -428,7 +428,12 @@ impl Host {
             Question::Resources(request) => {
                 self.channels_offered = Some(request.channels);
                 let coins = self.coins.iter().map(Spend::coin).collect();
-                let resources = Resources { wishes: self.wishes.clone(), coins, reserve: self.reserve };
+                let resources = Resources {
+                    wishes: self.wishes.clone(),
+                    coins,
+                    reserve: self.reserve,
+                    ..Resources::default()
+                };
                 ("resources", Answer::Resources(resources))
             }
             Question::Admit(_) if self.seen => ("admit", Answer::Seen),
@@ -450,10 +455,16 @@ impl Host {
                 ("abandon", Answer::Abandoned)
             }
             Question::Sign(checked) => ("sign", self.sign(checked)),
-            Question::Release(_) if self.release_fails => ("release", Answer::Failed("disk full".into())),
-            Question::Release(release) => {
+            Question::Release(..) if self.release_fails => ("release", Answer::Failed("disk full".into())),
+            Question::Offer(..) if self.release_fails => ("offer", Answer::Failed("disk full".into())),
+            Question::Offer(..) if self.seen => ("offer", Answer::Seen),
+            Question::Release(_, release) => {
                 self.release = Some(release);
                 ("release", Answer::Released)
+            }
+            Question::Offer(admission, release) => {
+                (self.admission, self.release) = (Some(*admission), Some(release));
+                ("offer", Answer::Released)
             }
         }
     }

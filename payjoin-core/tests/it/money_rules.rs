@@ -1,7 +1,8 @@
 //! The eleven money rules, as far as the machines can prove them. The names are those of the design.
 
 use payjoin_core::{
-    Answer, Exchange, Output, Policy, Question, Reply, Settlement, SettlementInput, SettlementOutput,
+    Admission, Answer, Exchange, Output, Policy, Question, Reply, Settlement, SettlementInput,
+    SettlementOutput,
 };
 
 use crate::kit::*;
@@ -19,7 +20,7 @@ fn money_rule_1_release_a_proposal_leaves_only_when_every_channel_is_safe_and_th
         let asked = host.asked.clone();
         match question {
             Question::Sign(_) => assert!(asked.contains(&"fund"), "signed before it was funded"),
-            Question::Release(_) => assert!(asked.contains(&"sign"), "stored before it was signed"),
+            Question::Release(..) => assert!(asked.contains(&"sign"), "stored before it was signed"),
             _ => {}
         }
         host.step(&mut exchange);
@@ -112,9 +113,27 @@ fn money_rule_6_fallback_the_original_is_kept_before_anything_is_offered_and_sen
     let admit = host.asked.iter().position(|name| *name == "admit").unwrap();
     assert!(host.asked[..admit].iter().all(|name| ["recall", "inspect", "owns", "resources"].contains(name)));
 
+    // A plain payjoin is kept and released in one write, and kept even where the wallet fails.
+    let mut plain = Host { wishes: Vec::new(), ..self::host(&payment) };
+    payment.run(&mut plain);
+    assert_eq!(
+        (plain.asked.last(), plain.admission.as_ref()),
+        (
+            Some(&"offer"),
+            Some(&Admission {
+                coins: vec![our_coin(0, 100_000).outpoint],
+                intents: Vec::new(),
+                ..admission.clone()
+            })
+        )
+    );
+    let mut unsigned = Host { wishes: Vec::new(), signing: Signing::Fails, ..self::host(&payment) };
+    assert_eq!(unsigned.exchange(payment.request()).status(), 503);
+    assert_eq!((unsigned.asked.last(), unsigned.admission), (Some(&"admit"), plain.admission));
+
     let release = host.release.unwrap();
     let obligation = payjoin_core::Obligation {
-        exchange: release.exchange,
+        exchange: payjoin_core::ExchangeId(1),
         original: admission.original.clone(),
         payjoin: Some(release.txid),
         coins: release.coins,

@@ -16,6 +16,8 @@ struct Setting {
     script: ScriptBuf,
     wishes: Vec<ChannelWish>,
     coins: Vec<u64>,
+    /// Indices of coins that another attempt holds.
+    shown: Vec<usize>,
     /// Beyond the coins.
     balance: u64,
     existing: u64,
@@ -30,6 +32,7 @@ fn setting(payment: u64, wishes: &[ChannelWish], coins: &[u64]) -> Setting {
         script: invoice().script,
         wishes: wishes.to_vec(),
         coins: coins.to_vec(),
+        shown: Vec::new(),
         balance: 0,
         existing: 0,
         per_channel: 0,
@@ -48,7 +51,8 @@ impl Setting {
             .collect();
         let balance = sats(self.coins.iter().sum::<u64>() + self.balance);
         let reserve = Reserve { balance, existing: sats(self.existing), per_channel: sats(self.per_channel) };
-        let resources = Resources { wishes: self.wishes.clone(), coins, reserve };
+        let shown = self.shown.iter().map(|index| coins[*index].outpoint).collect();
+        let resources = Resources { wishes: self.wishes.clone(), coins, shown, reserve };
         plan(&PlanRequest {
             payment: &TxOut { value: sats(self.payment), script_pubkey: self.script.clone() },
             change: &invoice().change,
@@ -208,6 +212,21 @@ fn coins_never_go_below_the_reserve_of_the_channels_that_exist() {
     setting.gives(&[(1, 400_000)], &[20_000], Some(220_000 - COIN - CHANGE));
 }
 
+/// Payjoins with other coins do not exclude each other.
+#[test]
+fn a_coin_that_another_attempt_may_spend_is_no_reserve() {
+    let mut setting = setting(600_000, &[exact(1, 700_000)], &[50_000, 200_000]);
+    setting.existing = 50_000;
+    setting.gives(&[(1, 700_000)], &[200_000], Some(100_000 - COIN - CHANGE));
+    setting.shown = vec![0];
+    setting.gives_nothing();
+    setting.balance = 50_000;
+    setting.gives(&[(1, 700_000)], &[200_000], Some(100_000 - COIN - CHANGE));
+    // The shown coin itself is spent once, by whichever attempt.
+    setting.shown = vec![1];
+    setting.gives(&[(1, 700_000)], &[200_000], Some(100_000 - COIN - CHANGE));
+}
+
 #[test]
 fn change_fills_the_reserve_for_the_new_channels() {
     let mut setting = setting(410_000, &[exact(1, 400_000)], &[50_000]);
@@ -275,6 +294,7 @@ fn coins_that_we_cannot_weigh_are_not_used() {
         wishes: vec![exact(1, 400_000)],
         coins: vec![Spend::new(Kind::P2pkh, 1, 50_000).coin()],
         reserve: Reserve { balance: sats(50_000), ..Reserve::default() },
+        ..Resources::default()
     };
     let request = PlanRequest {
         payment: &TxOut { value: sats(600_000), script_pubkey: invoice().script },

@@ -39,7 +39,10 @@ async fn a_body_makes_a_post_with_its_content_type() {
     assert_eq!(answer, HttpResponse { status: 201, body: b"ok".to_vec() });
     let sent = seen.lock().unwrap()[0].to_lowercase();
     assert!(sent.starts_with("post /a http/1.1\r\n") && sent.ends_with("\r\n\r\nhello"), "{sent}");
-    assert!(sent.contains("content-type: text/plain\r\n"), "{sent}");
+    assert!(
+        sent.contains("content-type: text/plain\r\n") && sent.contains("content-length: 5\r\n"),
+        "{sent}"
+    );
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ impl Conversation {
                 }
             }
             Err(OhttpError::KeyRejected) => self.renew_keys().await,
-            Err(error) => tracing::warn!(%error, session = self.key.name, "the directory was not reached"),
+            Err(error) => tracing::debug!(%error, session = self.key.name, "the directory was not reached"),
         }
         self.give(SessionInput::Tick);
         self.backoff.pause()
@@ -134,7 +134,11 @@ impl Conversation {
     async fn renew_keys(&mut self) {
         let stale = self.session.keys().clone();
         match self.poller.ohttp.keys_after(self.session.directory(), &stale).await {
-            Ok(keys) if keys != stale => self.give(SessionInput::Keys(keys)),
+            Ok(keys) if keys != stale => {
+                // The code carries the old one.
+                tracing::warn!(session = self.key.name, "the directory has a new OHTTP key: show a new code");
+                self.give(SessionInput::Keys(keys));
+            }
             Ok(_) => tracing::warn!(session = self.key.name, "the directory rejects the key that it offers"),
             Err(error) => tracing::warn!(%error, session = self.key.name, "no new key of the directory"),
         }

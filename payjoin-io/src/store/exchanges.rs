@@ -87,11 +87,32 @@ impl Store {
     /// # Errors
     /// [`StoreError::WrongState`] unless the exchange is admitted, [`StoreError::CoinLocked`] for a coin it never
     /// locked, [`StoreError::NotQueued`] for an intent it never took.
-    pub async fn release(&self, release: &Release, node: Vec<KvWrite>) -> Result<Vec<OutPoint>, StoreError> {
+    pub async fn release(
+        &self,
+        exchange: ExchangeId,
+        release: &Release,
+        node: Vec<KvWrite>,
+    ) -> Result<Vec<OutPoint>, StoreError> {
         let release = release.clone();
         self.write(move |db| {
             node.iter().try_for_each(|write| kv::put(db, write))?;
-            write_release(db, &release)
+            write_release(db, exchange, &release)
+        })
+        .await
+    }
+
+    /// [`Store::admit`] and [`Store::release`] in one write, for a proposal without channels.
+    ///
+    /// # Errors
+    /// As those two.
+    pub async fn offer(&self, admission: &Admission, release: &Release) -> Result<AdmitOutcome, StoreError> {
+        let (admission, release) = (admission.clone(), release.clone());
+        self.write(move |db| {
+            let outcome = admit(db, &admission)?;
+            if let AdmitOutcome::Admitted(id) = outcome {
+                write_release(db, id, &release)?;
+            }
+            Ok(outcome)
         })
         .await
     }
@@ -248,8 +269,7 @@ fn resume(db: &Connection, id: u64, admission: &Admission) -> Result<ExchangeId,
     Ok(ExchangeId(id))
 }
 
-fn write_release(db: &Connection, release: &Release) -> Result<Vec<OutPoint>, StoreError> {
-    let id = release.exchange;
+fn write_release(db: &Connection, id: ExchangeId, release: &Release) -> Result<Vec<OutPoint>, StoreError> {
     let channels =
         serde_json::to_string(&release.channels).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let sql =

@@ -125,9 +125,8 @@ fn admission(name: &str, inputs: &[u32]) -> Admission {
     }
 }
 
-fn release(exchange: ExchangeId) -> Release {
+fn release() -> Release {
     Release {
-        exchange,
         proposal: "cHNidP8=".into(),
         txid: payjoin().compute_txid(),
         channels: Vec::new(),

@@ -51,7 +51,7 @@ impl Packages {
 }
 
 /// `false` when bitcoind took none or not all of it. LDK repeats what still matters.
-async fn send(rpc: &Rpc, package: &[Transaction]) -> bool {
+pub(super) async fn send(rpc: &Rpc, package: &[Transaction]) -> bool {
     let mut refused = None;
     for transaction in package {
         if let Err(error) = rpc.broadcast(transaction).await {

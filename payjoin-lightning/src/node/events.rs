@@ -9,10 +9,11 @@ use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
 use lightning::events::{Event, PaymentPurpose, ReplayEvent};
 use lightning::ln::types::ChannelId;
-use lightning::sign::{EntropySource, KeysManager};
+use lightning::sign::{EntropySource, KeysManager, SpendableOutputDescriptor};
 use lightning::types::features::ChannelTypeFeatures;
 use lightning::types::payment::PaymentHash;
 
+use super::closing::Closing;
 use super::is_mined;
 use super::parts::{Bumper, ChannelManager, Sweeper};
 use super::payments::Payments;
@@ -29,6 +30,7 @@ pub(super) struct Events {
     pub(super) bumper: Arc<Bumper>,
     pub(super) keys: Arc<KeysManager>,
     pub(super) inbound: Inbound,
+    pub(super) closing: Arc<Closing>,
 }
 
 /// Which channels peers may open to us.
@@ -69,17 +71,25 @@ impl Events {
             Event::ChannelClosed { channel_id, reason, .. } => {
                 tracing::info!(channel = %channel_id, reason = %reason, "channel closed");
             }
-            Event::SpendableOutputs { outputs, channel_id } => {
-                // Static outputs pay the wallet itself.
-                self.sweeper
-                    .track_spendable_outputs(outputs, channel_id, true, None)
-                    .map_err(|()| ReplayEvent())?;
-                // On failure the background processor tries again.
-                let _ = self.sweeper.regenerate_and_broadcast_spend_if_necessary();
+            Event::SpendableOutputs { outputs, channel_id } => return self.sweep(outputs, channel_id),
+            Event::BumpTransaction(event) => {
+                self.closing.note(&event, self.manager.current_best_block().height);
+                self.bumper.handle_event(&event);
             }
-            Event::BumpTransaction(event) => self.bumper.handle_event(&event),
             event => tracing::trace!(?event, "nothing to do"),
         }
+        Ok(())
+    }
+
+    fn sweep(
+        &self,
+        outputs: Vec<SpendableOutputDescriptor>,
+        channel: Option<ChannelId>,
+    ) -> Result<(), ReplayEvent> {
+        // Static outputs pay the wallet itself.
+        self.sweeper.track_spendable_outputs(outputs, channel, true, None).map_err(|()| ReplayEvent())?;
+        // On failure the background processor tries again.
+        let _ = self.sweeper.regenerate_and_broadcast_spend_if_necessary();
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 mod broadcast;
 mod chain;
+mod closing;
 mod config;
 mod dial;
 mod events;
@@ -13,6 +14,7 @@ mod log;
 mod parts;
 mod payments;
 mod peers;
+mod raise;
 mod rpc;
 mod seed;
 mod start;
@@ -34,6 +36,7 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::{ChannelFunder, Connector, LdkFunder, PeerAddress};
+use closing::Closing;
 use parts::{ChannelManager, PeerManager};
 use payments::Payments;
 use peers::Peers;
@@ -44,6 +47,7 @@ pub use chain::BlockListener;
 pub use config::{NodeConfig, ReserveConfig};
 pub use dial::{Dialer, PeerStream};
 pub use payments::{InvoiceError, PayError, PaymentOutcome};
+pub use raise::RaiseError;
 pub use rpc::{Inspected, Rpc, RpcAuth, RpcError};
 pub use seed::{Seed, SeedError};
 pub use start::NodeError;
@@ -56,6 +60,7 @@ pub struct Node {
     listening: Option<SocketAddr>,
     reserve_per_channel: Amount,
     inbound_total: usize,
+    closing: Arc<Closing>,
     rpc: Arc<Rpc>,
     wallet: Arc<NodeWallet>,
     manager: Arc<ChannelManager>,
@@ -213,14 +218,14 @@ impl Node {
         self.wallet.balance(self.channels_to_close())
     }
 
-    /// Channels that may cost us a fee to close. One that a peer opened counts once its funding is mined: until then a
+    /// Channels that may cost us a fee to close, those among them that are closing. One that a peer opened counts once its funding is mined: until then a
     /// peer could make us keep back any amount for nothing. Of those no more count than we mean to have: many may be
     /// under way before the first is mined.
     fn channels_to_close(&self) -> usize {
         let channels = self.manager.list_channels();
         let outbound = channels.iter().filter(|channel| channel.is_outbound).count();
         let inbound = channels.iter().filter(|channel| !channel.is_outbound && is_mined(channel)).count();
-        outbound + inbound.min(self.inbound_total)
+        outbound + inbound.min(self.inbound_total) + self.closing.count(self.height())
     }
 
     /// Height of the best block the node has dealt with.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bitcoin::base64::Engine as _;
 use bitcoin::base64::prelude::BASE64_STANDARD;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{BlockHash, OutPoint, Transaction, TxOut, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, TxOut, Txid};
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
@@ -195,6 +195,17 @@ impl Rpc {
             Err(error) => Err(error),
         };
         Ok((answers.into_iter().map(is_there).collect::<Result<_, _>>()?, best))
+    }
+
+    /// The fee of a transaction in the mempool; `None` when it is not there.
+    pub async fn mempool_fee(&self, txid: Txid) -> Result<Option<Amount>, RpcError> {
+        const METHOD: &str = "getmempoolentry";
+        let entry = match self.call(METHOD, json!([txid])).await {
+            Err(RpcError::Server { code: NOT_FOUND, .. }) => return Ok(None),
+            entry => entry?,
+        };
+        let fee = entry["fees"]["base"].as_f64().and_then(|fee| Amount::from_btc(fee).ok());
+        Ok(Some(fee.ok_or(RpcError::Unexpected(METHOD))?))
     }
 
     /// Fetches what is still in the mempool; a transaction that left it meanwhile is missing from the answer.

@@ -209,6 +209,7 @@ fn assemble(
         listening: listener.map(TcpListener::local_addr).transpose().map_err(NodeError::Listen)?,
         reserve_per_channel: config.reserve.per_channel(),
         inbound_total: config.inbound_total,
+        closing: Arc::default(),
         rpc,
         wallet: Arc::clone(&ground.wallet),
         funder: Arc::new(LdkFunder::new(Arc::clone(&manager), Arc::clone(&peers) as Arc<dyn Connector>)),
@@ -230,6 +231,7 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         sweeper: Arc::clone(&parts.sweeper),
         bumper: Arc::clone(&parts.bumper),
         keys: Arc::clone(&ground.keys),
+        closing: Arc::clone(&node.closing),
         inbound: Inbound {
             per_peer: config.inbound_per_peer,
             total: config.inbound_total,

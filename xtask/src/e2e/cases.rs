@@ -11,6 +11,7 @@ mod hostile;
 mod onion;
 mod operator;
 mod plain;
+mod safety;
 mod send;
 mod trouble;
 
@@ -44,6 +45,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "v1-rest",
         about: "a channel takes what the payment leaves after another channel",
         run: channel::rest,
+    },
+    Case {
+        name: "v1-many",
+        about: "more channels are queued than one payment opens: the code asks for those that it can",
+        run: channel::many,
     },
     Case {
         name: "v1-bootstrap",
@@ -137,7 +143,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "v2-directory-restart",
-        about: "the directory dies and comes back, under an open session and under a payer who waits",
+        about: "the directory dies under an open session and under a payer who waits, and comes back, once with a new key",
         run: directory::restart,
     },
     Case {
@@ -167,6 +173,11 @@ pub(crate) const CASES: &[Case] = &[
         run: send::v2,
     },
     Case {
+        name: "send-directory-restart",
+        about: "the directory dies and comes back while our node waits for the proposal: it is a payjoin",
+        run: send::directory_restart,
+    },
+    Case {
         name: "send-fallback",
         about: "the receiver never answers, our node is killed meanwhile: the Original is paid once, and said so",
         run: send::fallback,
@@ -190,6 +201,26 @@ pub(crate) const CASES: &[Case] = &[
         name: "operator-outage",
         about: "bitcoind goes away and comes back: payers are told to try again, and then are served",
         run: operator::outage,
+    },
+    Case {
+        name: "disk-full",
+        about: "a payment meets a full disk: refused, nothing locked or signed; with space again it opens its channel",
+        run: safety::disk_full,
+    },
+    Case {
+        name: "database-damaged",
+        about: "without a daemon the payments that are owed are printed; a damaged database is refused with a hint to that",
+        run: safety::database_damaged,
+    },
+    Case {
+        name: "original-bumped",
+        about: "a plain payment waits for want of fees: a child out of it pays for both, and again at a higher rate",
+        run: safety::original_bumped,
+    },
+    Case {
+        name: "seed-restored",
+        about: "everything is lost but the seed: from its birthday on the coins are found again",
+        run: safety::seed_restored,
     },
     Case {
         name: "operator-commands",

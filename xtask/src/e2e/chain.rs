@@ -229,6 +229,14 @@ impl Wallet<'_> {
         self.sign_text(created.text("psbt")?)
     }
 
+    /// Takes the coins of a transaction for no other one.
+    pub(crate) fn lock(&self, transaction: &Transaction) -> Result<()> {
+        let coin = |outpoint: OutPoint| json!({ "txid": outpoint.txid, "vout": outpoint.vout });
+        let coins: Vec<_> = transaction.input.iter().map(|input| coin(input.previous_output)).collect();
+        self.call("lockunspent", json!([false, coins]))?;
+        Ok(())
+    }
+
     /// Signs what it can.
     pub(crate) fn sign(&self, psbt: &Psbt) -> Result<Psbt> {
         self.sign_text(&psbt.to_string())

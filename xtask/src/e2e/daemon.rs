@@ -92,7 +92,11 @@ impl Daemon {
     fn run(&self, listener: Option<Listener>) -> Result<()> {
         let log = self.append("log")?;
         let mut told = self.append("steps.log")?;
-        let mut server = Server::start(self.launcher().arg("run").stdout(Stdio::piped()).stderr(log))?;
+        let run = self.launcher();
+        // A file that may not grow fails to be written, as on a full disk, instead of ending the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+        let mut server = Server::start(command.arg("run").stdout(Stdio::piped()).stderr(log))?;
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || record(stdout, &mut told, listener, &shared));
@@ -143,8 +147,23 @@ impl Daemon {
         self.signal("CONT")
     }
 
+    /// From now on none of its files can grow, its log neither.
+    pub(crate) fn fill_disk(&self) -> Result<()> {
+        lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(Some(1))
+    }
+
+    /// Its files may grow again.
+    pub(crate) fn clear_disk(&self) -> Result<()> {
+        lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(None)
+    }
+
     fn signal(&self, name: &str) -> Result<()> {
         lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        lock(&self.shared.server).as_ref().map(Server::id)
     }
 
     /// The most memory that it ever had, in MiB.
@@ -154,11 +173,6 @@ impl Daemon {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM in its status")?;
         Ok(kib.parse::<u64>()? / 1024)
-    }
-
-    /// Its process id, while it runs.
-    pub(crate) fn id(&self) -> Option<u32> {
-        lock(&self.shared.server).as_ref().map(Server::id)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -265,6 +279,8 @@ fn configuration(
     tls: &Certificate,
 ) -> String {
     let Options { policy, payjoin, tor, .. } = options;
+    let (url, cookie) = (chain.url(), chain.cookie());
+    let Certificate { certificate, key } = tls;
     format!(
         r#"network = "regtest"
 
@@ -289,13 +305,8 @@ rate_per_minute = 0
 
 [payjoin]
 {payjoin}
-
 [tor]
 {tor}
-"#,
-        url = chain.url(),
-        cookie = chain.cookie(),
-        certificate = tls.certificate,
-        key = tls.key,
+"#
     )
 }

@@ -54,7 +54,7 @@ impl PayjoinCli<'_> {
 
     fn spawn(&self, mut command: Command) -> Result<Sending> {
         let log = File::options().create(true).append(true).open(self.dir.join("payjoin-cli.log"))?;
-        Ok(Sending(command.env("RUST_LOG", "payjoin_cli=debug").stdout(Stdio::piped()).stderr(log).spawn()?))
+        Ok(Sending(command.stdout(Stdio::piped()).stderr(log).spawn()?))
     }
 
     fn command(&self, version: &str, wallet: Wallet<'_>) -> Result<Command> {

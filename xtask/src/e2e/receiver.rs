@@ -53,6 +53,14 @@ impl Receiving<'_> {
         self.run(command)
     }
 
+    /// Takes the payment of a code of [`Receiving::v2`] up again.
+    pub(crate) fn resume(&self, relay: &Mailroom) -> Result<Server> {
+        let mut command = self.command("--bip77")?;
+        command.args(["--ohttp-relays", relay.url(), "resume"]);
+        let log = File::options().append(true).open(self.dir.join("receiver.log"))?;
+        Server::start(command.stdout(log.try_clone()?).stderr(log))
+    }
+
     fn sat(&self) -> String {
         self.amount.to_sat().to_string()
     }

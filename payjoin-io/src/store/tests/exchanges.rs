@@ -20,7 +20,7 @@ async fn money_rule_8_the_same_original_is_answered_with_the_same_bytes_after_a_
     let id = fixture.admitted(&admission("first", &[1])).await;
     let name = OriginalId("first".into());
     assert_eq!(fixture.store.recall(&name).unwrap(), None);
-    fixture.store.release(&release(id), Vec::new()).await.unwrap();
+    fixture.store.release(id, &release(), Vec::new()).await.unwrap();
     let fixture = fixture.reopened();
     assert_eq!(fixture.store.recall(&name).unwrap(), Some("cHNidP8=".into()));
     fixture.store.settle(id, Settled::Payjoin).await.unwrap();
@@ -37,11 +37,34 @@ async fn money_rule_8_coins_and_offers_of_an_invoice_are_those_shown_for_it() {
     first.coins = vec![coin(101), coin(102)];
     let id = fixture.admitted(&first).await;
     assert_eq!(fixture.store.offers(&here).unwrap(), 0);
-    let kept = Release { coins: vec![coin(101)], ..release(id) };
-    assert_eq!(fixture.store.release(&kept, Vec::new()).await.unwrap(), [coin(102)]);
+    let kept = Release { coins: vec![coin(101)], ..release() };
+    assert_eq!(fixture.store.release(id, &kept, Vec::new()).await.unwrap(), [coin(102)]);
     assert_eq!(fixture.store.offers(&here).unwrap(), 1);
     assert_eq!(fixture.store.offered_coins(&here).unwrap(), [coin(101)]);
     assert_eq!(fixture.store.offered_coins(&InvoiceId("b".into())).unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_offer_is_admitted_and_released_in_one_write_or_not_at_all() {
+    let fixture = Fixture::new().await;
+    let first = Admission { coins: vec![coin(101)], ..admission("first", &[1]) };
+    let before = fixture.ledger();
+    let stolen = Release { coins: vec![coin(102)], ..release() };
+    assert!(matches!(fixture.store.offer(&first, &stolen).await, Err(StoreError::CoinLocked(_))));
+    assert_eq!(fixture.ledger(), before);
+
+    let commits = fixture.store.commits();
+    let kept = Release { coins: vec![coin(101)], ..release() };
+    let AdmitOutcome::Admitted(id) = fixture.store.offer(&first, &kept).await.unwrap() else {
+        panic!("seen")
+    };
+    assert_eq!(fixture.store.commits(), commits + 1);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.store.exchange(id).unwrap().unwrap().state, ExchangeState::Released);
+    assert_eq!(fixture.store.recall(&first.original_id).unwrap(), Some(kept.proposal.clone()));
+    assert_eq!(fixture.store.locked_coins().unwrap(), [coin(101)]);
+    let other = admission("other", &[1]);
+    assert_eq!(fixture.store.offer(&other, &release()).await.unwrap(), AdmitOutcome::Seen);
 }
 
 #[tokio::test]
@@ -66,8 +89,8 @@ async fn money_rule_7_coins_stay_locked_until_the_obligation_ends() {
         first.coins = vec![coin(101)];
         let id = fixture.admitted(&first).await;
         assert_eq!(fixture.store.locked_coins().unwrap(), [coin(101)]);
-        let kept = Release { coins: vec![coin(101)], ..release(id) };
-        assert_eq!(fixture.store.release(&kept, Vec::new()).await.unwrap(), []);
+        let kept = Release { coins: vec![coin(101)], ..release() };
+        assert_eq!(fixture.store.release(id, &kept, Vec::new()).await.unwrap(), []);
         let fixture = fixture.reopened();
         assert_eq!(fixture.store.locked_coins().unwrap(), [coin(101)]);
         assert_eq!(fixture.store.settle(id, outcome).await.unwrap(), [coin(101)]);
@@ -102,8 +125,8 @@ async fn money_rule_7_a_proposal_cannot_spend_a_coin_that_was_never_locked() {
     let fixture = Fixture::new().await;
     let id = fixture.admitted(&admission("first", &[1])).await;
     let before = fixture.ledger();
-    let stolen = Release { coins: vec![coin(101)], ..release(id) };
-    let refused = fixture.store.release(&stolen, vec![kv(1)]).await;
+    let stolen = Release { coins: vec![coin(101)], ..release() };
+    let refused = fixture.store.release(id, &stolen, vec![kv(1)]).await;
     assert!(matches!(refused, Err(StoreError::CoinLocked(c)) if c == coin(101)));
     assert_eq!(fixture.ledger(), before);
     assert_eq!(fixture.store.kv_read("node", "", "manager").unwrap(), None);
@@ -115,13 +138,13 @@ async fn money_rule_1_the_nodes_state_is_written_with_the_proposal_or_neither() 
     let mut first = admission("first", &[1]);
     first.intents = vec![fixture.intents[0]];
     let id = fixture.admitted(&first).await;
-    let not_taken = Release { channels: vec![channel(fixture.intents[1], 0)], ..release(id) };
-    let refused = fixture.store.release(&not_taken, vec![kv(1)]).await;
+    let not_taken = Release { channels: vec![channel(fixture.intents[1], 0)], ..release() };
+    let refused = fixture.store.release(id, &not_taken, vec![kv(1)]).await;
     assert!(matches!(refused, Err(StoreError::NotQueued(other)) if other == fixture.intents[1]));
     assert_eq!(fixture.store.kv_read("node", "", "manager").unwrap(), None);
     assert_eq!(fixture.store.recall(&first.original_id).unwrap(), None);
-    let taken = Release { channels: vec![channel(fixture.intents[0], 0)], ..release(id) };
-    fixture.store.release(&taken, vec![kv(1)]).await.unwrap();
+    let taken = Release { channels: vec![channel(fixture.intents[0], 0)], ..release() };
+    fixture.store.release(id, &taken, vec![kv(1)]).await.unwrap();
     assert_eq!(fixture.store.kv_read("node", "", "manager").unwrap(), Some(vec![1]));
 }
 
@@ -167,7 +190,7 @@ async fn an_interrupted_exchange_frees_its_coins_and_intents() {
 async fn what_was_mined_is_kept_and_forgotten_with_the_block() {
     let fixture = Fixture::new().await;
     let id = fixture.admitted(&admission("first", &[1])).await;
-    fixture.store.release(&release(id), Vec::new()).await.unwrap();
+    fixture.store.release(id, &release(), Vec::new()).await.unwrap();
     fixture.store.record_mined(id, Some((payjoin(), 120))).await.unwrap();
     let fixture = fixture.reopened();
     let owed = fixture.store.obligation(id).unwrap().unwrap();
@@ -185,8 +208,8 @@ async fn an_exchange_is_shown_with_its_channels() {
     first.intents = vec![fixture.intents[0]];
     let id = fixture.admitted(&first).await;
     let channels = vec![channel(fixture.intents[0], 1)];
-    let released = Release { channels: channels.clone(), ..release(id) };
-    fixture.store.release(&released, Vec::new()).await.unwrap();
+    let released = Release { channels: channels.clone(), ..release() };
+    fixture.store.release(id, &released, Vec::new()).await.unwrap();
     let expected = ExchangeRecord {
         id,
         invoice: InvoiceId("a".into()),
@@ -209,8 +232,11 @@ async fn an_exchange_is_released_or_fails_once() {
     let fixture = Fixture::new().await;
     let id = fixture.admitted(&admission("first", &[1])).await;
     assert!(matches!(fixture.store.settle(id, Settled::Original).await, Err(StoreError::WrongState(_))));
-    fixture.store.release(&release(id), Vec::new()).await.unwrap();
-    assert!(matches!(fixture.store.release(&release(id), Vec::new()).await, Err(StoreError::WrongState(_))));
+    fixture.store.release(id, &release(), Vec::new()).await.unwrap();
+    assert!(matches!(
+        fixture.store.release(id, &release(), Vec::new()).await,
+        Err(StoreError::WrongState(_))
+    ));
     assert!(matches!(fixture.store.fail(id, "x").await, Err(StoreError::WrongState(_))));
 }
 
@@ -223,7 +249,7 @@ fn kv(generation: u64) -> KvWrite {
 async fn a_stale_channel_manager_never_replaces_a_newer_one() {
     let fixture = Fixture::new().await;
     let id = fixture.admitted(&admission("first", &[1])).await;
-    fixture.store.release(&release(id), vec![kv(7)]).await.unwrap();
+    fixture.store.release(id, &release(), vec![kv(7)]).await.unwrap();
     let value = || fixture.store.kv_read("node", "", "manager").unwrap();
     // (generation written, generation and value afterwards)
     for (generation, after) in [(6, 7), (7, 7), (8, 8), (3, 8)] {

@@ -157,6 +157,18 @@ async fn nobody_else_may_read_any_of_its_files() {
     }
 }
 
+/// So that a copy of it is whole, and damage to the log beside it, which SQLite takes for a crash, has nothing to undo.
+#[tokio::test]
+async fn a_store_that_was_closed_is_one_file() {
+    let Fixture { store, folder, .. } = Fixture::new().await;
+    store.invoices(1).unwrap();
+    drop(store);
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["store.sqlite", "store.sqlite.lock"]);
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_refused() {
     let fixture = Fixture::new().await;

@@ -26,9 +26,9 @@ async fn money_rule_9_an_intent_goes_from_the_queue_to_an_open_channel() {
     let released = Release {
         channels: vec![channel(fixture.intents[0], 1)],
         reason: Some("the second peer is away".into()),
-        ..release(id)
+        ..release()
     };
-    fixture.store.release(&released, Vec::new()).await.unwrap();
+    fixture.store.release(id, &released, Vec::new()).await.unwrap();
     let (txid, vout) = (released.txid, 1);
     assert_eq!(fixture.state(0), IntentState::Released { txid, vout });
     assert_eq!(fixture.state(2), IntentState::Queued { reason: released.reason });
@@ -51,8 +51,8 @@ async fn money_rule_9_an_intent_whose_payjoin_lost_is_queued_with_the_reason() {
         let mut first = admission("first", &[1]);
         first.intents = vec![fixture.intents[0]];
         let id = fixture.admitted(&first).await;
-        let released = Release { channels: vec![channel(fixture.intents[0], 0)], ..release(id) };
-        fixture.store.release(&released, Vec::new()).await.unwrap();
+        let released = Release { channels: vec![channel(fixture.intents[0], 0)], ..release() };
+        fixture.store.release(id, &released, Vec::new()).await.unwrap();
         fixture.store.settle(id, outcome).await.unwrap();
         assert!(matches!(fixture.state(0), IntentState::Queued { reason: Some(_) }));
         // It can be taken again, and the old exchange has no power over it.

@@ -122,6 +122,31 @@ impl NodeWallet {
         Ok(psbt)
     }
 
+    /// A signed transaction that spends this output of ours, confirmed or not, to ourselves. `fee` is asked with its size
+    /// in virtual bytes.
+    pub(in crate::node) fn child(
+        &self,
+        outpoint: OutPoint,
+        fee: impl Fn(u64) -> Option<Amount>,
+    ) -> Result<Transaction, SpendError> {
+        let mut state = lock(&self.state);
+        let txout = state.bdk.tx_graph().get_txout(outpoint).cloned().ok_or(SignError::NotOurs(0))?;
+        let input = match txout.script_pubkey.is_p2tr() {
+            true => InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH,
+            false => InputWeightPrediction::P2WPKH_MAX,
+        };
+        let fee =
+            fee(predict_weight([input], [CHANGE_SCRIPT]).to_vbytes_ceil()).ok_or(SpendError::FeeRate)?;
+        let value = txout.value.checked_sub(fee).filter(|value| *value >= CHANGE_DUST);
+        let value = value.ok_or(SpendError::NotEnough { spendable: txout.value })?;
+        let script_pubkey = state.bdk.reveal_next_address(KeychainKind::Internal).script_pubkey();
+        self.save(&mut state)?;
+        let height = state.bdk.latest_checkpoint().height();
+        let coins = [Coin { outpoint, txout }];
+        let psbt = self.draw_up(&state, &coins, vec![TxOut { value, script_pubkey }], height)?;
+        Ok(psbt.extract_tx_unchecked_fee_rate())
+    }
+
     fn draw_up(
         &self,
         state: &State,

@@ -65,6 +65,20 @@ pub(super) fn rest(world: &World<'_>) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn many(world: &World<'_>) -> Result<()> {
+    /// `MOST_CHANNELS` of payjoin-core.
+    const MOST: usize = 16;
+    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    for _ in 0..MOST {
+        node.queue(&peer, "100000", &[])?;
+    }
+    let most = world.receive(&node, None)?.amount;
+    node.queue(&peer, "100000", &[])?;
+    let asked = world.receive(&node, None)?.amount;
+    ensure!(asked == most, "the code asks for {asked}, one payment can use {most}");
+    Ok(())
+}
+
 pub(super) fn bootstrap(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     let intent = node.queue(&peer, "500000", &["--payer-is-me"])?;

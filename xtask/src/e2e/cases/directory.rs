@@ -1,9 +1,10 @@
 //! Payments that come through a relay and a directory (BIP 77).
 
 use std::rc::Rc;
+use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use bitcoin::{Address, Amount, TxOut};
 
 use super::super::daemon::{Daemon, Options};
@@ -59,7 +60,7 @@ pub(super) fn offline_receiver(world: &World<'_>) -> Result<()> {
     let invoice = world.receive(&node, None)?;
     node.kill();
     let sending = world.begin(&invoice, &relay)?;
-    std::thread::sleep(Duration::from_secs(2));
+    sleep(Duration::from_secs(2));
     node.restart()?;
     let txid = world.finish(sending)?;
     expect_channel(world, &node, &peer, intent, txid)
@@ -159,25 +160,48 @@ pub(super) fn expired(world: &World<'_>) -> Result<()> {
 pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let [relay, mut directory] = world.mailrooms()?;
     let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
+    // A coin for each payjoin.
     world.give(&node, &[300_000; 2])?;
+    let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?));
 
-    let (intent, invoice) = (node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?);
+    let (intent, invoice) = ask()?;
+    until_relay_knows();
     directory.stop();
-    std::thread::sleep(Duration::from_secs(3));
+    sleep(Duration::from_secs(2));
     directory.run()?;
     let txid = world.finish(world.begin(&invoice, &relay)?)?;
-    expect_channel(world, &node, &peer, intent, txid).context("a session is open")?;
+    expect_channel(world, &node, &peer, intent, txid).context("a session waited")?;
 
-    let (intent, invoice) = (node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?);
+    let (intent, invoice) = ask()?;
     node.kill();
     let sending = world.begin(&invoice, &relay)?;
-    std::thread::sleep(Duration::from_secs(2));
+    sleep(Duration::from_secs(2));
     directory.stop();
-    std::thread::sleep(Duration::from_secs(1));
+    // payjoin-cli asks no relay again that failed once. It can be resumed.
+    sending.gave_up()?;
     directory.run()?;
     node.restart()?;
-    let txid = world.finish(sending)?;
-    expect_channel(world, &node, &peer, intent, txid).context("a payer waits")
+    let txid = world.finish(world.resume(&relay)?)?;
+    expect_channel(world, &node, &peer, intent, txid).context("a payer waited")?;
+
+    let old = world.receive(&node, Some(190_000))?;
+    until_relay_knows();
+    directory.stop();
+    directory.forget_key()?;
+    directory.run()?;
+    wait::until("the node has the new key", Duration::from_secs(30), || {
+        Ok(node.log()?.contains("the directory has a new OHTTP key: show a new code").then_some(()))
+    })?;
+    world.begin(&old, &relay)?.gave_up()?;
+    let (intent, invoice) = ask()?;
+    let txid = world.finish(world.begin(&invoice, &relay)?)?;
+    expect_channel(world, &node, &peer, intent, txid).context("the key is new")
+}
+
+/// Before a relay's first request for a directory it asks whether that takes part, and when nobody answers it remembers
+/// a no for five seconds. A session that polls has made it ask.
+fn until_relay_knows() {
+    sleep(Duration::from_secs(1));
 }
 
 fn await_session(node: &Daemon, invoice: &Invoice, state: &str) -> Result<()> {

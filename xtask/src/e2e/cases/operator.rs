@@ -109,6 +109,7 @@ pub(super) fn commands(world: &World<'_>) -> Result<()> {
     show(&node, &["exchange", "show"], &["1"])?;
     show(&node, &["receive"], &["--amount", "250000"])?;
     show(&node, &["status"], &[])?;
+    show(&node, &["rescue"], &[])?;
     let invoice = show(&peer, &["invoice"], &["1500", "--description", "coffee"])?;
     show(&node, &["pay"], &[invoice.text("bolt11")?])?;
     for (arguments, reason) in REFUSED {

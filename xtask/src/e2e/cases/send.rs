@@ -1,5 +1,6 @@
 //! Payments of ours to somebody else's receiver.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -101,6 +102,25 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
     let told =
         world.send(&node, &format!("bitcoin:{address}?amount=0.001"), Amount::from_sat(100_000), 15)?;
     expect_original(world, &told, "the receiver does not ask for a payjoin")
+}
+
+pub(super) fn directory_restart(world: &World<'_>) -> Result<()> {
+    let [relay, mut directory] = world.mailrooms()?;
+    let node = daemon(world, &[&relay])?;
+    let receiving = world.receiving(PRICE);
+    let receiver = receiving.v2(&relay, &directory, 600)?;
+    let (uri, amount) = (receiver.uri.clone(), receiver.amount);
+    drop(receiver);
+    let told = world.send(&node, &uri, amount, 0)?;
+    ensure!(told.text("status")? == "pending", "nobody can have answered: {told}");
+    node.step("posted")?;
+
+    directory.stop();
+    sleep(Duration::from_secs(4));
+    directory.run()?;
+    let _receiver = receiving.resume(&relay)?;
+    let told = world.send(&node, &uri, amount, 60)?;
+    expect_payjoin(world, &node, &told)
 }
 
 /// Its wallet has coins and it knows these relays.

@@ -51,5 +51,7 @@ pub(super) fn fallback(world: &World<'_>) -> Result<()> {
     node.expect_queued(intent)?;
     ensure!(node.channels()? == 0, "the channel was not forgotten");
     ensure!(node.locked()? == Amount::ZERO, "the coin is still locked");
+    let balance = node.call(&["wallet", "balance"])?;
+    ensure!(balance.sat("reserve_sat")? == Amount::ZERO, "kept back for no channel: {balance}");
     node.await_balance(Amount::from_sat(900_000))
 }

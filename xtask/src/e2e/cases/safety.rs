@@ -1,0 +1,163 @@
+//! What the machine does to us: disks that are full, damaged or gone.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bitcoin::consensus::encode::deserialize_hex;
+use bitcoin::{Amount, Transaction};
+use serde_json::Value;
+
+use super::super::daemon::{Daemon, Options};
+use super::super::json::Fields;
+use super::super::payer::{Payment, Substitution};
+use super::super::world::{Invoice, World};
+use super::super::{raw, wait};
+
+pub(super) fn disk_full(world: &World<'_>) -> Result<()> {
+    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    world.give(&node, &[300_000])?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive(&node, Some(600_000))?;
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+
+    node.fill_disk()?;
+    for _ in 0..2 {
+        let reply = raw::send(node.plain, &payment.request()?)?;
+        ensure!(reply.status() == Some(503), "expected 503: {}", reply.text());
+        let error: Value = serde_json::from_str(&reply.body())?;
+        ensure!(error.text("errorCode")? == "unavailable", "not `unavailable`: {error}");
+    }
+    let refused = node.refusal(&["receive", "--amount", "250000"])?;
+    ensure!(refused.contains("database") || refused.contains("store"), "why? {refused}");
+    ensure!(node.locked()? == Amount::ZERO, "a coin is locked by a refused payment");
+    ensure!(node.call(&["exchange", "list"])?.list("exchanges")?.is_empty(), "an exchange that is not saved");
+    ensure!(node.channels()? == 0, "a channel that is not saved");
+    node.expect_queued(intent)?;
+
+    node.clear_disk()?;
+    node.kill();
+    node.restart()?;
+    world.broadcast(&payment.exchange(&world.tls)?)?;
+    world.mine(6)?;
+    node.await_channel(node.funding(intent)?)?;
+    node.pay(&peer, Amount::from_sat(50_000))
+}
+
+pub(super) fn database_damaged(world: &World<'_>) -> Result<()> {
+    let node = world.daemon("node")?;
+    let mut owed = Vec::new();
+    for _ in 0..2 {
+        let invoice = world.receive(&node, Some(600_000))?;
+        let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+        payment.exchange(&world.tls)?;
+        owed.push(payment.original()?);
+        // The next payment takes other coins.
+        world.payer().lock(owed.last().context("just pushed")?)?;
+    }
+    node.kill();
+    let rescued = node.call(&["rescue"])?;
+    let originals = rescued.list("originals")?.iter().map(|original| {
+        let transaction: Transaction = deserialize_hex(original.text("hex")?)?;
+        ensure!(original.txid("txid")? == transaction.compute_txid(), "not its id: {original}");
+        Ok(transaction)
+    });
+    ensure!(originals.collect::<Result<Vec<_>>>()? == owed, "rescued something else: {rescued}");
+    owed.iter().try_for_each(|original| world.chain.accepts(original))?;
+
+    let database = node.folder().join("payjoind.sqlite");
+    let log = database.with_extension("sqlite-wal");
+    let kept = [database.with_extension("kept"), log.with_extension("kept-wal")];
+    fs::rename(&database, &kept[0])?;
+    fs::rename(&log, &kept[1])?;
+    fs::write(&database, "no database any more, for a page or so; ".repeat(100))?;
+    let told = node.refusal(&["run"])?;
+    ensure!(told.contains("damaged") && told.contains("payjoind rescue"), "what to do? {told}");
+    let told = node.refusal(&["rescue"])?;
+    ensure!(told.contains("payjoind.sqlite"), "which file? {told}");
+
+    fs::rename(&kept[0], &database)?;
+    fs::rename(&kept[1], &log)?;
+    node.restart()?;
+    owed.iter().try_for_each(|original| world.broadcast(original).map(drop))
+}
+
+pub(super) fn seed_restored(world: &World<'_>) -> Result<()> {
+    let node = world.daemon("node")?;
+    world.give(&node, &[300_000, 200_000])?;
+    // Codes that nobody paid: the coin after them lies far from the others.
+    for _ in 0..30 {
+        node.call(&["receive", "--amount", "250000"])?;
+    }
+    world.give(&node, &[100_000])?;
+    let identity = node.call(&["status"])?.text("node_id")?.to_owned();
+    world.mine(10)?;
+    node.kill();
+    for entry in fs::read_dir(node.folder())? {
+        let path = entry?.path();
+        if !path.ends_with("seed") && !path.ends_with("payjoind.toml") {
+            fs::remove_file(path)?;
+        }
+    }
+    node.restart()?;
+    ensure!(node.call(&["wallet", "coins"])?.list("coins")?.is_empty(), "coins of blocks it did not read");
+    ensure!(node.log()?.contains("birthday"), "nothing tells what is missing");
+    node.kill();
+    fs::remove_file(node.folder().join("payjoind.sqlite"))?;
+
+    let settings = node.folder().join("payjoind.toml");
+    let text = fs::read_to_string(&settings)?.replace("[lightning]", "[lightning]\nbirthday = 100");
+    fs::write(&settings, text)?;
+    node.restart()?;
+    node.await_balance(world.given(&node))?;
+    ensure!(node.call(&["status"])?.text("node_id")? == identity, "another node");
+    // Found coins are as good as others, and stay found.
+    node.kill();
+    node.restart()?;
+    node.await_balance(world.given(&node))?;
+    world.pay(&world.receive(&node, Some(600_000))?)?;
+    world.mine(1)
+}
+
+pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
+    let options = Options { policy: "fallback_seconds = 3", ..Options::default() };
+    let node = world.daemon_with("node", options)?;
+    let invoice = world.receive(&node, Some(600_000))?;
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+    payment.exchange(&world.tls)?;
+    let original = payment.original()?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "50"])?;
+    ensure!(refused.contains("may still pay"), "raised before its time: {refused}");
+    let txid = original.compute_txid();
+    wait::until("the Original is broadcast", Duration::from_secs(15), || {
+        Ok(world.chain.mempool()?.contains(&txid).then_some(()))
+    })?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "2"])?;
+    ensure!(refused.contains("by itself"), "paid for nothing: {refused}");
+
+    raised(world, &node, &invoice, 30)?;
+    let last = raised(world, &node, &invoice, 50)?;
+    ensure!(world.chain.mempool()?.len() == 2, "the first child is still there");
+    world.settle()?;
+    node.await_balance(last.output[0].value)?;
+    let refused = node.refusal(&["exchange", "bump", "1", "--fee-rate", "90"])?;
+    ensure!(refused.contains("mined"), "raised when it was mined: {refused}");
+    // The ledger knows no children.
+    node.call(&["stop"])?;
+    node.kill();
+    let log = node.folder().join("payjoind.sqlite-wal");
+    ensure!(!log.exists(), "after a stop the database is one file");
+    Ok(())
+}
+
+/// The child that raises the Original to so many sat/vB.
+fn raised(world: &World<'_>, node: &Daemon, invoice: &Invoice, rate: u64) -> Result<Transaction> {
+    let told = node.call(&["exchange", "bump", "1", "--fee-rate", &rate.to_string()])?;
+    let child = world.chain.transaction(told.txid("txid")?)?;
+    let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
+    let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
+    let size = entry.number("ancestorsize")?;
+    ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
+    ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
+    Ok(child)
+}
