@@ -182,11 +182,6 @@ impl<'a> World<'a> {
         self.receive_by(daemon, amount, &[])
     }
 
-    /// As [`World::receive`], with a code that expires.
-    pub(crate) fn receive_within(&self, daemon: &Daemon, amount: Option<u64>, time: &str) -> Result<Invoice> {
-        self.receive_by(daemon, amount, &["--expires", time])
-    }
-
     /// The same with more arguments.
     pub(crate) fn receive_by(&self, daemon: &Daemon, amount: Option<u64>, more: &[&str]) -> Result<Invoice> {
         let amount = amount.map(|sat| sat.to_string());
