@@ -10,8 +10,8 @@ use tor_hsservice::RunningOnionService;
 use crate::TorClient;
 use crate::error::chain;
 
-/// Longest time for one attempt.
-const ATTEMPT: Duration = Duration::from_secs(60);
+/// Longest time for one attempt. One that falls into a restart of ours is lost and never answered.
+const ATTEMPT: Duration = Duration::from_secs(20);
 /// First pause between attempts that failed; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between attempts that failed.

@@ -82,7 +82,7 @@ pub(crate) fn run(way: Way) -> Result<()> {
     let via: &[_] = if way == Way::Onion { &["--via", "onion"] } else { &[] };
     let invoice = world.receive_by(&node, Some(PAYMENT), via)?;
     let replaced = Replaced::build(&world, &invoice)?;
-    let txid = pay(&world, &route, &invoice)?;
+    let txid = pay(&world, &route, &node, &invoice)?;
     node.step("broadcast")?;
     say("six blocks are mined");
     world.mine(1)?;
@@ -127,10 +127,10 @@ fn node(world: &World<'_>, route: &Route<'_>, start: Instant) -> Result<Rc<Daemo
     world.daemon_with("node", options)
 }
 
-fn pay(world: &World<'_>, route: &Route<'_>, invoice: &Invoice) -> Result<Txid> {
+fn pay(world: &World<'_>, route: &Route<'_>, node: &Daemon, invoice: &Invoice) -> Result<Txid> {
     if let Route::Onion(tor) = route {
         say("the payer scans the code; the wallet sends through the SOCKS port of the payer's own Tor");
-        return onion::pay(world, tor, invoice, "payer");
+        return onion::pay(world, tor, node, invoice, "payer");
     }
     say("the payer scans the code with payjoin-cli");
     match route {

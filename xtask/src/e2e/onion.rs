@@ -23,7 +23,8 @@ pub(crate) fn settings(tor: &TorNetwork, only: bool) -> String {
     format!("enabled = true\nonly = {only}\nnetwork_file = {:?}", tor.arti_settings())
 }
 
-/// Waits until the daemon says that payers can reach its onion service.
+/// Waits until the daemon says that payers can reach its onion service. A C tor that comes while the service starts anew
+/// takes its introduction points for dead, and for two minutes does not try them again.
 pub(super) fn await_reachable(daemon: &Daemon) -> Result<()> {
     wait::until(&format!("{} is reachable", daemon.name), PATIENCE, || {
         Ok((daemon.call(&["status"])?["tor"]["reachable"] == true).then_some(()))
@@ -47,8 +48,15 @@ pub(super) fn expect_answer(tor: &TorNetwork, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until payers can reach the invoice, and pays it from behind the C tor.
-pub(crate) fn pay(world: &World<'_>, tor: &TorNetwork, invoice: &Invoice, user: &str) -> Result<Txid> {
+/// Waits until payers can reach the daemon, and pays its invoice from behind the C tor.
+pub(crate) fn pay(
+    world: &World<'_>,
+    tor: &TorNetwork,
+    daemon: &Daemon,
+    invoice: &Invoice,
+    user: &str,
+) -> Result<Txid> {
+    await_reachable(daemon)?;
     expect_answer(tor, &invoice.endpoint)?;
     let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
     world.broadcast(&payment.exchange_by(&behind_tor(tor.socks(), user, PATIENCE)?)?)

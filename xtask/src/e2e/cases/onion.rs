@@ -29,7 +29,7 @@ pub(super) fn channel(world: &World<'_>) -> Result<()> {
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
     ensure!(is_onion(&invoice), "no onion endpoint: {}", invoice.endpoint);
-    let txid = pay(world, tor, &invoice, "payer")?;
+    let txid = pay(world, tor, &node, &invoice, "payer")?;
     expect_channel(world, &node, intent, txid)
 }
 
@@ -52,6 +52,7 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     node.kill();
     node.restart()?;
     ensure!(endpoint(&node)? == address, "another address after the restart");
+    await_reachable(&node)?;
     expect_answer(tor, &address)?;
     node.kill();
 
@@ -75,6 +76,7 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     fs::rename(&kept, &key)?;
     node.restart()?;
     ensure!(endpoint(&node)? == address, "another address after the key came back");
+    await_reachable(&node)?;
     expect_answer(tor, &address)
 }
 

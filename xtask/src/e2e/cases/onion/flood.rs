@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::super::World;
 use super::super::super::daemon::Options;
-use super::super::super::onion::{PATIENCE, expect_answer, pay, settings};
+use super::super::super::onion::{PATIENCE, await_reachable, expect_answer, pay, settings};
 use super::super::super::{raw, wait};
 use super::{expect_channel, node};
 
@@ -38,15 +38,16 @@ pub(in super::super) fn flood(world: &World<'_>) -> Result<()> {
     let peer = world.daemon("peer")?;
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
+    await_reachable(&node)?;
     expect_answer(tor, &invoice.endpoint)?;
     let calm = node.peak_memory()?;
 
     let host = invoice.endpoint.split('/').nth(2).context("an endpoint without a host")?;
     let flood = Flood::start(tor.socks(), host);
     wait::until("the flood is high", PATIENCE, || Ok((flood.highest() >= HIGH).then_some(())))?;
-    let txid = pay(world, tor, &invoice, "honest-0")?;
+    let txid = pay(world, tor, &node, &invoice, "honest-0")?;
     for name in ["honest-1", "honest-2"] {
-        pay(world, tor, &world.receive_by(&node, Some(200_000), &["--via", "onion"])?, name)?;
+        pay(world, tor, &node, &world.receive_by(&node, Some(200_000), &["--via", "onion"])?, name)?;
     }
     flood.stop()?;
     let peak = node.peak_memory()?;

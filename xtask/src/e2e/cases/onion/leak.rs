@@ -26,7 +26,7 @@ pub(in super::super) fn no_leak(world: &World<'_>) -> Result<()> {
 
     // A payer comes to the onion service; a channel opens.
     let intent = node.call(&["channel", "queue", &named(&peer.peer), "500000"])?.number("intent")?;
-    let txid = pay(world, tor, &world.receive_by(&node, None, &["--via", "onion"])?, "payer")?;
+    let txid = pay(world, tor, &node, &world.receive_by(&node, None, &["--via", "onion"])?, "payer")?;
     expect_channel(world, &node, intent, txid)?;
     node.pay(&peer, Amount::from_sat(50_000))?;
     // Another comes through a directory.
