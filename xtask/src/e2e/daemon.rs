@@ -304,11 +304,11 @@ rate_per_minute = 0
 
 [policy]
 {policy}
+[tor]
+{tor}
 
 [payjoin]
 {payjoin}
-[tor]
-{tor}
 "#
     )
 }
