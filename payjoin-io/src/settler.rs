@@ -210,11 +210,17 @@ impl Settler {
             running.machine.handle_input(now, input);
             running.drain(&self.host).await;
         }
-        if let Some(outcome) = running.ended {
-            match settle(&self.host, running.machine.obligation(), outcome).await {
-                Ok(()) => drop(self.remove(id)),
-                Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
-            }
+        let Some(outcome) = running.ended else { return };
+        let obligation = running.machine.obligation();
+        let settled = match self.host.store.obligation(id) {
+            // It was released since it was read, and what is buried may be just that.
+            Ok(Some(current)) if current.payjoin != obligation.payjoin => return self.add(current),
+            Ok(_) => settle(&self.host, obligation, outcome).await,
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok(()) => drop(self.remove(id)),
+            Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
         }
     }
 }

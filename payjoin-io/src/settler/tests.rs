@@ -265,3 +265,19 @@ async fn a_block_that_went_by_while_an_exchange_could_not_be_read_is_left_to_the
         assert_eq!(case.settler.is_recorded(), recorded, "{blocks} blocks");
     }
 }
+
+/// Nobody told the settler of the release: its exchange was dropped in that very write.
+#[tokio::test]
+async fn money_rule_9_an_outcome_is_judged_by_what_was_released_in_the_end() {
+    let mut case = Case::new().await;
+    let (payjoin, mut early) = (case.payjoin.clone(), case.stage.host.store.obligations().unwrap().remove(0));
+    (early.payjoin, early.channels) = (None, Vec::new());
+    case.settler.take_incoming();
+    case.settler.add(early);
+    case.mine(100, &[&payjoin]).await;
+    case.mine(101, &[]).await;
+    case.settler.on_tip(101).await;
+    assert!(matches!(case.intent(), IntentState::Open { .. }), "{:?}", case.intent());
+    assert_eq!(case.outcome(), Some(Settled::Payjoin));
+    case.stage.assert_nothing_leaks();
+}
