@@ -11,12 +11,13 @@ use payjoin_core::{
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::{AdmitOutcome, Host, HostError};
+use crate::{AdmitOutcome, Host, HostError, StoreError};
 
 /// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
 ///
 /// Run it in a task of its own and let it end: when the future is dropped in the middle of a durable write, what that
-/// write locked stays locked until [`Store::recover`](crate::Store::recover) at the next start.
+/// write locked stays locked, and what it made us owe is seen to from the next start on, after
+/// [`Store::recover`](crate::Store::recover).
 pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
     let mut attempt = Attempt::new(host);
     let reply = loop {
@@ -136,12 +137,9 @@ impl<'a> Attempt<'a> {
     }
 
     async fn admit(&mut self, admission: &Admission) -> Result<Answer, HostError> {
-        let AdmitOutcome::Admitted(id) = self.host.store.admit(admission).await? else {
-            return Ok(Answer::Seen);
-        };
+        let write = self.host.store.admit(admission);
+        let Some(id) = self.record(admission, write).await? else { return Ok(Answer::Seen) };
         self.admitted = Some(id);
-        // From here the store says who holds them; what was not taken goes back.
-        self.coins.retain(|coin| !admission.coins.contains(coin));
         self.give_back();
         // The payer may broadcast at any moment: the settler watches from here on.
         self.host.owes(id);
@@ -149,14 +147,29 @@ impl<'a> Attempt<'a> {
     }
 
     async fn offer(&mut self, admission: &Admission, release: &Release) -> Result<Answer, HostError> {
-        let AdmitOutcome::Admitted(id) = self.host.store.offer(admission, release).await? else {
-            return Ok(Answer::Seen);
-        };
-        self.coins.retain(|coin| !admission.coins.contains(coin));
+        let write = self.host.store.offer(admission, release);
+        let Some(id) = self.record(admission, write).await? else { return Ok(Answer::Seen) };
         self.give_back();
         self.host.owes(id);
         tell(release);
         Ok(Answer::Released)
+    }
+
+    /// Puts the exchange on record: from then on the store says who holds its coins. `None`: an input was seen.
+    async fn record(
+        &mut self,
+        admission: &Admission,
+        write: impl Future<Output = Result<AdmitOutcome, StoreError>>,
+    ) -> Result<Option<ExchangeId>, HostError> {
+        // Not ours to give back while it is not known whether the store has them.
+        let taken: Vec<_> = self.coins.extract_if(.., |coin| admission.coins.contains(coin)).collect();
+        let outcome = write.await;
+        if let Ok(AdmitOutcome::Admitted(id)) = outcome {
+            return Ok(Some(id));
+        }
+        self.coins.extend(taken);
+        outcome?;
+        Ok(None)
     }
 
     async fn abandon(&mut self, reason: &str) {

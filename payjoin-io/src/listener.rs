@@ -1,4 +1,5 @@
-//! Where payers connect: TCP, TLS with the operator's own certificate, a Unix socket, memory. The onion listener is in `payjoin-tor`.
+//! Where payers connect: TCP, TLS with the operator's own certificate, a Unix socket, memory. The onion listener is in
+//! `payjoin-tor`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -26,6 +26,8 @@ pub struct Settler {
     watched: HashMap<OutPoint, Vec<ExchangeId>>,
     /// The last blocks with their heights.
     recent: VecDeque<(u32, Vec<Transaction>)>,
+    /// A block went out of `recent` that an unread exchange was not told of.
+    missed: bool,
 }
 
 struct Running {
@@ -48,7 +50,8 @@ impl Settler {
     pub fn new(host: Host, incoming: UnboundedReceiver<ExchangeId>) -> Result<Self, StoreError> {
         let obligations = host.store.obligations()?;
         let (running, watched, recent) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
-        let mut settler = Self { host, incoming, unread: BTreeSet::new(), running, watched, recent };
+        let (unread, missed) = (BTreeSet::new(), false);
+        let mut settler = Self { host, incoming, unread, running, watched, recent, missed };
         obligations.into_iter().for_each(|obligation| settler.add(obligation));
         Ok(settler)
     }
@@ -91,6 +94,7 @@ impl Settler {
                 self.give(id, SettlementInput::Mined(transaction.clone(), height)).await;
             }
         }
+        self.missed |= !self.unread.is_empty() && self.recent.len() >= RECENT;
         self.recent.truncate(RECENT - 1);
         self.recent.push_front((height, block.txdata.clone()));
     }
@@ -107,10 +111,10 @@ impl Settler {
     }
 
     /// Whether the store has every confirmation and reorganisation: only then is it safe to forget the blocks they
-    /// came in.
+    /// came in. Once a block could not be told to an exchange it is `false` for good: the next start tells it.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
-        self.unread.is_empty() && !self.running.values().any(|running| running.unrecorded)
+        !self.missed && self.unread.is_empty() && !self.running.values().any(|running| running.unrecorded)
     }
 
     /// The block at this height and those above it are reorganised out.
@@ -206,11 +210,17 @@ impl Settler {
             running.machine.handle_input(now, input);
             running.drain(&self.host).await;
         }
-        if let Some(outcome) = running.ended {
-            match settle(&self.host, running.machine.obligation(), outcome).await {
-                Ok(()) => drop(self.remove(id)),
-                Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
-            }
+        let Some(outcome) = running.ended else { return };
+        let obligation = running.machine.obligation();
+        let settled = match self.host.store.obligation(id) {
+            // It was released since it was read, and what is buried may be just that.
+            Ok(Some(current)) if current.payjoin != obligation.payjoin => return self.add(current),
+            Ok(_) => settle(&self.host, obligation, outcome).await,
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok(()) => drop(self.remove(id)),
+            Err(error) => tracing::error!(%error, exchange = id.0, "an exchange is not settled yet"),
         }
     }
 }

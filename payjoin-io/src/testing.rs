@@ -1,6 +1,7 @@
 //! A scripted host: chain, wallet and Lightning node that do as a test tells them, around the real store and machines.
 
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::{Chain, Funder, Host, HostError, KvWrite, NewIntent, Store, Wallet};
 
 pub(crate) const PAYMENT: Amount = Amount::from_sat(200_000);
+
+const FILE: &str = "store.sqlite";
 
 /// What the payer's coins are worth, and ours.
 const COIN: Amount = Amount::from_sat(300_000);
@@ -164,7 +167,7 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) host: Host,
     pub(crate) owing: Option<UnboundedReceiver<ExchangeId>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stage {
@@ -181,10 +184,15 @@ impl Stage {
             broadcast: Mutex::default(),
         });
         let policy = Policy { channel_seconds: 1, exchange_seconds: 12, burial: 2, ..Policy::default() };
-        let store = Store::open(folder.path().join("store.sqlite")).unwrap();
+        let store = Store::open(folder.path().join(FILE)).unwrap();
         let (chain, wallet, funder) = (world.clone(), world.clone(), world.clone());
         let (host, owing) = Host::new(chain, wallet, funder, store, policy, now);
-        Self { world, host, owing: Some(owing), _folder: folder }
+        Self { world, host, owing: Some(owing), folder }
+    }
+
+    /// The store's.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join(FILE)
     }
 
     pub(crate) async fn invoice(&self, name: &str) -> Invoice {

@@ -40,8 +40,8 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   fallback_seconds = 600                           # then the plain payment is broadcast
 
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds channels and promises: never restore
-an old copy of it. With the seed alone and `birthday` the coins are found again, the channels are not. Steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows
-more of it. Ctrl-C and SIGTERM stop after the exchanges in flight.
+an old copy of it. With the seed alone and `birthday` the coins are found again, the channels are not. Steps of each
+payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows more of it. Ctrl-C and SIGTERM stop after the exchanges in flight.
 
 Example:
   payjoind --datadir ~/.payjoind run --network regtest";
@@ -179,7 +179,10 @@ Example:
 pub(crate) const SEND_HELP: &str = "\
 Tells which of the two was paid and why. A code is paid once: run the command again to see what became of it. While a
 receiver who is offline is waited for, the daemon goes on in the background, also after a restart; when the time in
-[payjoin] session_hours is over, it pays plainly.
+[payjoin] session_hours is over, it pays plainly. `status` is pending, payjoin or original; `reason` says why it is not
+a payjoin.
+
+JSON: status, txid, fee_sat, reason
 
 Example:
   payjoind send 'bitcoin:bc1q..?amount=0.001&pj=https://..' --fee-rate 5";

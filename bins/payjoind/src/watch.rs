@@ -133,18 +133,21 @@ async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: 
         match news {
             News::Connected(height, block) => {
                 settler.on_block(height, &block).await;
-                tip = Some((height, block.block_hash()));
+                // One back: an exchange that is about to be admitted was not told of this one. If we die before it
+                // is, the next start tells it.
+                let before = BestBlock::new(block.header.prev_blockhash, height.saturating_sub(1));
+                tip = Some((height, before));
             }
             News::Disconnected(height) => settler.on_disconnect(height + 1).await,
         }
         next = blocks.0.try_recv().ok();
     }
-    if let Some((height, hash)) = tip {
+    if let Some((height, dealt_with)) = tip {
         settler.on_tip(height).await;
         if !settler.is_recorded() {
             return;
         }
-        if let Err(error) = record(store, BestBlock::new(hash, height)) {
+        if let Err(error) = record(store, dealt_with) {
             tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
         }
     }
@@ -175,9 +178,44 @@ mod tests {
     use bitcoin::{
         BlockHash, CompactTarget, Sequence, TxIn, TxMerkleNode, Txid, Witness, absolute, transaction,
     };
-    use payjoin_core::{Admission, Invoice, InvoiceId, OriginalId, Timestamp};
+    use payjoin_core::{
+        Admission, CheckedProposal, Coin, Inspection, Invoice, InvoiceId, OriginalId, Policy, Reserve,
+        ResourceRequest, Timestamp,
+    };
+    use payjoin_io::{Chain, Host, HostError, NoChannels, Wallet};
 
     use super::*;
+
+    /// Neither chain nor wallet.
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl Chain for Nothing {
+        async fn inspect(&self, _: &Transaction) -> Result<Inspection, HostError> {
+            Err(HostError("no chain".into()))
+        }
+
+        async fn broadcast(&self, _: &Transaction) -> Result<(), HostError> {
+            Ok(())
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Wallet for Nothing {
+        fn owns(&self, scripts: &[bitcoin::ScriptBuf]) -> Vec<bool> {
+            vec![false; scripts.len()]
+        }
+
+        fn reserve(&self, _: &ResourceRequest, _: &[OutPoint]) -> Result<(Vec<Coin>, Reserve), HostError> {
+            Ok(Default::default())
+        }
+
+        fn unlock(&self, _: &[OutPoint]) {}
+
+        async fn sign(&self, _: &CheckedProposal) -> Result<bitcoin::Psbt, HostError> {
+            Err(HostError("no wallet".into()))
+        }
+    }
 
     fn spend(n: u32) -> Transaction {
         let previous_output = OutPoint { txid: Txid::all_zeros(), vout: n };
@@ -199,10 +237,9 @@ mod tests {
         Block { header, txdata }
     }
 
-    #[tokio::test]
-    async fn of_the_blocks_that_were_missed_only_what_settles_an_exchange_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("store")).unwrap();
+    /// A store with an exchange whose Original spends coin 1 of the payer's and locks coin 2 of ours.
+    async fn owing(folder: &std::path::Path) -> Store {
+        let store = Store::open(folder.join("store")).unwrap();
         let (id, script) = (InvoiceId("a".into()), bitcoin::ScriptBuf::new());
         let (created, expires, change) = (Timestamp(1), Timestamp(2), script.clone());
         let invoice = Invoice { id: id.clone(), script, change, amount: None, created, expires };
@@ -212,7 +249,13 @@ mod tests {
         let original = spend(1);
         let admission = Admission { invoice: id, original_id, original, coins, intents, now, fallback_at };
         store.admit(&admission).await.unwrap();
+        store
+    }
 
+    #[tokio::test]
+    async fn of_the_blocks_that_were_missed_only_what_settles_an_exchange_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = owing(folder.path()).await;
         let (blocks, mut news) = Blocks::new(&store).unwrap();
         let whole = block((0..4).map(spend).collect());
         blocks.block_connected(7, &whole);
@@ -224,5 +267,25 @@ mod tests {
         };
         assert_eq!(next(), (7, Block { txdata: vec![spend(1), spend(2)], ..whole.clone() }));
         assert_eq!(next(), (8, whole));
+    }
+    #[tokio::test]
+    async fn the_last_block_is_told_again_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = owing(folder.path()).await;
+        let roles = Arc::new(Nothing);
+        let clock = || Timestamp(0);
+        let (host, owed) =
+            Host::new(roles.clone(), roles, Arc::new(NoChannels), store.clone(), Policy::default(), clock);
+        let mut settler = Settler::new(host, owed).unwrap();
+        let (blocks, mut news) = Blocks::new(&store).unwrap();
+        let first = block(Vec::new());
+        let mut second = block(Vec::new());
+        second.header.prev_blockhash = first.block_hash();
+        blocks.block_connected(7, &first);
+        blocks.block_connected(8, &second);
+        let connected = news.0.try_recv().unwrap();
+        take(&mut settler, &mut news, connected, &store).await;
+        let (blocks, _) = Blocks::new(&store).unwrap();
+        assert_eq!(blocks.best_block(), Some(BestBlock::new(first.block_hash(), 7)));
     }
 }

@@ -313,12 +313,17 @@ fn accepts_the_test_vector_of_bip_78() {
 }
 
 #[test]
-fn an_input_that_was_offered_before_is_refused_and_nothing_is_signed() {
-    let mut case = Case::new(&[Kind::P2wpkh]);
-    case.host.seen = true;
-    let reply = case.run();
-    assert_eq!(reply.status(), 400);
-    assert_eq!(case.host.asked, ["recall", "inspect", "owns", "resources", "admit"]);
+fn an_input_that_was_offered_before_is_refused_and_nothing_leaves() {
+    // A plain payjoin is signed before its one write: what was signed is thrown away.
+    let (channels, plain) = (vec![exact(1, 400_000)], Vec::new());
+    for (wishes, last) in [(channels, &["admit"][..]), (plain, &["sign", "offer"])] {
+        let mut case = Case::new(&[Kind::P2wpkh]);
+        (case.host.seen, case.host.wishes) = (true, wishes);
+        let reply = case.run();
+        assert_eq!(reply, Reply::rejected("An input was offered before."));
+        assert_eq!(case.host.asked, [&["recall", "inspect", "owns", "resources"], last].concat());
+        assert!(case.host.admission.is_none() && case.host.release.is_none());
+    }
 }
 
 #[test]

@@ -125,6 +125,33 @@ async fn a_dropped_exchange_gives_everything_back() {
     }
 }
 
+/// The write goes through, and nobody is there to hear of it.
+#[tokio::test]
+async fn money_rule_7_an_exchange_dropped_in_its_durable_write_keeps_its_coins_locked() {
+    for (with_channel, last_act) in [(false, "sign"), (true, "inspect")] {
+        let stage = Stage::new();
+        if with_channel {
+            stage.queue_channel().await;
+        }
+        let mut exchange = stage.exchange(&stage.invoice("a").await, 1);
+        let written = std::future::poll_fn(|_| {
+            if stage.world.acts().last().is_none_or(|act| act != last_act) {
+                return std::task::Poll::Pending;
+            }
+            while stage.host.store.locked_coins().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            std::task::Poll::Ready(())
+        });
+        tokio::select! {
+            biased;
+            _ = drive(&stage.host, &mut exchange) => panic!("it was to be dropped"),
+            () = written => {}
+        }
+        stage.assert_nothing_leaks();
+    }
+}
+
 #[tokio::test]
 async fn money_rule_8_a_second_payer_of_an_invoice_sees_the_coin_that_the_first_saw() {
     let stage = Stage::new();

@@ -246,3 +246,38 @@ async fn a_block_between_the_look_at_the_chain_and_the_admission_is_not_missed()
     case.mine(101, &[]).await;
     assert_eq!(case.outcome(), Some(Settled::Original));
 }
+
+#[tokio::test]
+async fn a_block_that_went_by_while_an_exchange_could_not_be_read_is_left_to_the_next_start() {
+    for (blocks, recorded) in [(2, true), (3, false)] {
+        let mut case = Case::new().await;
+        let db = rusqlite::Connection::open(case.stage.file()).unwrap();
+        let damage = |bytes: &[u8]| db.execute("UPDATE exchanges SET original = ?1", [bytes]).unwrap();
+        damage(b"nonsense");
+        let payjoin = case.payjoin.clone();
+        case.mine(100, &[&payjoin]).await;
+        for height in 101..100 + blocks {
+            case.mine(height, &[]).await;
+        }
+        assert!(!case.settler.is_recorded());
+        damage(&bitcoin::consensus::serialize(&case.original));
+        case.settler.tick().await;
+        assert_eq!(case.settler.is_recorded(), recorded, "{blocks} blocks");
+    }
+}
+
+/// Nobody told the settler of the release: its exchange was dropped in that very write.
+#[tokio::test]
+async fn money_rule_9_an_outcome_is_judged_by_what_was_released_in_the_end() {
+    let mut case = Case::new().await;
+    let (payjoin, mut early) = (case.payjoin.clone(), case.stage.host.store.obligations().unwrap().remove(0));
+    (early.payjoin, early.channels) = (None, Vec::new());
+    case.settler.take_incoming();
+    case.settler.add(early);
+    case.mine(100, &[&payjoin]).await;
+    case.mine(101, &[]).await;
+    case.settler.on_tip(101).await;
+    assert!(matches!(case.intent(), IntentState::Open { .. }), "{:?}", case.intent());
+    assert_eq!(case.outcome(), Some(Settled::Payjoin));
+    case.stage.assert_nothing_leaks();
+}

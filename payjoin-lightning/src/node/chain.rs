@@ -77,8 +77,8 @@ impl Listeners {
         }
     }
 
-    /// Brings everyone to bitcoind's tip at `height` or later, each from where it was stored. Monitors are given apart because they are not
-    /// watched yet.
+    /// Brings everyone to bitcoind's tip at `height` or later, each from where it was stored. Monitors are given apart
+    /// because they are not watched yet.
     pub(super) async fn catch_up(
         &self,
         rpc: &Rpc,

@@ -218,9 +218,9 @@ impl Node {
         self.wallet.balance(self.channels_to_close())
     }
 
-    /// Channels that may cost us a fee to close, those among them that are closing. One that a peer opened counts once its funding is mined: until then a
-    /// peer could make us keep back any amount for nothing. Of those no more count than we mean to have: many may be
-    /// under way before the first is mined.
+    /// Channels that may cost us a fee to close, those among them that are closing. One that a peer opened counts once its
+    /// funding is mined: until then a peer could make us keep back any amount for nothing. Of those no more count than
+    /// we mean to have: many may be under way before the first is mined.
     fn channels_to_close(&self) -> usize {
         let channels = self.manager.list_channels();
         let outbound = channels.iter().filter(|channel| channel.is_outbound).count();
