@@ -10,8 +10,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{Host, StoreError};
 
-/// Blocks that are kept for exchanges that begin a moment later: see [`Settler::add`].
-const RECENT: usize = 2;
+/// Blocks that are kept for exchanges that begin a moment later: see [`Settler::add`]. Hardly ever do more come in
+/// the minute that an exchange may take; each may need several megabytes.
+const RECENT: usize = 4;
 
 /// Every unfinished [`Settlement`]. One task owns it and brings it the news of the chain.
 ///

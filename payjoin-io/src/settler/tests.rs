@@ -249,7 +249,8 @@ async fn a_block_between_the_look_at_the_chain_and_the_admission_is_not_missed()
 
 #[tokio::test]
 async fn a_block_that_went_by_while_an_exchange_could_not_be_read_is_left_to_the_next_start() {
-    for (blocks, recorded) in [(2, true), (3, false)] {
+    let kept = u32::try_from(super::RECENT).unwrap();
+    for (blocks, recorded) in [(kept, true), (kept + 1, false)] {
         let mut case = Case::new().await;
         let db = rusqlite::Connection::open(case.stage.file()).unwrap();
         let damage = |bytes: &[u8]| db.execute("UPDATE exchanges SET original = ?1", [bytes]).unwrap();

@@ -262,7 +262,7 @@ fn insert(db: &Connection, admission: &Admission) -> Result<ExchangeId, StoreErr
     Ok(ExchangeId(db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?))
 }
 
-/// The earlier deadline holds: sending an Original again does not put its broadcast off.
+/// The earlier deadline holds: sending an Original again does not put its broadcast off. Only a proposal does.
 fn resume(db: &Connection, id: u64, admission: &Admission) -> Result<ExchangeId, StoreError> {
     let sql = "UPDATE exchanges SET state = 'admitted', reason = NULL, fallback_at = min(fallback_at, ?2) WHERE id = ?1";
     db.prepare_cached(sql)?.execute([id, admission.fallback_at.0])?;
