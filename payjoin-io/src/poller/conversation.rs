@@ -51,10 +51,10 @@ impl Conversation {
         loop {
             // Only what can be begun again is cut: a pause or a request.
             let given_up = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stop| *stop) => break,
-            () = cancel.notified() => true,
-            () = sleep(pause) => false,
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => break,
+                () = cancel.notified() => true,
+                () = sleep(pause) => false,
             };
             // It may have expired meanwhile, or while no process ran.
             self.give(if given_up { SessionInput::Cancel } else { SessionInput::Tick });
