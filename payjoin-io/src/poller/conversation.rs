@@ -148,6 +148,7 @@ impl Conversation {
     async fn exchange(&mut self, request: Request) -> Result<(), HostError> {
         let invoice = self.invoice()?;
         let permit = self.poller.exchanges.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| HostError("no exchange begins any more: the poller stops".into()))?;
         let host = self.poller.host.clone();
         let claim = host.claim(&invoice.id).ok_or_else(|| HostError("another payer is served".into()))?;
         let running = tokio::spawn(async move {
