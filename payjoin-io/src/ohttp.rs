@@ -135,7 +135,8 @@ impl Ohttp {
 
     /// Sends a request through one relay after the other until one brings the directory's answer, still encapsulated.
     /// `encapsulate` makes the request for a relay, and is called anew for every attempt: no two of them share a
-    /// ciphertext. It also gives what opens the answer.
+    /// ciphertext. It also gives what opens the answer. A relay can make up that the key is rejected, so the others are
+    /// asked before it counts.
     ///
     /// # Errors
     /// What `encapsulate` fails with, [`OhttpError::KeyRejected`] or [`OhttpError::Unreachable`].
@@ -144,7 +145,7 @@ impl Ohttp {
         timeout: Duration,
         mut encapsulate: impl FnMut(&str) -> Result<(payjoin::Request, C), E>,
     ) -> Result<(Vec<u8>, C), OhttpError> {
-        let mut last = String::new();
+        let (mut last, mut rejected) = (String::new(), false);
         for index in self.order() {
             let Some(relay) = self.relays.get(index) else { continue };
             let (request, context) = encapsulate(relay).map_err(Into::into)?;
@@ -153,13 +154,16 @@ impl Ohttp {
                     self.worked(index);
                     return Ok((answer.body, context));
                 }
-                Ok(answer) if rejects_key(&answer) => return Err(OhttpError::KeyRejected),
+                Ok(answer) if rejects_key(&answer) => {
+                    rejected = true;
+                    continue;
+                }
                 Ok(answer) => last = format!("{relay} answered with status {}", answer.status),
                 Err(error) => last = format!("{relay}: {error}"),
             }
             self.failed(index, &last);
         }
-        Err(OhttpError::Unreachable(last))
+        Err(if rejected { OhttpError::KeyRejected } else { OhttpError::Unreachable(last) })
     }
 
     async fn post(&self, request: payjoin::Request, timeout: Duration) -> Result<HttpResponse, HttpError> {

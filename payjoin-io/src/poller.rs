@@ -186,9 +186,11 @@ impl Poller {
         Ok(names.into_iter().map(InvoiceId).collect())
     }
 
-    /// Stops polling and waits for exchanges that run. Sessions stay open in the store.
+    /// Stops polling and waits for exchanges that run. Sessions stay open in the store. A payer whose exchange has not
+    /// begun is served after the next start.
     pub async fn stop(&self) {
         self.inner.stop.send_replace(true);
+        self.inner.exchanges.close();
         let mut tasks = std::mem::take(&mut *self.inner.tasks());
         while tasks.join_next().await.is_some() {}
     }

@@ -6,11 +6,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bitcoin::{Address, ScriptBuf};
 use payjoin::persist::InMemoryPersister;
 use payjoin::receive::v2::{Initialized, Receiver, ReceiverBuilder};
 use payjoin::{OhttpKeys, OhttpResponse};
-use payjoin_io::{HttpClient, Ohttp, OhttpError};
+use payjoin_io::{HttpClient, HttpError, HttpRequest, HttpResponse, Ohttp, OhttpError};
 use support::{Mailroom, Recorder, free_port};
 
 fn mailbox(directory: &str, keys: OhttpKeys) -> Receiver<Initialized> {
@@ -79,6 +80,36 @@ async fn a_changed_key_is_noticed_and_fetched_once() {
     let fetches = client.sent.lock().unwrap().iter().filter(|request| request.body.is_none()).count();
     assert_eq!(fetches, 2);
     poll(&ohttp, &mailbox(&directory.url(), fresh)).await.unwrap();
+}
+
+const LIAR: &str = "http://127.0.0.1:1";
+
+/// Makes up that the key is rejected where the liar is asked.
+struct Lies(Arc<Recorder>);
+
+#[async_trait]
+impl HttpClient for Lies {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if request.url.starts_with(LIAR) {
+            let body = br#"{"type":"https://iana.org/assignments/http-problem-types#ohttp-key"}"#.to_vec();
+            return Ok(HttpResponse { status: 400, body });
+        }
+        self.0.send(request).await
+    }
+}
+
+#[tokio::test]
+async fn one_relay_of_two_cannot_make_a_good_key_look_bad() {
+    let (relay, directory) = (Mailroom::start(), Mailroom::start());
+    let client = Arc::new(Lies(Recorder::new(None)));
+    let ohttp = open(&[LIAR, &relay.url()], client.clone());
+    let mailbox = mailbox(&directory.url(), ohttp.keys(&directory.url()).await.unwrap());
+    // The relay is chosen at random.
+    for _ in 0..8 {
+        poll(&ohttp, &mailbox).await.unwrap();
+    }
+    client.0.assert_no_ciphertext_twice();
+    assert_eq!(poll(&open(&[LIAR], client), &mailbox).await, Err(OhttpError::KeyRejected));
 }
 
 #[tokio::test]

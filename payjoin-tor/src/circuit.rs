@@ -92,7 +92,11 @@ impl Circuit {
     }
 
     async fn run(self, request: RendRequest) {
-        let mut requests = match timeout(MEETING, request.accept()).await {
+        let accepted = select! {
+            accepted = timeout(MEETING, request.accept()) => accepted,
+            () = self.gate.connections.closed() => return,
+        };
+        let mut requests = match accepted {
             Ok(Ok(requests)) => requests,
             Ok(Err(error)) => return tracing::debug!(%error, "a payer's circuit failed"),
             Err(_) => return tracing::debug!("a payer's circuit took too long"),

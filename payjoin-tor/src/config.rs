@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use arti_client::TorClientConfig;
 use arti_client::config::onion_service::{OnionServiceConfig, OnionServiceConfigBuilder};
@@ -9,6 +10,10 @@ use arti_client::config::{CfgPath, TorClientConfigBuilder};
 use tor_hsservice::config::TokenBucketConfig;
 
 use crate::error::{Cause, StartError};
+
+/// Nearly every stream has a circuit to itself, which is of no use to anybody after it. arti would keep each for ten
+/// minutes: twenty for every session that polls. A circuit with an open stream lasts as long as that.
+const CIRCUIT_KEPT: Duration = Duration::from_secs(60);
 
 /// Settings of the Tor client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,7 @@ impl TorConfig {
             .state_dir(CfgPath::new_literal(&self.state_dir))
             .cache_dir(CfgPath::new_literal(&self.cache_dir));
         builder.address_filter().allow_onion_addrs(true);
+        builder.circuit_timing().max_dirtiness(CIRCUIT_KEPT);
         builder.build().map_err(|error| StartError::Settings(error.into()))
     }
 }

@@ -11,6 +11,7 @@ use bitcoin::{Amount, FeeRate, Network};
 use payjoin_core::Policy;
 use serde::Deserialize;
 
+pub(crate) use check::is_onion;
 pub(crate) use listen::PlainListen;
 pub(crate) use tor::Tor;
 

@@ -34,14 +34,15 @@ Settings come from DATADIR/payjoind.toml; environment and flags stand above it. 
   # plain_listen = \"127.0.0.1:8080\"               # or \"unix:/run/payjoind/payers.sock\"
   [tor]                                            # or payers reach our onion service: no port either
   enabled = true                                   # keep a copy of DATADIR/tor/state: it holds the address
-  only = true                                      # everything goes through Tor, bitcoind excepted
+  # only = true                                    # everything goes through Tor, bitcoind on this machine excepted
   [policy]
   max_fee = 50000                                  # most that we add to one payment for fees
   fallback_seconds = 600                           # then the plain payment is broadcast
 
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds channels and promises: never restore
 an old copy of it. With the seed alone and `birthday` the coins are found again, the channels are not. Steps of each
-payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows more of it. Ctrl-C and SIGTERM stop after the exchanges in flight.
+payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows more of it. Ctrl-C and SIGTERM stop
+after the exchanges in flight.
 
 Example:
   payjoind --datadir ~/.payjoind run --network regtest";
@@ -52,8 +53,8 @@ makes a plain payment to the address. Each code is for one payment.
 
 Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https or onion
 (BIP 78) our own server answers. Without --via it is the first that is configured, in this order. Where our server has
-both https and onion, `alternatives` holds the other code for the same payment. At a directory a code lasts no longer
-than [payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in
+both https and onion, `alternatives` holds the other code for the same payment. A `public_endpoint` of a Tor daemon
+counts as onion. At a directory a code lasts no longer than [payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in
 it is broadcast.
 
 JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives

@@ -18,6 +18,7 @@ mod start;
 mod steps;
 mod tor;
 mod watch;
+mod ways;
 
 use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;

@@ -76,3 +76,50 @@ impl HttpClient for OnionsByTor {
         if request.is_onion() { self.tor.send(request).await } else { self.direct.send(request).await }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers where it should be asked; the direct client finds nobody at port 1.
+    struct Answers;
+
+    #[async_trait]
+    impl HttpClient for Answers {
+        async fn send(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+            Ok(HttpResponse { status: 200, body: Vec::new() })
+        }
+    }
+
+    async fn goes_through_tor(url: &str, tunnel: Option<&str>) -> bool {
+        let direct = DirectClient::new(DirectSettings::default()).unwrap();
+        let client = OnionsByTor { tor: Arc::new(Answers), direct };
+        let (url, tunnel) = (url.to_owned(), tunnel.map(str::to_owned));
+        let timeout = Duration::from_secs(10);
+        let request = HttpRequest { url, accept: None, body: None, timeout, limit: 1, tunnel };
+        match client.send(request).await {
+            Ok(_) => true,
+            Err(HttpError::Transport(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn onion_services_are_asked_through_tor_and_nobody_else_is() {
+        for url in ["http://aaa.onion", "https://AAA.ONION:8443/relay", "http://aaa.onion./mailbox"] {
+            assert!(goes_through_tor(url, None).await, "{url}");
+        }
+        for url in
+            ["http://127.0.0.1:1/aaa.onion", "http://aaa.onion@127.0.0.1:1", "http://127.0.0.1:1/?x=.onion"]
+        {
+            assert!(!goes_through_tor(url, None).await, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_an_onion_service_carries_what_is_behind_it_through_tor() {
+        let directory = "https://127.0.0.1:1/.well-known/ohttp-gateway";
+        assert!(goes_through_tor(directory, Some("http://aaa.onion")).await);
+        assert!(!goes_through_tor(directory, Some("http://127.0.0.1:1")).await);
+    }
+}

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::{ReceiveArgs, SessionCommand, Via};
 use crate::commands::{Answer, CommandError, failed};
 use crate::daemon::{Daemon, now};
+use crate::ways::{Endpoint, Way, Ways};
 
 /// Least payment that the network relays to our P2TR scripts.
 const LEAST: Amount = Amount::from_sat(330);
@@ -25,7 +26,8 @@ struct Code {
 
 impl Daemon {
     pub(crate) async fn receive(&self, args: ReceiveArgs) -> Answer {
-        let via = self.via(args.via)?;
+        let ways = self.ways();
+        let way = ways.choose(args.via).map_err(failed)?;
         let amount = match args.amount {
             Some(sat) => Some(Amount::from_sat(sat)),
             None => self.needed().await?,
@@ -41,11 +43,12 @@ impl Daemon {
             Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
         self.store.insert_invoice(&invoice).await.map_err(failed)?;
-        let Code { via, uri, endpoint } = match via {
-            Via::Directory => self.code_at_a_directory(&invoice).await?,
-            Via::Https | Via::Onion => self.code_of_ours(via, &address, &invoice)?,
+        let Code { via, uri, endpoint } = match way {
+            Way::Directory => self.code_at_a_directory(&invoice).await?,
+            Way::Ours(endpoint) => code_of_ours(endpoint, &address, &invoice)?,
         };
-        let alternatives = self.alternatives(via, &address, &invoice)?;
+        let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
+        let alternatives = alternatives.collect::<Result<Vec<_>, _>>()?;
         let amount_sat = amount.map(Amount::to_sat);
         tracing::info!(target: "step", step = "BIP 21", invoice = %invoice.id, amount_sat, uri);
         Ok(json!({
@@ -54,56 +57,10 @@ impl Daemon {
         }))
     }
 
-    /// What the operator chose, or the first that is configured.
-    fn via(&self, chosen: Option<Via>) -> Result<Via, CommandError> {
-        let offered = |via: &Via| match via {
-            Via::Directory => self.poller.is_some(),
-            Via::Https | Via::Onion => self.endpoint(*via).is_some(),
-        };
-        let wanted = chosen.map_or(vec![Via::Directory, Via::Https, Via::Onion], |via| vec![via]);
-        let missing = || match chosen {
-            Some(Via::Directory) => {
-                "no directory: set `directories` and `ohttp_relays` in [payjoin] and restart"
-            }
-            Some(Via::Https) => {
-                "no endpoint: set `public_endpoint` and `listen` or `plain_listen` in [http] and restart"
-            }
-            Some(Via::Onion) => "no onion service: set `enabled = true` in [tor] and restart",
-            None => {
-                "payers have no way to reach us: set `directories` and `ohttp_relays` in [payjoin], or `enabled` in \
-                 [tor], or `public_endpoint` and `listen` or `plain_listen` in [http], and restart"
-            }
-        };
-        wanted.into_iter().find(offered).ok_or_else(|| failed(missing()))
-    }
-
-    /// Where our own server is reached this way, without the invoice.
-    fn endpoint(&self, via: Via) -> Option<String> {
-        match via {
-            Via::Directory => None,
-            Via::Https => self.config.http.public_endpoint.clone(),
-            Via::Onion => self.tor.as_ref().map(|tor| tor.borrow().endpoint.clone()),
-        }
-    }
-
-    fn code_of_ours(&self, via: Via, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
-        let base = self.endpoint(via).unwrap_or_default();
-        let endpoint = format!("{}/{}", base.trim_end_matches('/'), invoice.id);
-        let uri = bip21_v1(address, invoice.amount, &endpoint).map_err(failed)?;
-        Ok(Code { via, uri, endpoint })
-    }
-
-    /// The same invoice on our server's other ways. A session at a directory stands alone.
-    fn alternatives(
-        &self,
-        via: Via,
-        address: &Address,
-        invoice: &Invoice,
-    ) -> Result<Vec<Code>, CommandError> {
-        let others = [Via::Https, Via::Onion].into_iter();
-        let others = others
-            .filter(|other| ![*other, Via::Directory].contains(&via) && self.endpoint(*other).is_some());
-        others.map(|other| self.code_of_ours(other, address, invoice)).collect()
+    /// The ways that payers can take to us.
+    fn ways(&self) -> Ways {
+        let own = self.tor.as_ref().map(|tor| tor.borrow().endpoint.clone());
+        Ways::new(self.poller.is_some(), self.config.http.public_endpoint.clone(), own)
     }
 
     async fn code_at_a_directory(&self, invoice: &Invoice) -> Result<Code, CommandError> {
@@ -179,6 +136,12 @@ impl Daemon {
             estimate.get("feerate").and_then(Value::as_f64).and_then(|btc| Amount::from_btc(btc).ok());
         Ok(FeeRate::from_sat_per_kwu(per_kvb.map_or(UNKNOWN, |per_kvb| per_kvb.to_sat().div_ceil(4))))
     }
+}
+
+fn code_of_ours(ours: &Endpoint, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
+    let endpoint = format!("{}/{}", ours.url.trim_end_matches('/'), invoice.id);
+    let uri = bip21_v1(address, invoice.amount, &endpoint).map_err(failed)?;
+    Ok(Code { via: ours.via, uri, endpoint })
 }
 
 fn show(poller: &Poller, invoice: &InvoiceId) -> Answer {

@@ -51,10 +51,10 @@ impl Conversation {
         loop {
             // Only what can be begun again is cut: a pause or a request.
             let given_up = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stop| *stop) => break,
-            () = cancel.notified() => true,
-            () = sleep(pause) => false,
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => break,
+                () = cancel.notified() => true,
+                () = sleep(pause) => false,
             };
             // It may have expired meanwhile, or while no process ran.
             self.give(if given_up { SessionInput::Cancel } else { SessionInput::Tick });
@@ -148,6 +148,7 @@ impl Conversation {
     async fn exchange(&mut self, request: Request) -> Result<(), HostError> {
         let invoice = self.invoice()?;
         let permit = self.poller.exchanges.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| HostError("no exchange begins any more: the poller stops".into()))?;
         let host = self.poller.host.clone();
         let claim = host.claim(&invoice.id).ok_or_else(|| HostError("another payer is served".into()))?;
         let running = tokio::spawn(async move {

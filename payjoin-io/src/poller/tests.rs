@@ -259,6 +259,21 @@ async fn an_invoice_that_is_served_on_another_way_waits_for_its_turn() {
 }
 
 #[tokio::test]
+async fn a_payer_who_waits_for_a_turn_does_not_hold_up_the_stop_and_is_served_after_it() {
+    let mut field = Field::new().await;
+    let directories = vec![field.directory.url()];
+    // No turn ever comes.
+    let settings = PollSettings { directories, exchanges: 0, ..PollSettings::default() };
+    field.poller = Poller::new(field.stage.host.clone(), field.ohttp.clone(), settings);
+    let (invoice, uri) = field.code("a").await;
+    let paying = field.pay(&uri, 0, 30);
+    field.until_received(&invoice).await;
+    tokio::time::timeout(Duration::from_secs(5), field.poller.stop()).await.unwrap();
+    field.restart().await;
+    payjoin(paying.await.unwrap());
+}
+
+#[tokio::test]
 async fn a_cancelled_session_answers_nobody() {
     let field = Field::new().await;
     let (invoice, uri) = field.code("a").await;

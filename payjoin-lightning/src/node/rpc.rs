@@ -17,6 +17,7 @@ use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, TxOut, Txid};
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use reply::Reply;
@@ -102,6 +103,8 @@ impl Rpc {
     pub fn new(url: impl Into<String>, auth: RpcAuth) -> Result<Self, RpcError> {
         let http = reqwest::Client::builder()
             .no_proxy()
+            // What it asks stays between us and bitcoind.
+            .redirect(Policy::none())
             .tcp_nodelay(true)
             .pool_idle_timeout(IDLE)
             .timeout(TIMEOUT)

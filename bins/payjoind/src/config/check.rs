@@ -1,6 +1,6 @@
 //! Settings that cannot be used together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, ConfigError, PlainListen};
 
@@ -30,6 +30,16 @@ impl Config {
         if (http.listen.is_some() || http.plain_listen.is_some()) && http.public_endpoint.is_none() {
             return Err(ConfigError::Http("set `public_endpoint` to the URL that payers will see"));
         }
+        if http.public_endpoint.is_some() && http.listen.is_none() && http.plain_listen.is_none() {
+            return Err(ConfigError::Http(
+                "nobody would answer at `public_endpoint`: set `listen` or `plain_listen`, or remove it",
+            ));
+        }
+        if http.public_endpoint.as_ref().is_some_and(|url| !url.starts_with("https://") && !is_onion(url)) {
+            return Err(ConfigError::Http(
+                "`public_endpoint` is an https URL, or http with an onion address (BIP 78)",
+            ));
+        }
         Ok(())
     }
 
@@ -44,9 +54,32 @@ impl Config {
             "`only = true` allows no open port: remove `listen` from [http], or listen on 127.0.0.1"
         } else if open(self.lightning.listen) {
             "`only = true` allows no open port: remove `listen` from [lightning], or listen on 127.0.0.1"
+        } else if !is_loopback(&self.bitcoind_url()) {
+            "`only = true` needs a bitcoind on this machine: set `url` in [bitcoind] to http://127.0.0.1:PORT"
         } else {
             return Ok(());
         };
         Err(ConfigError::Tor(wrong))
+    }
+}
+
+/// Does the URL lead to an onion service?
+pub(crate) fn is_onion(url: &str) -> bool {
+    host(url).to_ascii_lowercase().ends_with(".onion")
+}
+
+/// Does it stay on this machine? A name might be looked up elsewhere.
+fn is_loopback(url: &str) -> bool {
+    host(url).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Without the brackets of an IPv6 address.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
     }
 }

@@ -47,6 +47,19 @@ fn plain_listen_is_for_this_machine() {
 }
 
 #[test]
+fn a_public_endpoint_is_for_payjoin_and_somebody_answers_there() {
+    let at = |url: &str| load(&format!("[http]\npublic_endpoint = '{url}'\nplain_listen = '127.0.0.1:80'")).1;
+    for good in ["https://pay.example", "http://a.onion", "http://A.ONION:8080/payjoin"] {
+        assert!(at(good).is_ok(), "{good}");
+    }
+    for bad in ["pay.example", "http://pay.example", "http://a.onion.example", "http://pay.example/a.onion"] {
+        assert!(matches!(at(bad), Err(ConfigError::Http(_))), "{bad}");
+    }
+    let nobody = load("[http]\npublic_endpoint = 'https://pay.example'").1;
+    assert!(matches!(nobody, Err(ConfigError::Http(_))));
+}
+
+#[test]
 fn tor_alone_goes_with_nothing_that_shows_our_address() {
     let tls = "certificate = 'c'\nkey = 'k'\npublic_endpoint = 'https://pay.example'";
     let only = |rest: &str| load(&format!("[tor]\nenabled = true\nonly = true\n{rest}")).1;
@@ -56,6 +69,8 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
         &format!("[http]\nlisten = '127.0.0.1:443'\n{tls}"),
         "[http]\nplain_listen = 'unix:s'\npublic_endpoint = 'https://pay.example'",
         "[payjoin]\ndirectories = ['https://directory.example']",
+        "[bitcoind]\nurl = 'http://user:word@127.0.0.1:18443/wallet'",
+        "[bitcoind]\nurl = 'http://[::1]:18443'",
     ] {
         assert!(only(good).is_ok(), "{good}");
     }
@@ -63,6 +78,9 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
         "[lightning]\nlisten = '0.0.0.0:9735'",
         &format!("[http]\nlisten = '192.0.2.1:443'\n{tls}"),
         "[payjoin]\nsocks = '127.0.0.1:9050'",
+        "[bitcoind]\nurl = 'http://192.0.2.1:8332'",
+        "[bitcoind]\nurl = 'http://localhost:8332'",
+        "[bitcoind]\nurl = 'http://127.0.0.1:word@bitcoind.example:8332'",
     ] {
         assert!(matches!(only(bad), Err(ConfigError::Tor(_))), "{bad}");
         assert!(load(bad).1.is_ok(), "{bad}");

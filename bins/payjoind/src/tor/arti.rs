@@ -116,7 +116,7 @@ struct PeersByTor {
 #[async_trait]
 impl Dialer for PeersByTor {
     fn reaches(&self, host: &str) -> bool {
-        self.only || host.to_ascii_lowercase().ends_with(".onion")
+        is_by_tor(self.only, host)
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn PeerStream>, String> {
@@ -125,6 +125,10 @@ impl Dialer for PeersByTor {
         let stream = dialled.map_err(|error| with_causes(&error))?;
         Ok(Box::new(stream))
     }
+}
+
+fn is_by_tor(only: bool, host: &str) -> bool {
+    only || host.to_ascii_lowercase().ends_with(".onion")
 }
 
 fn together(endpoint: String, bootstrap: &Bootstrap, reachability: &Reachability) -> TorState {
@@ -183,6 +187,21 @@ mod tests {
         let (flood, limits) = (Flood::default(), Limits::default());
         assert!((flood.streams as usize) < limits.connections);
         assert!((flood.streams_per_circuit as usize) < limits.connections_per_peer);
+    }
+
+    #[test]
+    fn onion_peers_are_reached_through_tor_and_with_tor_only_all_others_too() {
+        for (host, onion) in [
+            ("aaa.onion", true),
+            ("AAA.Onion", true),
+            ("node.example", false),
+            ("aaa.onion.example", false),
+            ("127.0.0.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_by_tor(false, host), onion, "{host}");
+            assert!(is_by_tor(true, host), "{host}");
+        }
     }
 
     #[tokio::test]
