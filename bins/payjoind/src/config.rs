@@ -83,7 +83,8 @@ pub(crate) struct Http {
     pub(crate) plain_listen: Option<PlainListen>,
     /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
     pub(crate) public_endpoint: Option<String>,
-    /// Requests a minute from one address or onion circuit; 0 for no limit (behind a proxy every payer has the proxy's address).
+    /// Requests a minute from one address or onion circuit; 0 for no limit (behind a proxy every payer has the proxy's
+    /// address).
     pub(crate) rate_per_minute: u32,
 }
 

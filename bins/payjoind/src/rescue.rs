@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
+use bitcoin::Transaction;
 use bitcoin::consensus::encode::serialize_hex;
+use payjoin_core::ExchangeId;
 use serde_json::{Value, json};
 
 pub(crate) fn rescue(database: &Path) -> Result<Value, String> {
     let rescued = payjoin_io::rescue(database).map_err(|error| format!("{}: {error}", database.display()))?;
-    let original = |(id, original): &(payjoin_core::ExchangeId, bitcoin::Transaction)| json!({ "exchange": id.0, "txid": original.compute_txid().to_string(), "hex": serialize_hex(original) });
     Ok(json!({
-        "originals": rescued.originals.iter().map(original).collect::<Vec<_>>(),
+        "originals": rescued.originals.iter().map(owed).collect::<Vec<_>>(),
         "unreadable": rescued.unreadable.iter().map(|id| id.0).collect::<Vec<_>>(),
     }))
+}
+
+fn owed((id, original): &(ExchangeId, Transaction)) -> Value {
+    json!({ "exchange": id.0, "txid": original.compute_txid().to_string(), "hex": serialize_hex(original) })
 }
