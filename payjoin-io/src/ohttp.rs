@@ -69,9 +69,12 @@ pub struct Ohttp {
     relays: Vec<String>,
     /// When each relay last failed, in the order of `relays`.
     failed: Mutex<Vec<Option<Instant>>>,
-    /// Held while keys are fetched: many who need the same keys cause one request.
-    keys: tokio::sync::Mutex<HashMap<String, (Instant, OhttpKeys)>>,
+    keys: Mutex<HashMap<String, Slot>>,
 }
+
+/// The keys of one directory, and when they were fetched. Locked while they are fetched: many who need the same keys
+/// cause one request.
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, OhttpKeys)>>>;
 
 impl Ohttp {
     /// Takes the addresses of relays, `https://relay.example`. With more than one, each request takes one at random.
@@ -84,7 +87,7 @@ impl Ohttp {
         }
         relays.iter().try_for_each(|relay| parse(relay).map(drop))?;
         let failed = Mutex::new(vec![None; relays.len()]);
-        Ok(Self { client, relays, failed, keys: tokio::sync::Mutex::default() })
+        Ok(Self { client, relays, failed, keys: Mutex::default() })
     }
 
     /// The keys of a directory, from memory or through a relay, so that the directory does not learn our address.
@@ -92,15 +95,16 @@ impl Ohttp {
     /// # Errors
     /// [`OhttpError::Address`], [`OhttpError::Unreachable`] or [`OhttpError::NoKeys`].
     pub async fn keys(&self, directory: &str) -> Result<OhttpKeys, OhttpError> {
-        let mut keys = self.keys.lock().await;
-        if let Some((fetched, keys)) = keys.get(directory)
+        let slot = self.slot(directory);
+        let mut known = slot.lock().await;
+        if let Some((fetched, keys)) = &*known
             && fetched.elapsed() < KEYS_FRESH
         {
             return Ok(keys.clone());
         }
-        let fetched = self.fetch_keys(directory).await?;
-        keys.insert(directory.to_owned(), (Instant::now(), fetched.clone()));
-        Ok(fetched)
+        let keys = self.fetch_keys(directory).await?;
+        *known = Some((Instant::now(), keys.clone()));
+        Ok(keys)
     }
 
     /// The keys to use in place of `stale`, after [`OhttpError::KeyRejected`].
@@ -108,12 +112,16 @@ impl Ohttp {
     /// # Errors
     /// As for [`Ohttp::keys`].
     pub async fn keys_after(&self, directory: &str, stale: &OhttpKeys) -> Result<OhttpKeys, OhttpError> {
-        let mut keys = self.keys.lock().await;
-        if keys.get(directory).is_some_and(|(_, known)| known == stale) {
-            keys.remove(directory);
-        }
-        drop(keys);
+        let slot = self.slot(directory);
+        let mut known = slot.lock().await;
+        known.take_if(|(_, keys)| keys == stale);
+        drop(known);
         self.keys(directory).await
+    }
+
+    fn slot(&self, directory: &str) -> Slot {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.entry(directory.to_owned()).or_default().clone()
     }
 
     /// Picks a directory at random among those that answer.

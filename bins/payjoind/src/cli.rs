@@ -109,9 +109,12 @@ pub(crate) struct ReceiveArgs {
     pub(crate) via: Option<Via>,
 }
 
-/// A span of time as people write it, in seconds.
-fn seconds(text: &str) -> Result<u64, humantime::DurationError> {
-    humantime::parse_duration(text).map(|time| time.as_secs())
+/// A span of time as people write it, in seconds: at least one.
+fn seconds(text: &str) -> Result<u64, String> {
+    match humantime::parse_duration(text).map_err(|error| error.to_string())?.as_secs() {
+        0 => Err("the code would have expired when it is made: give it a second at least".into()),
+        seconds => Ok(seconds),
+    }
 }
 
 /// How a payer reaches us.
@@ -268,4 +271,28 @@ pub(crate) enum SessionCommand {
         /// Its invoice.
         invoice: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_good_for_a_second_at_least() {
+        let expires = |time| {
+            let cli = Cli::try_parse_from(["payjoind", "receive", "--expires", time]);
+            cli.map(|cli| match cli.command {
+                Command::Receive(args) => args.expires,
+                command => panic!("{command:?}"),
+            })
+        };
+        for (time, seconds) in [("1s", 1), ("90s", 90), ("30m", 1800), ("7d", 604_800)] {
+            assert_eq!(expires(time).unwrap(), seconds, "{time}");
+        }
+        for dead in ["0s", "0h", "999ms"] {
+            let refusal = expires(dead).unwrap_err().to_string();
+            assert!(refusal.contains("a second at least"), "{dead}: {refusal}");
+        }
+        assert!(expires("soon").is_err());
+    }
 }

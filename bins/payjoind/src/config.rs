@@ -220,6 +220,8 @@ pub(crate) enum ConfigError {
     Http(&'static str),
     #[error("[payjoin] {0} is no URL of a directory")]
     Directory(String),
+    #[error("[payjoin] `session_hours` is at least 1: with 0 every code would have expired when it is made")]
+    SessionHours,
     #[error("[tor] {0}")]
     Tor(&'static str),
 }

@@ -52,10 +52,11 @@ Show the code to the payer. A wallet that knows payjoin opens the queued channel
 makes a plain payment to the address. Each code is for one payment.
 
 Through a directory (BIP 77) the payer can pay while we are offline, and we need no open port; through https or onion
-(BIP 78) our own server answers. Without --via it is the first that is configured, in this order. Where our server has
-both https and onion, `alternatives` holds the other code for the same payment. A `public_endpoint` of a Tor daemon
-counts as onion. At a directory a code lasts no longer than [payjoin] session_hours. When it expires and a payer's
-message is here that was not answered, the plain payment in it is broadcast.
+(BIP 78) our own server answers. Without --via it is the first that is configured, in this order; when no directory
+answers, the next. `via` tells which. Where our server has both https and onion, `alternatives` holds the other code for
+the same payment. A `public_endpoint` of a Tor daemon counts as onion. At a directory a code lasts no longer than
+[payjoin] session_hours. When it expires and a payer's message is here that was not answered, the plain payment in it is
+broadcast.
 
 JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives
   alternatives: via, uri, endpoint

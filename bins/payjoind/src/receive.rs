@@ -3,7 +3,7 @@
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{Invoice, InvoiceId, MOST_CHANNELS, Reserve, SessionEnd, bip21_v1};
-use payjoin_io::{Poller, SessionInfo};
+use payjoin_io::{PollError, Poller, SessionInfo};
 use payjoin_lightning::shortfall;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ struct Code {
 impl Daemon {
     pub(crate) async fn receive(&self, args: ReceiveArgs) -> Answer {
         let ways = self.ways();
-        let way = ways.choose(args.via).map_err(failed)?;
+        let (way, instead) = (ways.choose(args.via).map_err(failed)?, ways.instead(args.via));
         let amount = match args.amount {
             Some(sat) => Some(Amount::from_sat(sat)),
             None => self.needed().await?,
@@ -42,11 +42,9 @@ impl Daemon {
         let invoice =
             Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
+        let (way, Code { via, uri, endpoint }) = self.code(way, instead, &address, &invoice).await?;
+        // Only now: an invoice whose code nobody sees would stay for ever. A session alone expires.
         self.store.insert_invoice(&invoice).await.map_err(failed)?;
-        let Code { via, uri, endpoint } = match way {
-            Way::Directory => self.code_at_a_directory(&invoice).await?,
-            Way::Ours(endpoint) => code_of_ours(endpoint, &address, &invoice)?,
-        };
         let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
         let alternatives = alternatives.collect::<Result<Vec<_>, _>>()?;
         let amount_sat = amount.map(Amount::to_sat);
@@ -63,10 +61,30 @@ impl Daemon {
         Ways::new(self.poller.is_some(), self.config.http.public_endpoint.clone(), own)
     }
 
-    async fn code_at_a_directory(&self, invoice: &Invoice) -> Result<Code, CommandError> {
-        let poller = self.poller()?;
-        let uri = poller.open(invoice, self.config.network).await.map_err(failed)?;
-        let session = poller.session(&invoice.id).map_err(failed)?;
+    /// The code by this way, or by the endpoint given `instead` when no directory answers.
+    async fn code<'a>(
+        &self,
+        way: Way<'a>,
+        instead: Option<&'a Endpoint>,
+        address: &Address,
+        invoice: &Invoice,
+    ) -> Result<(Way<'a>, Code), CommandError> {
+        let ours = match way {
+            Way::Ours(endpoint) => endpoint,
+            Way::Directory => match (self.code_at_a_directory(self.poller()?, invoice).await, instead) {
+                (Err(PollError::Directory(error)), Some(instead)) => {
+                    tracing::warn!(%error, url = instead.url, "no directory answers: the code leads to us");
+                    instead
+                }
+                (code, _) => return Ok((way, code.map_err(failed)?)),
+            },
+        };
+        Ok((Way::Ours(ours), code_of_ours(ours, address, invoice)?))
+    }
+
+    async fn code_at_a_directory(&self, poller: &Poller, invoice: &Invoice) -> Result<Code, PollError> {
+        let uri = poller.open(invoice, self.config.network).await?;
+        let session = poller.session(&invoice.id)?;
         let endpoint = session.map(|session| session.directory).unwrap_or_default();
         Ok(Code { via: Via::Directory, uri, endpoint })
     }

@@ -40,7 +40,7 @@ impl Ways {
     pub(crate) fn choose(&self, chosen: Option<Via>) -> Result<Way<'_>, &'static str> {
         let way = |via| match via {
             Via::Directory => self.directory.then_some(Way::Directory),
-            via => self.ours.iter().find(|endpoint| endpoint.via == via).map(Way::Ours),
+            via => self.ours(via).map(Way::Ours),
         };
         let wanted = chosen.map_or(vec![Via::Directory, Via::Https, Via::Onion], |via| vec![via]);
         wanted.into_iter().find_map(way).ok_or(match chosen {
@@ -56,6 +56,16 @@ impl Ways {
                  [tor], or `public_endpoint` and `listen` or `plain_listen` in [http], and restart"
             }
         })
+    }
+
+    /// Where the code leads instead when no directory answers: nowhere when the operator chose.
+    pub(crate) fn instead(&self, chosen: Option<Via>) -> Option<&Endpoint> {
+        let free = chosen.is_none();
+        free.then(|| self.ours(Via::Https).or_else(|| self.ours(Via::Onion))).flatten()
+    }
+
+    fn ours(&self, via: Via) -> Option<&Endpoint> {
+        self.ours.iter().find(|endpoint| endpoint.via == via)
     }
 
     /// Our server's other endpoints, when the code has one of them. A session at a directory stands alone.
@@ -96,6 +106,18 @@ mod tests {
         assert_eq!(code(&ways(true, Some(WEB), Some(ONION)), None), (None, vec![]));
         assert_eq!(code(&ways(false, Some(WEB), None), None), (Some(WEB), vec![]));
         assert_eq!(code(&ways(false, None, Some(ONION)), None), (Some(ONION), vec![]));
+    }
+
+    #[test]
+    fn a_directory_that_does_not_answer_gives_way_unless_it_was_chosen() {
+        let instead = |public, onion, via| {
+            let ways = ways(true, public, onion);
+            ways.instead(via).map(|endpoint| endpoint.url.clone())
+        };
+        assert_eq!(instead(Some(WEB), Some(ONION), None).as_deref(), Some(WEB));
+        assert_eq!(instead(None, Some(ONION), None).as_deref(), Some(ONION));
+        assert_eq!(instead(None, None, None), None);
+        assert_eq!(instead(Some(WEB), Some(ONION), Some(Via::Directory)), None);
     }
 
     #[test]

@@ -62,6 +62,30 @@ async fn keys_are_fetched_again_when_they_are_old() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_is_silent_holds_only_those_up_who_ask_for_its_keys() {
+    struct Silent(AtomicUsize);
+    #[async_trait]
+    impl HttpClient for Silent {
+        async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let seconds = if request.url.starts_with("https://silent.example") { 20 } else { 1 };
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok(HttpResponse { status: 200, body: key_configuration(7) })
+        }
+    }
+    let client = Arc::new(Silent(AtomicUsize::new(0)));
+    let (ohttp, start) = (open(&["https://relay.example"], client.clone()), Instant::now());
+    let after = async |directory| {
+        ohttp.keys(directory).await.unwrap();
+        start.elapsed().as_secs()
+    };
+    let (silent, other) = ("https://silent.example", "https://directory.example");
+    let waited = tokio::join!(after(silent), after(silent), after(other), after(other));
+    assert_eq!(waited, (20, 20, 1, 1));
+    assert_eq!(client.0.load(Ordering::Relaxed), 2);
+}
+
 #[tokio::test]
 async fn what_is_no_key_is_refused() {
     let ohttp = open(&["https://relay.example"], scripted(200, b"<html>"));

@@ -15,6 +15,7 @@ mod parts;
 mod payments;
 mod peers;
 mod raise;
+mod redial;
 mod rpc;
 mod seed;
 mod start;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::dial::{Dialer, socket_for};
 use super::lock;
 use super::parts::{ChannelManager, PeerManager};
+use super::redial::{self, Redial};
 use super::stop::Stop;
 use super::store::NodeStore;
 use crate::{Connector, PeerAddress};
@@ -30,8 +31,8 @@ const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(2);
 /// Most connections that were made to us. LDK ends those that do not finish their handshake.
 const INBOUND: usize = 128;
-/// How often peers with channels are connected again.
-const RECONNECT: Duration = Duration::from_secs(3);
+/// Rest after a connection to us that could not be accepted.
+const REST: Duration = Duration::from_secs(3);
 
 /// Dials peers, remembers where they are, and keeps those with channels connected.
 pub(super) struct Peers {
@@ -160,32 +161,40 @@ impl Peers {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a peer could not be accepted");
-                    tokio::time::sleep(RECONNECT).await;
+                    tokio::time::sleep(REST).await;
                 }
             }
         }
     }
 
-    /// Keeps peers with channels connected until `stop`. One that takes long holds no other up.
+    /// Keeps peers with channels connected until `stop`. One that takes long holds no other up, and one that stays away
+    /// is dialled ever more rarely.
     pub(super) async fn reconnect(self: Arc<Self>, mut stop: Stop) {
-        let (mut dials, mut dialled) = (JoinSet::new(), BTreeSet::new());
+        let (mut redial, mut dials, mut dialling) = (Redial::default(), JoinSet::new(), BTreeSet::new());
         loop {
-            let channels = self.channels.list_channels();
-            let peers: BTreeSet<_> = channels.iter().map(|channel| channel.counterparty.node_id).collect();
-            let lost = peers.into_iter().filter(|peer| !self.is_connected(peer));
-            for address in lost.filter_map(|peer| self.address(&peer)) {
-                if dialled.insert(address.node_id()) {
+            for address in
+                redial.due(self.lost(), Instant::now()).iter().filter_map(|peer| self.address(peer))
+            {
+                if dialling.insert(address.node_id()) {
                     dials.spawn(Arc::clone(&self).connect_again(address));
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(RECONNECT) => {}
+                () = tokio::time::sleep(redial::FIRST) => {}
                 () = stop.wait() => return,
             }
             while let Some(Ok(peer)) = dials.try_join_next() {
-                dialled.remove(&peer);
+                dialling.remove(&peer);
+                redial.dialled(peer, Instant::now());
             }
         }
+    }
+
+    /// Peers with channels that are not connected.
+    fn lost(&self) -> BTreeSet<PublicKey> {
+        let channels = self.channels.list_channels();
+        let peers = channels.iter().map(|channel| channel.counterparty.node_id);
+        peers.filter(|peer| !self.is_connected(peer)).collect()
     }
 
     async fn connect_again(self: Arc<Self>, address: PeerAddress) -> PublicKey {

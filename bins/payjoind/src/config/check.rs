@@ -11,6 +11,9 @@ impl Config {
         if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
             return Err(ConfigError::Directory(bad.clone()));
         }
+        if self.payjoin.session_hours == 0 {
+            return Err(ConfigError::SessionHours);
+        }
         if self.tor.only { self.check_only() } else { Ok(()) }
     }
 

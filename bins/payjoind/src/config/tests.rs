@@ -20,6 +20,12 @@ fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
 }
 
 #[test]
+fn a_session_lasts_an_hour_at_least() {
+    assert!(matches!(load("[payjoin]\nsession_hours = 0").1, Err(ConfigError::SessionHours)));
+    assert_eq!(load("[payjoin]\nsession_hours = 1").1.unwrap().payjoin.session_hours, 1);
+}
+
+#[test]
 fn relative_paths_are_below_the_datadir() {
     let text = "[payjoin]\nroot_certificate = 'root.der'\n[tor]\ncache_dir = '/var/cache/tor'\n\
         [http]\nplain_listen = 'unix:payers.sock'\npublic_endpoint = 'https://pay.example'";
