@@ -118,11 +118,14 @@ pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
 pub(super) fn resume(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let node = reachable(world, &[relay.url()], &[directory.url()])?;
-    let peer = world.daemon("peer")?;
+    // A peer takes four channels of one node.
+    let peers = [world.daemon("peer-a")?, world.daemon("peer-b")?, world.daemon("peer-c")?];
     // A coin for each payjoin. The payments are smaller than the channels, so that no change is the next one's coin.
-    world.give(&node, &[300_000; 4])?;
-    for step in ["Original PSBT", "open_channel", "funding_created", "Proposal PSBT"] {
-        let intent = node.queue(&peer, "200000", &[])?;
+    world.give(&node, &[300_000; 10])?;
+
+    for (turn, step) in STEPS.into_iter().enumerate() {
+        let peer = &peers[turn / 4];
+        let intent = node.queue(peer, "200000", &[])?;
         let invoice = world.receive(&node, Some(190_000))?;
         node.kill_at(step);
         let sending = world.begin(&invoice, &relay)?;
@@ -130,10 +133,49 @@ pub(super) fn resume(world: &World<'_>) -> Result<()> {
         node.restart()?;
         let txid = world.finish(sending)?;
         // The exchange began afresh or its proposal was found again; either way the intent has one channel.
-        expect_channel(world, &node, &peer, intent, txid).with_context(|| format!("killed at {step}"))?;
+        expect_channel(world, &node, peer, intent, txid).with_context(|| format!("killed at {step}"))?;
     }
-    Ok(())
+    killed_between(world, &node, &peers[2], &relay)
 }
+
+/// The same at moments that are no step of a session.
+fn killed_between(world: &World<'_>, node: &Daemon, peer: &Daemon, relay: &Mailroom) -> Result<()> {
+    let ask = || Ok::<_, Error>((node.queue(peer, "200000", &[])?, world.receive(node, Some(190_000))?));
+
+    let (intent, invoice) = ask()?;
+    node.kill();
+    node.restart()?;
+    let txid = world.finish(world.begin(&invoice, relay)?)?;
+    expect_channel(world, node, peer, intent, txid).context("killed when the code was shown")?;
+
+    let (intent, invoice) = ask()?;
+    let sending = world.begin(&invoice, relay)?;
+    await_session(node, &invoice, "answered")?;
+    node.kill();
+    let txid = world.finish(sending)?;
+    node.restart()?;
+    await_session(node, &invoice, "answered")?;
+    expect_channel(world, node, peer, intent, txid).context("killed when the reply was posted")?;
+
+    let (intent, invoice) = ask()?;
+    let txid = world.finish(world.begin(&invoice, relay)?)?;
+    node.kill_at("confirmed");
+    world.chain.mine(1)?;
+    node.await_death()?;
+    node.restart()?;
+    expect_channel(world, node, peer, intent, txid).context("killed at the confirmation")
+}
+
+/// Steps of a session, from the payer's message on until he has broadcast.
+const STEPS: [&str; 7] = [
+    "Original PSBT",
+    "open_channel",
+    "accept_channel",
+    "funding_created",
+    "funding_signed",
+    "Proposal PSBT",
+    "broadcast",
+];
 
 pub(super) fn v1_payer(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
