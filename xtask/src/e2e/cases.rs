@@ -138,7 +138,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "v2-relay-down",
-        about: "one of two relays and one of two directories are dead: the others serve",
+        about: "one of two relays and one of two directories are dead, or die, one under a session: the others serve",
         run: directory::relay_down,
     },
     Case {

@@ -239,8 +239,12 @@ impl<'a> World<'a> {
 
     /// Two of each of the services of BIP 77.
     pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        let start = |name| Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD);
-        Ok([start("mailroom-a")?, start("mailroom-b")?])
+        Ok([self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?])
+    }
+
+    /// One more.
+    pub(crate) fn mailroom(&self, name: &str) -> Result<Mailroom> {
+        Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD)
     }
 
     /// The ordinary payer asks for a payment, for once.

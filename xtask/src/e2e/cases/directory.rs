@@ -9,6 +9,7 @@ use bitcoin::{Address, Amount, TxOut};
 
 use super::super::daemon::{Daemon, Options};
 use super::super::json::Fields;
+use super::super::mailroom::Mailroom;
 use super::super::{Invoice, World, wait};
 
 /// Where nobody listens.
@@ -67,12 +68,41 @@ pub(super) fn offline_receiver(world: &World<'_>) -> Result<()> {
 }
 
 pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
-    let [relay, directory] = world.mailrooms()?;
+    let ([relay, directory], peer) = (world.mailrooms()?, world.daemon("peer")?);
     let node = reachable(world, &[NOBODY, relay.url()], &[NOBODY, directory.url()])?;
-    let peer = world.daemon("peer")?;
     let intent = node.queue(&peer, "500000", &[])?;
     let txid = world.finish(world.begin(&world.receive(&node, None)?, &relay)?)?;
-    expect_channel(world, &node, &peer, intent, txid)
+    expect_channel(world, &node, &peer, intent, txid).context("one of each never was")?;
+
+    let mut relays = [relay, world.mailroom("mailroom-c")?];
+    let mut directories = [directory, world.mailroom("mailroom-d")?];
+    let node = reachable_as(
+        world,
+        "other",
+        &relays.each_ref().map(Mailroom::url),
+        &directories.each_ref().map(Mailroom::url),
+    )?;
+    world.give(&node, &[300_000])?;
+    let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?));
+
+    let (intent, invoice) = ask()?;
+    until_relay_knows();
+    relays[0].stop();
+    wait::until("the node misses the relay", Duration::from_secs(30), || {
+        Ok(node.log()?.contains("a relay, or the directory behind it, does not answer").then_some(()))
+    })?;
+    let txid = world.finish(world.begin(&invoice, &relays[1])?)?;
+    expect_channel(world, &node, &peer, intent, txid).context("a relay died under the session")?;
+
+    let first = directories.iter_mut().find(|directory| directory.url() == invoice.endpoint);
+    first.context("the code is at no directory of ours")?.stop();
+    // It keeps the keys of directories for minutes, and asks nobody who has given them.
+    node.kill();
+    node.restart()?;
+    let (intent, second) = ask()?;
+    ensure!(second.endpoint != invoice.endpoint, "the code is at the directory that died");
+    let txid = world.finish(world.begin(&second, &relays[1])?)?;
+    expect_channel(world, &node, &peer, intent, txid).context("a directory died")
 }
 
 pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
@@ -88,11 +118,14 @@ pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
 pub(super) fn resume(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let node = reachable(world, &[relay.url()], &[directory.url()])?;
-    let peer = world.daemon("peer")?;
+    // A peer takes four channels of one node.
+    let peers = [world.daemon("peer-a")?, world.daemon("peer-b")?, world.daemon("peer-c")?];
     // A coin for each payjoin. The payments are smaller than the channels, so that no change is the next one's coin.
-    world.give(&node, &[300_000; 4])?;
-    for step in ["Original PSBT", "open_channel", "funding_created", "Proposal PSBT"] {
-        let intent = node.queue(&peer, "200000", &[])?;
+    world.give(&node, &[300_000; 10])?;
+
+    for (turn, step) in STEPS.into_iter().enumerate() {
+        let peer = &peers[turn / 4];
+        let intent = node.queue(peer, "200000", &[])?;
         let invoice = world.receive(&node, Some(190_000))?;
         node.kill_at(step);
         let sending = world.begin(&invoice, &relay)?;
@@ -100,10 +133,49 @@ pub(super) fn resume(world: &World<'_>) -> Result<()> {
         node.restart()?;
         let txid = world.finish(sending)?;
         // The exchange began afresh or its proposal was found again; either way the intent has one channel.
-        expect_channel(world, &node, &peer, intent, txid).with_context(|| format!("killed at {step}"))?;
+        expect_channel(world, &node, peer, intent, txid).with_context(|| format!("killed at {step}"))?;
     }
-    Ok(())
+    killed_between(world, &node, &peers[2], &relay)
 }
+
+/// The same at moments that are no step of a session.
+fn killed_between(world: &World<'_>, node: &Daemon, peer: &Daemon, relay: &Mailroom) -> Result<()> {
+    let ask = || Ok::<_, Error>((node.queue(peer, "200000", &[])?, world.receive(node, Some(190_000))?));
+
+    let (intent, invoice) = ask()?;
+    node.kill();
+    node.restart()?;
+    let txid = world.finish(world.begin(&invoice, relay)?)?;
+    expect_channel(world, node, peer, intent, txid).context("killed when the code was shown")?;
+
+    let (intent, invoice) = ask()?;
+    let sending = world.begin(&invoice, relay)?;
+    await_session(node, &invoice, "answered")?;
+    node.kill();
+    let txid = world.finish(sending)?;
+    node.restart()?;
+    await_session(node, &invoice, "answered")?;
+    expect_channel(world, node, peer, intent, txid).context("killed when the reply was posted")?;
+
+    let (intent, invoice) = ask()?;
+    let txid = world.finish(world.begin(&invoice, relay)?)?;
+    node.kill_at("confirmed");
+    world.chain.mine(1)?;
+    node.await_death()?;
+    node.restart()?;
+    expect_channel(world, node, peer, intent, txid).context("killed at the confirmation")
+}
+
+/// Steps of a session, from the payer's message on until he has broadcast.
+const STEPS: [&str; 7] = [
+    "Original PSBT",
+    "open_channel",
+    "accept_channel",
+    "funding_created",
+    "funding_signed",
+    "Proposal PSBT",
+    "broadcast",
+];
 
 pub(super) fn v1_payer(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
@@ -213,8 +285,17 @@ fn await_session(node: &Daemon, invoice: &Invoice, state: &str) -> Result<()> {
 
 /// A node with a coin that payers reach through these.
 fn reachable(world: &World<'_>, relays: &[&str], directories: &[&str]) -> Result<Rc<Daemon>> {
+    reachable_as(world, "node", relays, directories)
+}
+
+fn reachable_as(
+    world: &World<'_>,
+    name: &'static str,
+    relays: &[&str],
+    directories: &[&str],
+) -> Result<Rc<Daemon>> {
     let payjoin = format!("ohttp_relays = {relays:?}\ndirectories = {directories:?}");
-    let node = world.daemon_with("node", Options { payjoin, ..Options::default() })?;
+    let node = world.daemon_with(name, Options { payjoin, ..Options::default() })?;
     world.give(&node, &[300_000])?;
     Ok(node)
 }

@@ -9,9 +9,10 @@ use bitcoin::Amount;
 use serde_json::Value;
 
 use super::super::World;
-use super::super::daemon::Daemon;
+use super::super::daemon::{Daemon, Options};
 use super::super::json::Fields;
-use super::super::payer::{Payment, Substitution};
+use super::super::ledger;
+use super::super::payer::{FEE_RATE, Payment, Substitution};
 use super::super::raw;
 
 pub(super) fn mistakes(world: &World<'_>) -> Result<()> {
@@ -87,19 +88,23 @@ pub(super) fn outage(world: &World<'_>) -> Result<()> {
 }
 
 pub(super) fn commands(world: &World<'_>) -> Result<()> {
-    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    let [relay, directory] = world.mailrooms()?;
+    let payjoin = format!("ohttp_relays = [{:?}]\ndirectories = [{:?}]", relay.url(), directory.url());
+    let node = world.daemon_with("node", Options { payjoin, ..Options::default() })?;
+    let peer = world.daemon("peer")?;
     world.give(&node, &[300_000])?;
     show(&node, &["channel", "queue"], &[&peer.peer, "500000"])?;
-    let txid = world.pay(&world.receive(&node, None)?)?;
+    let txid = world.pay(&world.receive_by(&node, None, &["--via", "https"])?)?;
     world.mine(6)?;
     let funding = node.funding(1)?;
     ensure!(funding.txid == txid, "the channel is not in {txid}");
-    node.await_channel(funding)?;
+    let channel = node.await_channel(funding)?;
     node.await_intent(1, "open")?;
 
     show(&node, &["channel", "queue"], &[&peer.peer, "rest", "--private", "--push", "5000"])?;
     show(&node, &["channel", "cancel"], &["2"])?;
-    for listed in ["channel", "peer", "exchange"] {
+    let code = show(&node, &["receive"], &["--amount", "250000"])?;
+    for listed in ["channel", "peer", "exchange", "session"] {
         show(&node, &[listed, "list"], &[])?;
     }
     for of_wallet in ["address", "balance", "coins"] {
@@ -107,7 +112,9 @@ pub(super) fn commands(world: &World<'_>) -> Result<()> {
     }
     show(&node, &["peer", "connect"], &[&peer.peer])?;
     show(&node, &["exchange", "show"], &["1"])?;
-    show(&node, &["receive"], &["--amount", "250000"])?;
+    for of_session in ["show", "cancel"] {
+        show(&node, &["session", of_session], &[code.text("invoice")?])?;
+    }
     show(&node, &["status"], &[])?;
     show(&node, &["rescue"], &[])?;
     let invoice = show(&peer, &["invoice"], &["1500", "--description", "coffee"])?;
@@ -116,9 +123,28 @@ pub(super) fn commands(world: &World<'_>) -> Result<()> {
         let told = node.refusal(arguments)?;
         ensure!(told.contains(reason), "{} should say {reason:?}: {told}", arguments.join(" "));
     }
-    // A channel is not closed here: the ledger knows no closed ones.
-    show(&peer, &["stop"], &[])?;
-    peer.kill();
+    last_commands(world, &node, &peer, channel.text("channel_id")?)
+}
+
+/// Commands after which the ledger is not drawn up any more: it knows no children of payments and no closed channels.
+fn last_commands(world: &World<'_>, node: &Daemon, peer: &Daemon, channel: &str) -> Result<()> {
+    let code = format!("bitcoin:{}?amount=0.001", world.payer().address("bech32")?);
+    show(node, &["send"], &[&code, "--fee-rate", &FEE_RATE.to_string()])?;
+    // Tells the ledger.
+    world.send(node, &code, Amount::from_sat(100_000), 0)?;
+    world.settle()?;
+    ledger::check_settled(world)?;
+
+    let invoice = world.receive_by(node, Some(600_000), &["--via", "https"])?;
+    let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
+    payment.exchange(&world.tls)?;
+    world.broadcast(&payment.original()?)?;
+    show(node, &["exchange", "bump"], &["2", "--fee-rate", "30"])?;
+    show(node, &["channel", "close"], &[channel])?;
+    for daemon in [node, peer] {
+        show(daemon, &["stop"], &[])?;
+        daemon.kill();
+    }
     Ok(())
 }
 
