@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::{HttpClient, HttpError, HttpRequest, HttpResponse};
 
-/// After this long keys are fetched again. A code that is made with a key the directory has given up is of no use.
-const KEYS_FRESH: Duration = Duration::from_secs(10 * 60);
+/// After this long keys are fetched again. A code for a directory that is dead, or with a key that it has given up, is of no
+/// use: who asked a moment ago knows.
+const KEYS_FRESH: Duration = Duration::from_secs(30);
 const KEYS_TIMEOUT: Duration = Duration::from_secs(20);
 /// The greatest key configuration that can be: a suite list of 65,532 bytes. RFC 9458, section 3.1.
 const KEYS_LIMIT: usize = 1 + 2 + 65 + 2 + 65_532;

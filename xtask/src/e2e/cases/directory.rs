@@ -96,7 +96,7 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
 
     let first = directories.iter_mut().find(|directory| directory.url() == invoice.endpoint);
     first.context("the code is at no directory of ours")?.stop();
-    // It keeps the keys of directories for minutes, and asks nobody who has given them.
+    // It keeps the keys of a directory for half a minute, and does not ask for them again.
     node.kill();
     node.restart()?;
     let (intent, second) = ask()?;
