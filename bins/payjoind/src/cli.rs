@@ -232,9 +232,13 @@ pub(crate) struct InvoiceArgs {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ExchangeCommand {
-    /// The latest exchanges.
+    /// The latest exchanges, newest first.
     #[command(after_help = EXCHANGES_HELP)]
-    List,
+    List {
+        /// How many of them.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
     /// Pay for an Original that is not mined for want of fees, out of what it pays us.
     #[command(after_help = BUMP_HELP)]
     Bump {

@@ -20,8 +20,6 @@ pub(crate) struct CommandError(String);
 
 pub(crate) type Answer = Result<Value, CommandError>;
 
-/// Records shown by `exchange list`.
-pub(crate) const LISTED: u32 = 100;
 /// Seconds a BOLT 11 invoice is good for.
 const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
 
@@ -193,8 +191,8 @@ impl Daemon {
     fn exchange(&self, command: &ExchangeCommand) -> Answer {
         match command {
             ExchangeCommand::Bump { .. } => Err(failed("`bump` waits for bitcoind")),
-            ExchangeCommand::List => {
-                let records = self.store.exchanges(LISTED).map_err(failed)?;
+            ExchangeCommand::List { limit } => {
+                let records = self.store.exchanges(*limit).map_err(failed)?;
                 Ok(json!({ "exchanges": records }))
             }
             ExchangeCommand::Show { exchange } => {

@@ -156,7 +156,7 @@ JSON: exchanges
   exchanges: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
 
 Example:
-  payjoind exchange list --json";
+  payjoind exchange list --limit 1000 --json";
 
 pub(crate) const RESCUE_HELP: &str = "\
 Needs no daemon and changes nothing: for a database that `run` refuses. Each transaction is a payment to you that its
