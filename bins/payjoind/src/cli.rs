@@ -1,5 +1,7 @@
 //! The command line. The same types travel over the control socket, so a command is defined once.
 
+mod values;
+
 use std::path::PathBuf;
 
 use bitcoin::Network;
@@ -7,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::help::*;
+pub(crate) use values::{Lifetime, SatPerVb};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -102,19 +105,11 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "SAT")]
     pub(crate) amount: Option<u64>,
     /// How long payjoins can begin for this code: 90s, 30m, 24h, 7d. The address stays ours.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
-    pub(crate) expires: u64,
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) expires: Lifetime,
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
-}
-
-/// A span of time as people write it, in seconds: at least one.
-fn seconds(text: &str) -> Result<u64, String> {
-    match humantime::parse_duration(text).map_err(|error| error.to_string())?.as_secs() {
-        0 => Err("the code would have expired when it is made: give it a second at least".into()),
-        seconds => Ok(seconds),
-    }
 }
 
 /// How a payer reaches us.
@@ -136,8 +131,8 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "BIP21")]
     pub(crate) uri: String,
     /// Fee rate. Default: what confirms within six blocks.
-    #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) fee_rate: Option<u32>,
+    #[arg(long, value_name = "SAT/VB")]
+    pub(crate) fee_rate: Option<SatPerVb>,
     /// How long to wait for the outcome before leaving it to the background.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) wait: u64,
@@ -239,14 +234,14 @@ pub(crate) enum ExchangeCommand {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// Pay for an Original that is not mined for want of fees, out of what it pays us.
+    /// Pay for a payment that is not mined for want of fees, out of what it pays us.
     #[command(after_help = BUMP_HELP)]
     Bump {
         /// Its exchange.
         exchange: u64,
         /// Fee rate that both together pay.
-        #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        fee_rate: u32,
+        #[arg(long, value_name = "SAT/VB")]
+        fee_rate: SatPerVb,
     },
     /// One exchange.
     #[command(after_help = SHOW_HELP)]
@@ -275,28 +270,4 @@ pub(crate) enum SessionCommand {
         /// Its invoice.
         invoice: String,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_is_good_for_a_second_at_least() {
-        let expires = |time| {
-            let cli = Cli::try_parse_from(["payjoind", "receive", "--expires", time]);
-            cli.map(|cli| match cli.command {
-                Command::Receive(args) => args.expires,
-                command => panic!("{command:?}"),
-            })
-        };
-        for (time, seconds) in [("1s", 1), ("90s", 90), ("30m", 1800), ("7d", 604_800)] {
-            assert_eq!(expires(time).unwrap(), seconds, "{time}");
-        }
-        for dead in ["0s", "0h", "999ms"] {
-            let refusal = expires(dead).unwrap_err().to_string();
-            assert!(refusal.contains("a second at least"), "{dead}: {refusal}");
-        }
-        assert!(expires("soon").is_err());
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bitcoin::{Amount, FeeRate, TxOut};
+use bitcoin::{Amount, TxOut};
 use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, requested_output};
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
 use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress};
@@ -79,7 +79,7 @@ impl Daemon {
             return Err(failed("this code is our own"));
         }
         let rate = match args.fee_rate {
-            Some(rate) => FeeRate::from_sat_per_vb_u32(rate),
+            Some(rate) => rate.into(),
             None => self.estimate().await?,
         };
         let original = self.node.pay_on_chain(output, rate).map_err(failed)?;

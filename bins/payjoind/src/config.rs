@@ -5,6 +5,7 @@ mod listen;
 mod tor;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bitcoin::{Amount, FeeRate, Network};
@@ -220,8 +221,8 @@ pub(crate) enum ConfigError {
     Http(&'static str),
     #[error("[payjoin] {0} is no URL of a directory")]
     Directory(String),
-    #[error("[payjoin] `session_hours` is at least 1: with 0 every code would have expired when it is made")]
-    SessionHours,
+    #[error("{name} is {} to {}, not {value}", range.start(), range.end())]
+    Number { name: &'static str, value: u64, range: RangeInclusive<u64> },
     #[error("[tor] {0}")]
     Tor(&'static str),
 }

@@ -140,8 +140,10 @@ Example:
   payjoind exchange show 7";
 
 pub(crate) const BUMP_HELP: &str = "\
-For a payment that the payer made plainly, or that was broadcast when the payjoin did not come, and that waits in a full
-mempool. A child spends it to our own wallet and pays the miner for both. Again with a higher rate replaces the child.
+For a payment that waits in a full mempool: a payjoin, with or without channels, that its payer broadcast, or an Original
+that its payer sent plainly or that was broadcast when the payjoin did not come. A child spends what of it is ours (the
+payment, or the change beside channels) to our own wallet and pays the miner for both. Again with a higher rate replaces
+the child. A payjoin that is all channels has nothing that a child could spend.
 
 JSON: txid, fee_sat
 

@@ -38,7 +38,7 @@ impl Daemon {
         }
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let created = now();
-        let expires = created.plus(args.expires);
+        let expires = created.plus(args.expires.seconds());
         let invoice =
             Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;

@@ -11,10 +11,25 @@ impl Config {
         if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
             return Err(ConfigError::Directory(bad.clone()));
         }
-        if self.payjoin.session_hours == 0 {
-            return Err(ConfigError::SessionHours);
-        }
+        self.check_numbers()?;
         if self.tor.only { self.check_only() } else { Ok(()) }
+    }
+
+    /// Numbers beyond which something stops to work: an interval of nothing, a deadline that no database holds.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        const MONTH: u64 = 31 * 24 * 3600;
+        let (lightning, policy) = (&self.lightning, &self.policy);
+        let numbers = [
+            ("[lightning] `poll_ms`", lightning.poll_ms, 10..=60_000),
+            ("[lightning] `min_depth`", lightning.min_depth.into(), 1..=144),
+            ("[payjoin] `session_hours`", self.payjoin.session_hours, 1..=366 * 24),
+            ("[policy] `channel_seconds`", policy.channel_seconds, 1..=3600),
+            ("[policy] `exchange_seconds`", policy.exchange_seconds, 10..=3600),
+            ("[policy] `fallback_seconds`", policy.fallback_seconds, 1..=MONTH),
+            ("[policy] `burial`", policy.burial.into(), 1..=2016),
+        ];
+        let wrong = numbers.into_iter().find(|(_, value, range)| !range.contains(value));
+        wrong.map_or(Ok(()), |(name, value, range)| Err(ConfigError::Number { name, value, range }))
     }
 
     fn check_http(&self) -> Result<(), ConfigError> {

@@ -20,9 +20,26 @@ fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
 }
 
 #[test]
-fn a_session_lasts_an_hour_at_least() {
-    assert!(matches!(load("[payjoin]\nsession_hours = 0").1, Err(ConfigError::SessionHours)));
-    assert_eq!(load("[payjoin]\nsession_hours = 1").1.unwrap().payjoin.session_hours, 1);
+fn a_number_that_stops_something_from_working_is_refused() {
+    for (section, name, least, most) in [
+        ("lightning", "poll_ms", 10, 60_000),
+        ("lightning", "min_depth", 1, 144),
+        ("payjoin", "session_hours", 1, 8784),
+        ("policy", "channel_seconds", 1, 3600),
+        ("policy", "exchange_seconds", 10, 3600),
+        ("policy", "fallback_seconds", 1, 2_678_400),
+        ("policy", "burial", 1, 2016),
+    ] {
+        let with = |value: u64| load(&format!("[{section}]\n{name} = {value}")).1;
+        for good in [least, most] {
+            with(good).unwrap();
+        }
+        for bad in [least - 1, most + 1] {
+            let refusal = with(bad).unwrap_err().to_string();
+            let told = format!("[{section}] `{name}` is {least} to {most}, not {bad}");
+            assert_eq!(refusal, told);
+        }
+    }
 }
 
 #[test]
