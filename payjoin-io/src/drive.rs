@@ -15,6 +15,9 @@ use tokio::time::timeout;
 use crate::host::Watches;
 use crate::{AdmitOutcome, Host, HostError, StoreError};
 
+/// A funder keeps the time of its channels itself, and says which were late. It is cut when it does not.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
 ///
 /// Run it in a task of its own and let it end: when the future is dropped in the middle of a durable write, what that
@@ -100,10 +103,10 @@ impl<'a> Attempt<'a> {
             Question::OpenChannels(channels) => {
                 let id = self.id()?;
                 self.channels = true;
-                Answer::Opened(in_time(left, host.funder.open(id, &channels)).await?)
+                Answer::Opened(in_time(left + GRACE, host.funder.open(id, &channels)).await?)
             }
             Question::Fund(proposal) => {
-                in_time(left, host.funder.fund(self.id()?, &proposal)).await?;
+                in_time(left + GRACE, host.funder.fund(self.id()?, &proposal)).await?;
                 Answer::Funded
             }
             Question::Abandon(reason) => {
