@@ -243,6 +243,11 @@ pub(crate) const CASES: &[Case] = &[
         run: onion::restart,
     },
     Case {
+        name: "onion-restricted",
+        about: "an onion service for chosen payers: one with the key opens a channel, another does not find it",
+        run: onion::restricted,
+    },
+    Case {
         name: "onion-no-leak",
         about: "Tor only, in a network namespace: nothing but Tor and bitcoind is tried, no name is looked up",
         run: onion::no_leak,
