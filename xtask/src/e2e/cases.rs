@@ -142,6 +142,11 @@ pub(crate) const CASES: &[Case] = &[
         run: directory::relay_down,
     },
     Case {
+        name: "receive-falls-back",
+        about: "no directory answers: the code leads to our own server, and a payment there opens the channel",
+        run: directory::falls_back,
+    },
+    Case {
         name: "v2-directory-restart",
         about: "the directory dies under an open session and under a payer who waits, and comes back, once with a new key",
         run: directory::restart,
