@@ -115,7 +115,7 @@ Example:
   payjoind wallet coins";
 
 pub(crate) const CONNECT_HELP: &str = "\
-Not needed before `channel queue`: peers are connected when a payment comes.
+Not needed for a queued channel: its peer is connected, and kept so, before the payment comes.
 
 JSON: node_id, connected
 

@@ -82,6 +82,11 @@ pub(crate) const CASES: &[Case] = &[
         run: trouble::peer_offline,
     },
     Case {
+        name: "v1-peer-waits",
+        about: "the peer of a queued channel is connected, and again after it was away, before anybody pays",
+        run: trouble::peer_waits,
+    },
+    Case {
         name: "v1-fallback",
         about: "the payer never broadcasts: the Original is, the channel is forgotten, the coins are free",
         run: trouble::fallback,
