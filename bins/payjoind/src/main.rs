@@ -10,6 +10,7 @@ mod help;
 mod keep;
 mod outside;
 mod pay;
+mod queued;
 mod receive;
 mod render;
 mod rescue;

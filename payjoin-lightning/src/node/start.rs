@@ -202,8 +202,14 @@ fn assemble(
     listener: Option<&TcpListener>,
 ) -> Result<Node, NodeError> {
     let manager = Arc::clone(&parts.manager);
-    let (dialer, store) = (config.dialer.clone(), Arc::clone(&ground.store));
-    let peers = Arc::new(Peers::load(Arc::clone(&parts.peers), Arc::clone(&manager), store, dialer)?);
+    let peers = Peers::load(
+        Arc::clone(&parts.peers),
+        Arc::clone(&manager),
+        Arc::clone(&ground.store),
+        config.dialer.clone(),
+        config.wanted.clone(),
+    )?;
+    let peers = Arc::new(peers);
     Ok(Node {
         node_id: manager.get_our_node_id(),
         listening: listener.map(TcpListener::local_addr).transpose().map_err(NodeError::Listen)?,
