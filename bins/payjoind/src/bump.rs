@@ -12,7 +12,9 @@ impl Daemon {
         let record = self.store.exchange(ExchangeId(id)).map_err(failed)?;
         let record = record.ok_or_else(|| failed(format!("no exchange {id}")))?;
         let owed = self.store.obligation(record.id).map_err(failed)?;
-        let owed = owed.filter(|owed| owed.mined.is_none()).ok_or_else(|| failed("it is mined"))?;
+        let owed = owed
+            .filter(|owed| owed.mined.is_none())
+            .ok_or_else(|| failed(format!("the payment of exchange {id} is mined")))?;
         let waits = self.node.rpc().mempool_fee(record.original_txid).await.map_err(failed)?.is_some();
         if !waits && owed.fallback_at > now() {
             return Err(failed("its payer may still pay by payjoin: the Original is not broadcast yet"));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bitcoin::Network;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,14 @@ use crate::help::*;
 #[command(version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {
     /// Folder with the configuration, the seed and the database.
-    #[arg(long, env = "PAYJOIND_DATADIR", default_value = "~/.payjoind", global = true, help_heading = COMMON)]
+    #[arg(
+        long,
+        env = "PAYJOIND_DATADIR",
+        value_name = "DIR",
+        default_value = "~/.payjoind",
+        global = true,
+        help_heading = COMMON
+    )]
     pub(crate) datadir: PathBuf,
     /// Print one JSON object instead of text (for `run`: one line per step).
     #[arg(long, global = true, help_heading = COMMON)]
@@ -78,8 +86,8 @@ pub(crate) enum Command {
 /// Settings of `run` that stand above the configuration file.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
-    /// Bitcoin network: bitcoin, testnet4, signet or regtest.
-    #[arg(long, env = "PAYJOIND_NETWORK")]
+    /// Bitcoin network. Default: signet.
+    #[arg(long, env = "PAYJOIND_NETWORK", value_parser = networks())]
     pub(crate) network: Option<Network>,
     /// JSON-RPC address of bitcoind.
     #[arg(long, env = "PAYJOIND_BITCOIND_URL", value_name = "URL")]
@@ -95,11 +103,17 @@ pub(crate) struct RunArgs {
     pub(crate) http_listen: Option<std::net::SocketAddr>,
 }
 
+/// The networks, by the names that the configuration file has for them.
+fn networks() -> impl TypedValueParser<Value = Network> {
+    let names = ["bitcoin", "testnet", "testnet4", "signet", "regtest"];
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Network>())
+}
+
 /// Arguments of `receive`.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct ReceiveArgs {
     /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
-    #[arg(long, value_name = "SAT")]
+    #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: Option<u64>,
     /// How long payjoins can begin for this code: 90s, 30m, 24h, 7d. The address stays ours.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
@@ -107,6 +121,10 @@ pub(crate) struct ReceiveArgs {
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
+}
+
+fn satoshis(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an amount is a whole number of satoshis, such as 250000".into())
 }
 
 /// A span of time as people write it, in seconds: at least one.
@@ -173,12 +191,19 @@ pub(crate) enum ChannelCommand {
 /// Arguments of `channel queue`.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct QueueArgs {
-    /// NODE_ID@HOST:PORT
+    /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
     pub(crate) peer: String,
     /// Satoshis, or `rest` for what the payment leaves after the other channels.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) amount: String,
     /// Satoshis of the channel that are the peer's from the start: a gift.
-    #[arg(long, value_name = "SAT", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "SAT",
+        default_value_t = 0,
+        value_parser = satoshis,
+        allow_negative_numbers = true
+    )]
     pub(crate) push: u64,
     /// Do not announce the channel to the network.
     #[arg(long)]
@@ -210,7 +235,7 @@ pub(crate) enum PeerCommand {
     /// Connect to a peer.
     #[command(after_help = CONNECT_HELP)]
     Connect {
-        /// NODE_ID@HOST:PORT
+        /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
         peer: String,
     },
     /// Connected peers.
@@ -222,6 +247,7 @@ pub(crate) enum PeerCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct InvoiceArgs {
     /// Amount in satoshis.
+    #[arg(value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: u64,
     /// What it is for; the payer sees it.
     #[arg(long, default_value = "")]

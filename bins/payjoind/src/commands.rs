@@ -107,16 +107,25 @@ impl Daemon {
         }
     }
 
+    /// Where another node is, as the operator writes it.
+    fn peer_address(&self, text: &str) -> Result<PeerAddress, CommandError> {
+        let peer: PeerAddress = text.parse().map_err(failed)?;
+        if peer.node_id() == self.node.node_id() {
+            return Err(failed("that is this node itself"));
+        }
+        Ok(peer)
+    }
+
     async fn queue(&self, args: QueueArgs) -> Answer {
-        let amount = match args.amount.as_str() {
-            "rest" => ChannelAmount::Rest,
-            sat => ChannelAmount::Exact(Amount::from_sat(
-                sat.parse()
-                    .map_err(|_| failed(format!("{sat} is neither an amount in satoshis nor `rest`")))?,
-            )),
-        };
+        let amount =
+            match args.amount.as_str() {
+                "rest" => ChannelAmount::Rest,
+                sat => ChannelAmount::Exact(Amount::from_sat(sat.parse().map_err(|_| {
+                    failed(format!("{sat} is neither a whole number of satoshis nor `rest`"))
+                })?)),
+            };
         let spec = ChannelSpec {
-            peer: args.peer.parse::<PeerAddress>().map_err(failed)?,
+            peer: self.peer_address(&args.peer)?,
             amount,
             push: Amount::from_sat(args.push),
             announced: !args.private,
@@ -166,7 +175,7 @@ impl Daemon {
     async fn peer(&self, command: PeerCommand) -> Answer {
         match command {
             PeerCommand::Connect { peer } => {
-                let peer: PeerAddress = peer.parse().map_err(failed)?;
+                let peer = self.peer_address(&peer)?;
                 self.node.connect(&peer).await.map_err(failed)?;
                 Ok(json!({ "node_id": peer.node_id().to_string(), "connected": true }))
             }

@@ -218,10 +218,14 @@ pub(crate) enum ConfigError {
     Parse { path: PathBuf, message: String },
     #[error("[http] {0}")]
     Http(&'static str),
-    #[error("[payjoin] {0} is no URL of a directory")]
+    #[error("[payjoin] {0} is not the URL of a directory, such as https://directory.example")]
     Directory(String),
-    #[error("[payjoin] `session_hours` is at least 1: with 0 every code would have expired when it is made")]
-    SessionHours,
+    #[error("[payjoin] directories are reached through relays only: set `ohttp_relays`")]
+    NoRelay,
+    #[error("[payjoin] `socks` is HOST:PORT, such as 127.0.0.1:9050, and not {0}")]
+    Socks(String),
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
     #[error("[tor] {0}")]
     Tor(&'static str),
 }
@@ -233,7 +237,10 @@ impl Config {
         let mut config = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                tracing::info!(path = %path.display(), "no such file: every setting has its default");
+                Self::default()
+            }
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         config.overlay(args);

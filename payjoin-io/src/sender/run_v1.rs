@@ -34,7 +34,10 @@ impl Sender {
                     };
                 }
                 Err(HttpError::Timeout) => return Sent::Original(Fallback::NoAnswer),
-                Err(error @ HttpError::Transport(_)) => fallback = Fallback::Unreachable(error.to_string()),
+                Err(error @ HttpError::Transport(_)) => {
+                    tracing::info!(%error, "the receiver is not reached; it is tried again");
+                    fallback = Fallback::Unreachable(error.to_string());
+                }
                 Err(error) => return Sent::Original(Fallback::Unreachable(error.to_string())),
             }
             tokio::time::sleep(backoff.pause()).await;

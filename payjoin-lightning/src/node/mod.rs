@@ -111,7 +111,7 @@ pub struct PeerInfo {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
     /// No channel with this id.
-    #[error("no such channel")]
+    #[error("no such channel: use the channel id as the list of channels shows it")]
     Unknown,
     /// LDK refuses, for example because the peer is not connected.
     #[error("not closed: {0}")]

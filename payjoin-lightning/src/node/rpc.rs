@@ -53,7 +53,7 @@ pub enum RpcError {
     #[error("bitcoind refuses the RPC credentials")]
     Unauthorized,
     /// No answer, or not over HTTP.
-    #[error("bitcoind cannot be reached: {0}")]
+    #[error("bitcoind cannot be reached: {}", root(.0))]
     Transport(reqwest::Error),
     /// An HTTP error without a JSON-RPC body, such as a full work queue.
     #[error("bitcoind answered {0}")]
@@ -69,6 +69,12 @@ pub enum RpcError {
     /// The answer does not have the shape that the call promises.
     #[error("bitcoind's answer to {0} cannot be read")]
     Unexpected(&'static str),
+}
+
+/// What the HTTP client's own words leave out, such as "Connection refused".
+fn root(error: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first).to_string()
 }
 
 /// What [`Rpc::inspect`] found.

@@ -74,6 +74,7 @@ impl Seed {
         fs::hard_link(&draft, path)?;
         fs::remove_file(&draft)?;
         fs::File::open(folder(path))?.sync_all()?;
+        tracing::info!(path = %path.display(), "a new seed: write its twelve words down and keep them elsewhere");
         Ok(Self(words))
     }
 

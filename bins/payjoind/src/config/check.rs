@@ -7,14 +7,45 @@ use super::{Config, ConfigError, PlainListen};
 impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_http()?;
+        self.check_payjoin()?;
+        self.check_zeros()?;
+        if self.tor.only { self.check_only() } else { Ok(()) }
+    }
+
+    fn check_payjoin(&self) -> Result<(), ConfigError> {
+        let payjoin = &self.payjoin;
         let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
-        if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
+        if let Some(bad) = payjoin.directories.iter().find(|url| !is_url(url)) {
             return Err(ConfigError::Directory(bad.clone()));
         }
-        if self.payjoin.session_hours == 0 {
-            return Err(ConfigError::SessionHours);
+        if !payjoin.directories.is_empty() && payjoin.ohttp_relays.is_empty() {
+            return Err(ConfigError::NoRelay);
         }
-        if self.tor.only { self.check_only() } else { Ok(()) }
+        let has_port = |proxy: &str| {
+            proxy.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match &payjoin.socks {
+            Some(bad) if !has_port(bad) => Err(ConfigError::Socks(bad.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Numbers for which 0 has no meaning.
+    fn check_zeros(&self) -> Result<(), ConfigError> {
+        let (lightning, policy) = (&self.lightning, &self.policy);
+        let numbers = [
+            ("[payjoin] `session_hours`", self.payjoin.session_hours),
+            ("[lightning] `poll_ms`", lightning.poll_ms),
+            ("[lightning] `min_depth`", lightning.min_depth.into()),
+            ("[policy] `max_fee_rate`", policy.max_fee_rate.into()),
+            ("[policy] `channel_seconds`", policy.channel_seconds),
+            ("[policy] `exchange_seconds`", policy.exchange_seconds),
+            ("[policy] `burial`", policy.burial.into()),
+        ];
+        match numbers.iter().find(|(_, number)| *number == 0) {
+            Some((name, _)) => Err(ConfigError::Zero(name)),
+            None => Ok(()),
+        }
     }
 
     fn check_http(&self) -> Result<(), ConfigError> {

@@ -20,9 +20,42 @@ fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
 }
 
 #[test]
-fn a_session_lasts_an_hour_at_least() {
-    assert!(matches!(load("[payjoin]\nsession_hours = 0").1, Err(ConfigError::SessionHours)));
-    assert_eq!(load("[payjoin]\nsession_hours = 1").1.unwrap().payjoin.session_hours, 1);
+fn zero_is_refused_where_it_means_nothing() {
+    for (part, name) in [
+        ("payjoin", "session_hours"),
+        ("lightning", "poll_ms"),
+        ("lightning", "min_depth"),
+        ("policy", "max_fee_rate"),
+        ("policy", "channel_seconds"),
+        ("policy", "exchange_seconds"),
+        ("policy", "burial"),
+    ] {
+        let refusal = load(&format!("[{part}]\n{name} = 0")).1.unwrap_err().to_string();
+        assert_eq!(refusal, format!("[{part}] `{name}` must be at least 1"));
+        load(&format!("[{part}]\n{name} = 1")).1.unwrap();
+    }
+}
+
+#[test]
+fn a_directory_needs_a_relay_and_a_proxy_needs_a_port() {
+    let directory = load("[payjoin]\ndirectories = ['https://a.example']").1;
+    assert!(matches!(directory, Err(ConfigError::NoRelay)));
+    for bad in ["nonsense", "127.0.0.1", ":9050", "127.0.0.1:tor"] {
+        let refusal = load(&format!("[payjoin]\nsocks = '{bad}'")).1;
+        assert!(matches!(&refusal, Err(ConfigError::Socks(socks)) if socks == bad), "{refusal:?}");
+    }
+    load("[payjoin]\nsocks = '127.0.0.1:9050'").1.unwrap();
+}
+
+#[test]
+fn the_settings_in_the_help_of_run_can_be_used() {
+    let help = crate::help::RUN_HELP;
+    let file: String =
+        help.lines().filter_map(|line| line.strip_prefix("  ")).map(|l| format!("{l}\n")).collect();
+    let file = file.split("payjoind --datadir").next().unwrap();
+    let config = load(file).1.unwrap();
+    assert_eq!(config.payjoin.directories, ["https://directory.example"]);
+    assert!(config.tor.enabled && config.policy.fallback_seconds == 600);
 }
 
 #[test]
@@ -74,7 +107,7 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
         "[lightning]\nlisten = '127.0.0.1:9735'",
         &format!("[http]\nlisten = '127.0.0.1:443'\n{tls}"),
         "[http]\nplain_listen = 'unix:s'\npublic_endpoint = 'https://pay.example'",
-        "[payjoin]\ndirectories = ['https://directory.example']",
+        "[payjoin]\ndirectories = ['https://directory.example']\nohttp_relays = ['https://relay.example']",
         "[bitcoind]\nurl = 'http://user:word@127.0.0.1:18443/wallet'",
         "[bitcoind]\nurl = 'http://[::1]:18443'",
     ] {

@@ -152,7 +152,7 @@ fn last_commands(world: &World<'_>, node: &Daemon, peer: &Daemon, channel: &str)
 const REFUSED: &[(&[&str], &str)] = &[
     (&["channel", "queue", "nonsense", "500000"], "node_id@host:port"),
     (&["channel", "queue", PEER, "5"], "at least 20000 sat"),
-    (&["channel", "queue", PEER, "five"], "neither an amount in satoshis nor `rest`"),
+    (&["channel", "queue", PEER, "five"], "neither a whole number of satoshis nor `rest`"),
     (&["channel", "queue", PEER, "50000", "--push", "50000"], "leaves nothing"),
     (&["channel", "cancel", "77"], "intent 77 is not queued"),
     (&["channel", "close", "abc"], "no such channel"),
