@@ -37,7 +37,9 @@ impl Daemon {
         };
         if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
             let (sat, least, most) = (amount.to_sat(), LEAST.to_sat(), Amount::MAX_MONEY.to_sat());
-            return Err(failed(format!("nobody can pay {sat} sat: ask for {least} to {most} sat")));
+            return Err(failed(format!(
+                "nobody can pay {sat} sat: ask for at least {least} sat and at most {most} sat"
+            )));
         }
         let note = self.obstacle()?;
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
