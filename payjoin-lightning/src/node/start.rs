@@ -110,6 +110,9 @@ impl Node {
     /// Starts the node: opens seed, wallet and channels, catches up with bitcoind, connects to peers.
     ///
     /// `outside` is told of every block after the node has dealt with it, during the catch-up too.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. Nothing runs then.
     pub async fn start(
         config: NodeConfig,
         rpc: Arc<Rpc>,
