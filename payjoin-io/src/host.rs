@@ -47,8 +47,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Joins the roles. Exchanges that come to owe something arrive in the receiver, which is for
-    /// [`Settler`](crate::Settler).
+    /// Joins the roles. The receiver names each exchange that begins to owe something; give it to
+    /// [`Settler::new`](crate::Settler::new).
     #[must_use]
     pub fn new(
         chain: Arc<dyn Chain>,

@@ -66,10 +66,10 @@ pub(crate) enum Command {
     /// Payjoin exchanges, past and present.
     #[command(subcommand)]
     Exchange(ExchangeCommand),
-    /// Mailboxes at directories.
+    /// Codes that wait at directories.
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Print the plain payments that are still owed, from the database alone, damaged or not.
+    /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     #[serde(skip)]
     Rescue,
@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Settings of `run` that stand above the configuration file.
+/// Settings of `run` that override the configuration file.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     /// Bitcoin network. Default: signet.
@@ -115,7 +115,7 @@ pub(crate) struct ReceiveArgs {
     /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
     #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: Option<u64>,
-    /// How long payjoins can begin for this code: 90s, 30m, 24h, 7d. The address stays ours.
+    /// How long the code can be paid by payjoin: 90s, 30m, 24h, 7d. Its address stays good.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
     pub(crate) expires: u64,
     /// How the payer reaches us.
@@ -165,16 +165,16 @@ pub(crate) struct SendArgs {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ChannelCommand {
-    /// Ask for a channel; the next payments open it.
+    /// Queue a channel; the next payment that can fund it opens it.
     #[command(after_help = QUEUE_HELP)]
     Queue(QueueArgs),
-    /// Queued intents and live channels.
+    /// Channels that were asked for, and channels that exist.
     #[command(after_help = CHANNELS_HELP)]
     List,
-    /// Withdraw a queued intent, before a payment takes it.
+    /// Remove a channel from the queue, before a payment takes it.
     #[command(after_help = "JSON: intent, state\n\nExample:\n  payjoind channel cancel 3")]
     Cancel {
-        /// The intent's number.
+        /// The intent's number, as `channel list` shows it.
         intent: u64,
     },
     /// Close a live channel.
@@ -208,7 +208,7 @@ pub(crate) struct QueueArgs {
     /// Do not announce the channel to the network.
     #[arg(long)]
     pub(crate) private: bool,
-    /// The payer is the operator: allow the channel although the wallet has no coin of its own to add.
+    /// You are the payer: open the channel even if the wallet has no coin of its own to add.
     #[arg(long)]
     pub(crate) payer_is_me: bool,
 }
@@ -261,10 +261,10 @@ pub(crate) enum ExchangeCommand {
     /// The latest exchanges.
     #[command(after_help = EXCHANGES_HELP)]
     List,
-    /// Pay for an Original that is not mined for want of fees, out of what it pays us.
+    /// Raise the fee of a plain payment to us that is not mined yet, out of what it pays us (CPFP).
     #[command(after_help = BUMP_HELP)]
     Bump {
-        /// Its exchange.
+        /// The exchange's number, as `exchange list` shows it.
         exchange: u64,
         /// Fee rate that both together pay.
         #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -273,7 +273,7 @@ pub(crate) enum ExchangeCommand {
     /// One exchange.
     #[command(after_help = SHOW_HELP)]
     Show {
-        /// Its number.
+        /// Its number, as `exchange list` shows it.
         exchange: u64,
     },
 }
@@ -288,13 +288,13 @@ pub(crate) enum SessionCommand {
     /// One session, open or ended.
     #[command(after_help = SESSION_HELP)]
     Show {
-        /// Its invoice.
+        /// Its invoice, as `session list` shows it.
         invoice: String,
     },
-    /// Give an open session up.
+    /// Cancel an open session.
     #[command(after_help = SESSION_CANCEL_HELP)]
     Cancel {
-        /// Its invoice.
+        /// Its invoice, as `session list` shows it.
         invoice: String,
     },
 }

@@ -42,10 +42,7 @@ impl Daemon {
             Command::Peer(command) => self.peer(command).await,
             Command::Invoice(args) => self.invoice(&args),
             Command::Pay { bolt11 } => self.pay(&bolt11).await,
-            Command::Exchange(ExchangeCommand::Bump { exchange, fee_rate }) => {
-                self.bump(exchange, fee_rate).await
-            }
-            Command::Exchange(command) => self.exchange(&command),
+            Command::Exchange(command) => self.exchange(command).await,
             Command::Status => self.status(),
             // The control socket throws the switch once this is on its way.
             Command::Stop => Ok(json!({ "stopped": true })),
@@ -185,7 +182,7 @@ impl Daemon {
 
     fn invoice(&self, args: &InvoiceArgs) -> Answer {
         if args.amount == 0 {
-            return Err(failed("an invoice over nothing cannot be paid"));
+            return Err(failed("an invoice over 0 sat cannot be paid"));
         }
         let amount = Some(Amount::from_sat(args.amount));
         let invoice = self.node.invoice(amount, &args.description, INVOICE_EXPIRY).map_err(failed)?;
@@ -199,16 +196,16 @@ impl Daemon {
         Ok(answer)
     }
 
-    fn exchange(&self, command: &ExchangeCommand) -> Answer {
+    async fn exchange(&self, command: ExchangeCommand) -> Answer {
         match command {
-            ExchangeCommand::Bump { .. } => Err(failed("`bump` waits for bitcoind")),
+            ExchangeCommand::Bump { exchange, fee_rate } => self.bump(exchange, fee_rate).await,
             ExchangeCommand::List => {
                 let records = self.store.exchanges(LISTED).map_err(failed)?;
                 Ok(json!({ "exchanges": records }))
             }
             ExchangeCommand::Show { exchange } => {
                 let record: Option<ExchangeRecord> =
-                    self.store.exchange(ExchangeId(*exchange)).map_err(failed)?;
+                    self.store.exchange(ExchangeId(exchange)).map_err(failed)?;
                 let record = record.ok_or_else(|| failed(format!("no exchange {exchange}")))?;
                 serde_json::to_value(record).map_err(failed)
             }

@@ -79,7 +79,7 @@ pub(crate) struct Http {
     pub(crate) certificate: Option<PathBuf>,
     /// Its private key, PEM or DER.
     pub(crate) key: Option<PathBuf>,
-    /// Where a TLS proxy or a Tor daemon of the operator's connects to, on this machine and without TLS.
+    /// Where the operator's TLS proxy or Tor daemon connects to, on this machine and without TLS.
     pub(crate) plain_listen: Option<PlainListen>,
     /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
     pub(crate) public_endpoint: Option<String>,
@@ -97,7 +97,7 @@ pub(crate) struct Payjoin {
     /// OHTTP relays, `https://relay.example`: they hide our address from the directories. With several of them, one
     /// that fails does not matter.
     pub(crate) ohttp_relays: Vec<String>,
-    /// Hours that a receiver who is offline is waited for; then the Original is paid.
+    /// Hours that a payment of ours waits for a receiver who is offline, and the longest life of a code of ours.
     pub(crate) session_hours: u64,
     /// `host:port` of a SOCKS5 proxy, such as a Tor daemon's, for relays, directories and receivers.
     pub(crate) socks: Option<String>,
@@ -231,7 +231,7 @@ pub(crate) enum ConfigError {
 }
 
 impl Config {
-    /// Reads `datadir/payjoind.toml` if it exists and lays flags and environment over it.
+    /// Reads `datadir/payjoind.toml` if it exists; flags and environment override it.
     pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Self, ConfigError> {
         let path = datadir.join("payjoind.toml");
         let mut config = match std::fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! What `--help` teaches after the options: meaning, the fields of the JSON answer, an example.
+//! What `--help` says after the options: meaning, the fields of the JSON answer, an example.
 
 /// Heading of the options that every command has.
 pub(crate) const COMMON: &str = "Options of every command";
@@ -152,8 +152,8 @@ Example:
 
 pub(crate) const BUMP_HELP: &str = "\
 For a plain payment that waits in a full mempool: the payer made no payjoin, or the Original was broadcast because no
-payjoin came. A child transaction spends it to our own wallet and pays the fee of both (CPFP). Run the command again with
-a higher rate to replace the child.
+payjoin came. A child transaction spends it to our own wallet and pays the fee of both (CPFP). Run the command again
+with a higher rate to replace the child.
 
 JSON: txid, fee_sat
 

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use cli::{Cli, Command};
 
-/// Exit code of a command line that is wrong. clap's own, too.
+/// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -62,12 +62,12 @@ fn main() -> ExitCode {
             Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
         },
     };
-    // A name look-up that hangs is not waited for.
+    // A name lookup that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-/// Every open session holds a connection: takes as many files as the system grants.
+/// Every open session holds a connection: raises the limit of open files as far as the system allows.
 fn allow_many_files() {
     let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
     if let Err(error) = setrlimit(Resource::Nofile, granted) {

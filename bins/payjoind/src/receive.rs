@@ -78,7 +78,7 @@ impl Daemon {
             Way::Ours(endpoint) => endpoint,
             Way::Directory => match (self.code_at_a_directory(self.poller()?, invoice).await, instead) {
                 (Err(PollError::Directory(error)), Some(instead)) => {
-                    tracing::warn!(%error, url = instead.url, "no directory answers: the code leads to us");
+                    tracing::warn!(%error, url = instead.url, "no directory answers: the code names our own server");
                     instead
                 }
                 (code, _) => return Ok((way, code.map_err(failed)?)),

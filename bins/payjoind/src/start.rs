@@ -54,9 +54,9 @@ pub(crate) enum StartError {
     Node(NodeError),
     #[error("sessions at directories: {0}")]
     Poll(#[from] PollError),
-    #[error("the Lightning node ended by itself: its store or one of its tasks failed, see the log")]
+    #[error("the Lightning node stopped: its store or one of its tasks failed, see the log")]
     NodeEnded,
-    #[error("a part of the daemon ended by itself, see the log")]
+    #[error("a part of the daemon stopped unexpectedly: see the log")]
     PartEnded,
     #[error(transparent)]
     Tor(#[from] TorError),
@@ -235,7 +235,7 @@ async fn start_node(
     Node::start(settings, rpc, Arc::new(Keep(store)), Some(blocks)).await
 }
 
-/// Closes channels that can never be: no proposal that funds them was released (W7 of the crash table), or something
+/// Closes channels that can never exist: no proposal that funds them was released (we died between the two writes), or something
 /// else than that proposal is buried, and we died before the node had saved that it knows.
 async fn forget_dead(roles: &Roles, store: &Store) -> Result<(), StoreError> {
     for channel in roles.node.channels() {

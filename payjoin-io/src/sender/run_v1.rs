@@ -35,7 +35,7 @@ impl Sender {
                 }
                 Err(HttpError::Timeout) => return Sent::Original(Fallback::NoAnswer),
                 Err(error @ HttpError::Transport(_)) => {
-                    tracing::info!(%error, "the receiver is not reached; it is tried again");
+                    tracing::info!(%error, "the receiver cannot be reached; trying again");
                     fallback = Fallback::Unreachable(error.to_string());
                 }
                 Err(error) => return Sent::Original(Fallback::Unreachable(error.to_string())),

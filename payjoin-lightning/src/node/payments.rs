@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 use super::lock;
 use super::parts::ChannelManager;
 
-/// How long a payment tries other ways.
+/// How long a payment tries other routes.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A payment that arrived.
+/// A payment that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PaymentOutcome {
     /// The proof of payment, in hex.
@@ -55,8 +55,8 @@ pub enum PayError {
     /// LDK refuses for another reason.
     #[error("not sent: {0}")]
     NotSent(String),
-    /// It was sent and came back.
-    #[error("failed: {0}")]
+    /// It was sent and failed on the way.
+    #[error("the payment failed: {0}")]
     Failed(String),
     /// The node stopped while the payment was on its way. It may still arrive.
     #[error("the node stopped; the payment may still arrive")]

@@ -24,7 +24,7 @@ use reply::Reply;
 
 use super::lock;
 
-/// How bitcoind lets us in.
+/// Our credentials at bitcoind.
 #[derive(Clone, Debug)]
 pub enum RpcAuth {
     /// The `.cookie` file of bitcoind's data directory. It is read again when bitcoind was restarted.
