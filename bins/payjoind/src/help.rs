@@ -13,34 +13,47 @@ A command that fails says why on standard error and exits with 1, or with 2 when
 With --json the reason is {\"error\": \"...\"} on standard output, and times are seconds since 1970. Amounts are in
 satoshis.";
 
-pub(crate) const RUN_HELP: &str = "\
-Settings come from DATADIR/payjoind.toml. Environment variables override the file, flags override both. An example:
+pub(crate) const RUN_HELP: &str = r#"Settings come from DATADIR/payjoind.toml. Environment variables override the file,
+flags override both. An example; settings behind # have these values by default, unless the comment says otherwise:
 
-  network = \"signet\"                              # the default: this is not for mainnet yet
-  [bitcoind]                                       # default: a bitcoind of this user, by its cookie file
-  url = \"http://127.0.0.1:38332\"
-  # cookie = \"/var/lib/bitcoind/signet/.cookie\"  # or `user` and `password`
+  network = "signet"                            # the default: this is not for mainnet yet
+  [bitcoind]                                    # default: a bitcoind of this user, by its cookie file
+  url = "http://127.0.0.1:38332"
+  # cookie = "/var/lib/bitcoind/signet/.cookie" # or `user` and `password`
   [lightning]
-  listen = \"0.0.0.0:9735\"                        # without it we only connect outwards
-  min_inbound = 100000                             # smallest channel that a peer may open to us, in sat
-  max_inbound = 10                                 # for each of these, about 34,000 sat of our coins are kept back
-  # birthday = 850000                              # only after a restore: the block from which to look for coins
-  [payjoin]                                        # payers reach us through these: no port, no certificate
-  directories = [\"https://directory.example\"]
-  ohttp_relays = [\"https://relay.example\"]
-  [http]                                           # or payers reach our own server
-  listen = \"0.0.0.0:443\"
-  certificate = \"fullchain.pem\"                  # relative to DATADIR
-  key = \"privkey.pem\"
-  public_endpoint = \"https://pay.example.com\"    # what payers see
+  listen = "0.0.0.0:9735"                       # without it we only connect outwards
+  min_inbound = 100000                          # smallest channel that a peer may open to us, in sat
+  max_inbound = 10                              # for each of these, about 34,000 sat of our coins are kept back
+  # min_depth = 3                               # confirmations before we use a channel that a peer opened
+  # poll_ms = 1000                              # time between looks at the chain, in milliseconds
+  # birthday = 850000                           # only after a restore: the block from which to look for coins
+  [payjoin]                                     # payers reach us through these: no port, no certificate
+  directories = ["https://directory.example"]
+  ohttp_relays = ["https://relay.example"]
+  # session_hours = 24                          # longest life of a code there, and how long payments of ours wait
+  # socks = "127.0.0.1:9050"                    # a proxy for relays, directories and receivers; no default
+  # root_certificate = "ca.der"                 # to trust besides the public authorities; no default
+  [http]                                        # or payers reach our own server
+  listen = "0.0.0.0:443"
+  certificate = "fullchain.pem"                 # relative to DATADIR
+  key = "privkey.pem"
+  public_endpoint = "https://pay.example.com"   # what payers see
+  # rate_per_minute = 5                         # requests from one address or onion circuit; 0 for no limit
   # Behind a TLS proxy or a Tor daemon of yours, instead of listen, certificate and key:
-  # plain_listen = \"127.0.0.1:8080\"              # or \"unix:/run/payjoind/payers.sock\"
-  [tor]                                            # or payers reach our onion service: no port either
-  enabled = true                                   # keep a copy of DATADIR/tor/state: it holds the address
-  # only = true                                    # everything goes through Tor, bitcoind on this machine excepted
+  # plain_listen = "127.0.0.1:8080"             # or "unix:/run/payjoind/payers.sock"
+  [tor]                                         # or payers reach our onion service: no port either
+  enabled = true                                # keep a copy of DATADIR/tor/state: it holds the address
+  # only = false                                # true: all goes through Tor, but for bitcoind on this machine
   [policy]
-  max_fee = 50000                                  # most that we pay in fees for one payment, in sat
-  fallback_seconds = 600                           # the plain payment is broadcast after this time
+  max_fee = 50000                               # most that we pay in fees for one payment, in sat
+  fallback_seconds = 600                        # the plain payment is broadcast after this time
+  # min_fee_rate = 1                            # payments below it get no payjoin, in sat/vB
+  # max_fee_rate = 100                          # most that we pay for our inputs and outputs, in sat/vB
+  # top_up = true                               # coins of ours may make up for a payment smaller than the channels
+  # channel_seconds = 20                        # for the Lightning part of one payment
+  # exchange_seconds = 50                       # for all of it, until the payer has our proposal
+  # offers_per_invoice = 4                      # proposals with coins of ours; after them only without
+  # burial = 6                                  # confirmations after which a payment is settled
 
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds the channels and what is owed to
 payers: never restore an old copy of it. The seed alone, with `birthday`, brings the coins back, but not the channels.
@@ -48,7 +61,7 @@ The steps of each payment go to standard output, the log to standard error; PAYJ
 Ctrl-C and SIGTERM stop the daemon once the exchanges in flight are done.
 
 Example:
-  payjoind --datadir ~/.payjoind run --network regtest";
+  payjoind --datadir ~/.payjoind run --network regtest"#;
 
 pub(crate) const RECEIVE_HELP: &str = "\
 Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet

@@ -122,6 +122,9 @@ fn unanswered_text(datadir: &Path, error: &std::io::Error) -> String {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused => {
             format!("no daemon runs in {datadir}. Start one with: payjoind --datadir {datadir} run")
         }
+        ErrorKind::PermissionDenied => {
+            format!("{datadir} is not open to you: run this as the user who runs the daemon")
+        }
         _ => format!("the daemon in {datadir} gave no answer: {error}"),
     }
 }

@@ -15,7 +15,7 @@ pub enum RaiseError {
     #[error("the payment does not wait for fees: it is mined, or another transaction spends its inputs")]
     NotWaiting,
     /// It pays at least as much by itself.
-    #[error("the payment pays {} sat itself, which is that rate or more", .0.to_sat())]
+    #[error("the payment pays {} sat by itself, which is that rate or more", .0.to_sat())]
     Enough(Amount),
     /// The output does not bear the fee, or is not ours.
     #[error(transparent)]

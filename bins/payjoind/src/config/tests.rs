@@ -126,3 +126,15 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
     }
     assert!(matches!(load("[tor]\nonly = true").1, Err(ConfigError::Tor(_))));
 }
+
+#[test]
+fn the_help_of_run_names_every_setting() {
+    // Those of Tor are in docs/tor.md.
+    for part in ["bitcoind", "lightning", "http", "payjoin", "policy"] {
+        let refusal = load(&format!("[{part}]\nnonsense = 1")).1.unwrap_err().to_string();
+        let (_, names) = refusal.split_once("expected one of").unwrap();
+        for name in names.split('`').skip(1).step_by(2) {
+            assert!(crate::help::RUN_HELP.contains(name), "[{part}] {name}");
+        }
+    }
+}
