@@ -1,6 +1,7 @@
 //! The loop around an [`Exchange`]: each question goes to the role that can answer it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::OutPoint;
@@ -11,7 +12,11 @@ use payjoin_core::{
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::host::Watches;
 use crate::{AdmitOutcome, Host, HostError, StoreError};
+
+/// A funder keeps the time of its channels itself, and says which were late. It is cut when it does not.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
 ///
@@ -45,6 +50,8 @@ struct Attempt<'a> {
     intents: Vec<IntentId>,
     /// Coins reserved in the wallet, not locked in the store.
     coins: Vec<OutPoint>,
+    /// The payer's inputs and our coins: a block that spends one before the settler knows of us is kept for it.
+    watches: Watches,
     /// Admitted and not released.
     admitted: Option<ExchangeId>,
     /// The Lightning node may have channels of it.
@@ -55,8 +62,8 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     fn new(host: &'a Host) -> Self {
-        let (intents, coins) = (Vec::new(), Vec::new());
-        Self { host, intents, coins, admitted: None, channels: false, trouble: None }
+        let (intents, coins, watches) = (Vec::new(), Vec::new(), Vec::new());
+        Self { host, intents, coins, watches, admitted: None, channels: false, trouble: None }
     }
 
     async fn answer(&mut self, question: Question, deadline: Timestamp) -> Answer {
@@ -81,6 +88,8 @@ impl<'a> Attempt<'a> {
         Ok(match question {
             Question::Recall(original) => Answer::Recalled(host.store.recall(&original)?),
             Question::Inspect(transaction) => {
+                // From before the look: what is mined later must be told to the settler.
+                self.watch(transaction.input.iter().map(|input| input.previous_output));
                 let inspection = in_time(left, host.chain.inspect(&transaction)).await?;
                 if let Err(reason) = &inspection.acceptable {
                     tracing::info!(?reason, "the node would not take an Original");
@@ -94,10 +103,10 @@ impl<'a> Attempt<'a> {
             Question::OpenChannels(channels) => {
                 let id = self.id()?;
                 self.channels = true;
-                Answer::Opened(in_time(left, host.funder.open(id, &channels)).await?)
+                Answer::Opened(in_time(left + GRACE, host.funder.open(id, &channels)).await?)
             }
             Question::Fund(proposal) => {
-                in_time(left, host.funder.fund(self.id()?, &proposal)).await?;
+                in_time(left + GRACE, host.funder.fund(self.id()?, &proposal)).await?;
                 Answer::Funded
             }
             Question::Abandon(reason) => {
@@ -126,6 +135,7 @@ impl<'a> Attempt<'a> {
         let shown = host.store.offered_coins(&request.invoice)?;
         let (coins, reserve) = host.wallet.reserve(request, &shown)?;
         self.coins = coins.iter().map(|coin| coin.outpoint).collect();
+        self.watch(self.coins.clone());
         let mut wishes = Vec::new();
         if request.channels {
             let mut reserved = host.reserved();
@@ -142,7 +152,7 @@ impl<'a> Attempt<'a> {
         self.admitted = Some(id);
         self.give_back();
         // The payer may broadcast at any moment: the settler watches from here on.
-        self.host.owes(id);
+        self.host.owes(id, self.watches.clone());
         Ok(Answer::Admitted(id))
     }
 
@@ -150,7 +160,7 @@ impl<'a> Attempt<'a> {
         let write = self.host.store.offer(admission, release);
         let Some(id) = self.record(admission, write).await? else { return Ok(Answer::Seen) };
         self.give_back();
-        self.host.owes(id);
+        self.host.owes(id, self.watches.clone());
         tell(release);
         Ok(Answer::Released)
     }
@@ -194,7 +204,7 @@ impl<'a> Attempt<'a> {
                 return Err(error.into());
             }
         }
-        host.owes(exchange);
+        host.owes(exchange, self.watches.clone());
         tell(release);
         Ok(Answer::Released)
     }
@@ -209,9 +219,17 @@ impl<'a> Attempt<'a> {
         self.host.wallet.unlock(&std::mem::take(&mut self.coins));
     }
 
+    fn watch(&mut self, coins: impl IntoIterator<Item = OutPoint>) {
+        self.watches.push(Arc::new(self.host.watched().watch(coins)));
+    }
+
+    fn undo(&mut self, id: ExchangeId) -> impl Future<Output = ()> + use<> {
+        undo(self.host.clone(), id, self.channels, self.trouble.take(), self.watches.clone())
+    }
+
     async fn end(&mut self) {
         if let Some(id) = self.admitted {
-            undo(self.host.clone(), id, self.channels, self.trouble.take()).await;
+            self.undo(id).await;
             self.admitted = None;
         }
     }
@@ -222,7 +240,7 @@ impl Drop for Attempt<'_> {
         self.give_back();
         // Here after a panic or a cancellation only.
         if let (Some(id), Ok(runtime)) = (self.admitted, Handle::try_current()) {
-            runtime.spawn(undo(self.host.clone(), id, self.channels, self.trouble.take()));
+            runtime.spawn(self.undo(id));
         }
     }
 }
@@ -233,7 +251,7 @@ fn tell(release: &Release) {
 }
 
 /// Ends an exchange that was admitted and not released. Its channels go first: until then its intents are taken.
-async fn undo(host: Host, id: ExchangeId, channels: bool, trouble: Option<String>) {
+async fn undo(host: Host, id: ExchangeId, channels: bool, trouble: Option<String>, watches: Watches) {
     let reason = trouble.as_deref().unwrap_or("the exchange ended without a proposal");
     if channels {
         host.funder.abandon(id, reason).await;
@@ -244,7 +262,7 @@ async fn undo(host: Host, id: ExchangeId, channels: bool, trouble: Option<String
             tracing::error!(%error, exchange = id.0, "an exchange stays locked until the next start")
         }
     }
-    host.owes(id);
+    host.owes(id, watches);
 }
 
 async fn in_time<T>(

@@ -12,7 +12,8 @@ use payjoin_core::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{KvWrite, Store, StoreError};
+use crate::watched::Watch;
+use crate::{KvWrite, Store, StoreError, Watched};
 
 /// A role could not do its work. The text is for the operator's log; a payer never reads it (money rule 11).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +44,19 @@ pub struct Host {
     reserved: Arc<Mutex<HashSet<IntentId>>>,
     /// Invoices with a running exchange, whichever way their payers came.
     serving: Arc<Mutex<HashSet<InvoiceId>>>,
-    owing: UnboundedSender<ExchangeId>,
+    watched: Watched,
+    owing: UnboundedSender<(ExchangeId, Watches)>,
 }
 
+/// The exchanges that come to owe something, for [`Settler`](crate::Settler).
+#[derive(Debug)]
+pub struct Owed(pub(crate) UnboundedReceiver<(ExchangeId, Watches)>);
+
+/// What an exchange watches while it runs. The settler lets go of it once it watches by itself.
+pub(crate) type Watches = Vec<Arc<Watch>>;
+
 impl Host {
-    /// Joins the roles. The receiver names each exchange that begins to owe something; give it to
+    /// Joins the roles. [`Owed`] names each exchange that begins to owe something; give it to
     /// [`Settler::new`](crate::Settler::new).
     #[must_use]
     pub fn new(
@@ -57,16 +66,23 @@ impl Host {
         store: Store,
         policy: Policy,
         clock: fn() -> Timestamp,
-    ) -> (Self, UnboundedReceiver<ExchangeId>) {
+    ) -> (Self, Owed) {
         let (owing, receiver) = unbounded_channel();
-        let (reserved, serving) = (Arc::default(), Arc::default());
-        (Self { chain, wallet, funder, store, policy, clock, reserved, serving, owing }, receiver)
+        let (reserved, serving, watched) = (Arc::default(), Arc::default(), Watched::default());
+        let host = Self { chain, wallet, funder, store, policy, clock, reserved, serving, watched, owing };
+        (host, Owed(receiver))
     }
 
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// The coins of the exchanges that run or owe something.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     pub(crate) fn reserved(&self) -> MutexGuard<'_, HashSet<IntentId>> {
@@ -84,9 +100,9 @@ impl Host {
     }
 
     /// Tells the settler that this exchange owes something, or something else than before.
-    pub(crate) fn owes(&self, exchange: ExchangeId) {
+    pub(crate) fn owes(&self, exchange: ExchangeId, watches: Watches) {
         // Nobody listens only where there is no settler, or while the process ends.
-        let _ = self.owing.send(exchange);
+        let _ = self.owing.send((exchange, watches));
     }
 }
 

@@ -27,9 +27,10 @@ mod store;
 mod support;
 #[cfg(test)]
 mod testing;
+mod watched;
 
 pub use drive::drive;
-pub use host::{Chain, Funder, Host, HostError, NoChannels, Wallet};
+pub use host::{Chain, Funder, Host, HostError, NoChannels, Owed, Wallet};
 pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use listener::{Connection, Listener, Memory, MemoryConnector, Peer, Stream, Tcp, Tls, Unix};
 pub use ohttp::{Ohttp, OhttpError};
@@ -42,3 +43,4 @@ pub use store::{
     AdmitOutcome, ExchangeRecord, ExchangeState, IntentRecord, KvWrite, NewIntent, Paid, PaymentRecord,
     Rescued, Store, StoreError, rescue,
 };
+pub use watched::Watched;

@@ -1,34 +1,27 @@
 //! Sees to what admitted exchanges owe until an outcome is buried.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::{Block, OutPoint, Transaction};
 use payjoin_core::{
     ExchangeId, Obligation, Settled, Settlement, SettlementInput, SettlementOutput, Timestamp,
 };
-use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::host::{Owed, Watches};
 use crate::{Host, StoreError};
-
-/// Blocks that are kept for exchanges that begin a moment later: see [`Settler::add`]. Hardly ever do more come in
-/// the minute that an exchange may take; each may need several megabytes.
-const RECENT: usize = 4;
 
 /// Every unfinished [`Settlement`]. One task owns it and brings it the news of the chain.
 ///
 /// What the store refuses is logged and tried again at the next [`Settler::tick`].
 pub struct Settler {
     host: Host,
-    incoming: UnboundedReceiver<ExchangeId>,
+    incoming: Owed,
     /// Came in, and not read from the store yet.
-    unread: BTreeSet<ExchangeId>,
+    unread: BTreeMap<ExchangeId, Watches>,
     running: BTreeMap<ExchangeId, Running>,
-    /// Who waits for a spend of this coin. Exchanges at one invoice may share coins of ours.
-    watched: HashMap<OutPoint, Vec<ExchangeId>>,
-    /// The last blocks with their heights.
-    recent: VecDeque<(u32, Vec<Transaction>)>,
-    /// A block went out of `recent` that an unread exchange was not told of.
-    missed: bool,
+    /// Spends of coins of exchanges that were not on record yet, with their heights. Each is kept as long as such an
+    /// exchange runs: see [`Settler::add`].
+    early: Vec<(u32, Transaction)>,
 }
 
 struct Running {
@@ -48,11 +41,10 @@ impl Settler {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(host: Host, incoming: UnboundedReceiver<ExchangeId>) -> Result<Self, StoreError> {
+    pub fn new(host: Host, incoming: Owed) -> Result<Self, StoreError> {
         let obligations = host.store.obligations()?;
-        let (running, watched, recent) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
-        let (unread, missed) = (BTreeSet::new(), false);
-        let mut settler = Self { host, incoming, unread, running, watched, recent, missed };
+        let (unread, running, early) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut settler = Self { host, incoming, unread, running, early };
         obligations.into_iter().for_each(|obligation| settler.add(obligation));
         Ok(settler)
     }
@@ -61,7 +53,7 @@ impl Settler {
     #[must_use]
     pub fn watched_outpoints(&mut self) -> Vec<OutPoint> {
         self.take_incoming();
-        self.watched.keys().copied().collect()
+        self.host.watched().owed()
     }
 
     /// The mempool's spends of [`Settler::watched_outpoints`]; a watched coin that is not in `spends` is unspent there.
@@ -76,34 +68,25 @@ impl Settler {
         }
     }
 
-    /// A block of the best chain. Costs one look-up for each input in it. Call [`Settler::on_tip`] after the last of a
-    /// run of blocks.
+    /// A block of the best chain, of which only transactions count that [`Watched`](crate::Watched) is concerned with.
+    /// Costs a look-up for each input in it. Call [`Settler::on_tip`] after the last of a run of blocks.
     pub async fn on_block(&mut self, height: u32, block: &Block) {
         self.take_incoming();
         self.void_from(height).await;
         for transaction in &block.txdata {
-            let mut ids: Vec<_> = transaction
-                .input
-                .iter()
-                .filter_map(|input| self.watched.get(&input.previous_output))
-                .flatten()
-                .copied()
-                .collect();
-            ids.sort_unstable();
-            ids.dedup();
-            for id in ids {
+            for id in self.host.watched().waiting(transaction) {
                 self.give(id, SettlementInput::Mined(transaction.clone(), height)).await;
             }
+            if self.host.watched().is_early(transaction) {
+                self.early.push((height, transaction.clone()));
+            }
         }
-        self.missed |= !self.unread.is_empty() && self.recent.len() >= RECENT;
-        self.recent.truncate(RECENT - 1);
-        self.recent.push_front((height, block.txdata.clone()));
     }
 
     /// After a crash the blocks since the last recorded one are told again, and a reorganisation of them is not: what
     /// the store knows of this height and above counts no more.
     async fn void_from(&mut self, height: u32) {
-        self.recent.retain(|(at, _)| *at < height);
+        self.early.retain(|(at, _)| *at < height);
         let stale = |running: &Running| running.mined().is_some_and(|(_, at)| *at >= height);
         let ids: Vec<_> = self.running.iter().filter(|(_, r)| stale(r)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -112,15 +95,17 @@ impl Settler {
     }
 
     /// Whether the store has every confirmation and reorganisation: only then is it safe to forget the blocks they
-    /// came in. Once a block could not be told to an exchange it is `false` for good: the next start tells it.
+    /// came in.
     #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        !self.missed && self.unread.is_empty() && !self.running.values().any(|running| running.unrecorded)
+    pub fn is_recorded(&mut self) -> bool {
+        self.take_incoming();
+        let waits = |running: &Running| running.unrecorded;
+        self.unread.is_empty() && self.early.is_empty() && !self.running.values().any(waits)
     }
 
     /// The block at this height and those above it are reorganised out.
     pub async fn on_disconnect(&mut self, height: u32) {
-        self.recent.retain(|(at, _)| *at < height);
+        self.early.retain(|(at, _)| *at < height);
         self.give_all(&SettlementInput::Disconnected(height)).await;
     }
 
@@ -147,19 +132,21 @@ impl Settler {
     }
 
     fn take_incoming(&mut self) {
-        while let Ok(exchange) = self.incoming.try_recv() {
-            self.unread.insert(exchange);
+        while let Ok((exchange, watches)) = self.incoming.0.try_recv() {
+            self.unread.entry(exchange).or_default().extend(watches);
         }
-        for id in std::mem::take(&mut self.unread) {
+        for (id, watches) in std::mem::take(&mut self.unread) {
             match self.host.store.obligation(id) {
                 Ok(Some(obligation)) => self.add(obligation),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, exchange = id.0, "cannot read what an exchange owes");
-                    self.unread.insert(id);
+                    self.unread.insert(id, watches);
                 }
             }
         }
+        let watched = self.host.watched();
+        self.early.retain(|(_, transaction)| watched.is_early(transaction));
     }
 
     /// Only we write confirmations, so what we had of an obligation is newer than what `obligation` was read with. A
@@ -173,14 +160,10 @@ impl Settler {
         }
         let inputs = obligation.original.input.iter().map(|input| input.previous_output);
         let coins: Vec<_> = inputs.chain(obligation.coins.iter().copied()).collect();
-        for coin in &coins {
-            self.watched.entry(*coin).or_default().push(id);
-        }
+        self.host.watched().add(id, &coins);
         let mut machine = Settlement::new(obligation, self.host.policy.clone());
-        for (height, transactions) in &self.recent {
-            let spends =
-                |t: &&Transaction| t.input.iter().any(|input| coins.contains(&input.previous_output));
-            for transaction in transactions.iter().filter(spends) {
+        for (height, transaction) in &self.early {
+            if transaction.input.iter().any(|input| coins.contains(&input.previous_output)) {
                 machine.handle_input(self.host.now(), SettlementInput::Mined(transaction.clone(), *height));
                 unrecorded = true;
             }
@@ -190,14 +173,7 @@ impl Settler {
 
     fn remove(&mut self, id: ExchangeId) -> Option<Running> {
         let running = self.running.remove(&id)?;
-        for coin in &running.coins {
-            if let Some(ids) = self.watched.get_mut(coin) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.watched.remove(coin);
-                }
-            }
-        }
+        self.host.watched().remove(id, &running.coins);
         Some(running)
     }
 

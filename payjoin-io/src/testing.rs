@@ -20,9 +20,8 @@ use payjoin_core::{
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::{Chain, Funder, Host, HostError, KvWrite, NewIntent, Store, Wallet};
+use crate::{Chain, Funder, Host, HostError, KvWrite, NewIntent, Owed, Store, Wallet};
 
 pub(crate) const PAYMENT: Amount = Amount::from_sat(200_000);
 
@@ -166,7 +165,7 @@ impl Funder for World {
 pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) host: Host,
-    pub(crate) owing: Option<UnboundedReceiver<ExchangeId>>,
+    pub(crate) owing: Option<Owed>,
     folder: TempDir,
 }
 

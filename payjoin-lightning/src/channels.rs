@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bitcoin::{Amount, ScriptBuf, Transaction};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use payjoin_core::{ExchangeId, PlannedChannel, Timestamp};
+use payjoin_core::{ExchangeId, IntentId, PlannedChannel, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{ChannelFunder, ChannelKey, ChannelSpec, Funding, FundingError, FundingInput, FundingOutput};
@@ -39,6 +39,17 @@ pub enum ChannelsError {
     /// The attempt failed; every channel of it is abandoned.
     #[error(transparent)]
     Attempt(#[from] FundingError),
+}
+
+impl ChannelsError {
+    /// The intents whose channels failed, as far as one can tell. The others of the attempt may do well without them.
+    #[must_use]
+    pub fn culprits(&self) -> &[IntentId] {
+        match self {
+            Self::Attempt(error) => error.culprits(),
+            Self::Live | Self::NotOpen | Self::Closed => &[],
+        }
+    }
 }
 
 struct Attempt {

@@ -1,5 +1,6 @@
 //! N channels from one transaction, all or nothing. No I/O, no clock.
 
+use std::slice;
 use std::sync::Arc;
 
 use bitcoin::{Amount, ScriptBuf, Transaction};
@@ -61,9 +62,9 @@ pub enum FundingError {
     /// Money rule 9: an intent was named twice.
     #[error("intent {} is named twice", .0.0)]
     TwiceNamed(IntentId),
-    /// The time for all Lightning work is over.
-    #[error("the channels were not ready in time")]
-    Deadline,
+    /// The time for all Lightning work is over, and the channels for these intents were not ready.
+    #[error("not ready in time: intents {}", .0.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", "))]
+    Deadline(Vec<IntentId>),
     /// One channel failed.
     #[error("intent {}: {reason}", .intent.0)]
     Channel {
@@ -81,6 +82,20 @@ pub enum FundingError {
     /// An input that does not fit the step.
     #[error("news that does not fit the step of the channel")]
     OutOfStep,
+}
+
+impl FundingError {
+    /// The intents whose channels failed, as far as one can tell. The others of the attempt may do well without them.
+    #[must_use]
+    pub fn culprits(&self) -> &[IntentId] {
+        match self {
+            Self::Deadline(late) => late,
+            Self::Channel { intent, .. } | Self::Script(intent) | Self::Output(intent) => {
+                slice::from_ref(intent)
+            }
+            Self::Nothing | Self::TwiceNamed(_) | Self::OutOfStep => &[],
+        }
+    }
 }
 
 /// The machine. Every failure of one channel, every news that does not fit and the deadline abandon all channels.
@@ -172,9 +187,15 @@ impl Funding {
         self.channels.iter().all(|channel| matches!(channel.step, Step::Safe))
     }
 
+    /// Whose channel is neither safe nor waits for the funding transaction.
+    fn late(&self) -> Vec<IntentId> {
+        let late = self.channels.iter().filter(|channel| !matches!(channel.step, Step::Open(_) | Step::Safe));
+        late.map(|channel| channel.planned.intent).collect()
+    }
+
     fn step(&mut self, now: Timestamp, input: FundingInput<'_>) -> Result<(), FundingError> {
         if now >= self.deadline && !self.is_safe() {
-            return Err(FundingError::Deadline);
+            return Err(FundingError::Deadline(self.late()));
         }
         match input {
             FundingInput::Opened(index, script) => self.opened(index, script),

@@ -338,8 +338,8 @@ async fn fault_at(step: Step, fault: Fault) {
     };
     match (step, fault, result) {
         // LDK would propose the channel again when the peer comes back, so only time ends this.
-        (_, Fault::Silence, Err(ChannelsError::Attempt(FundingError::Deadline)))
-        | (Step::AcceptChannel, _, Err(ChannelsError::Attempt(FundingError::Deadline))) => {}
+        (_, Fault::Silence, Err(ChannelsError::Attempt(FundingError::Deadline(_))))
+        | (Step::AcceptChannel, _, Err(ChannelsError::Attempt(FundingError::Deadline(_)))) => {}
         (
             Step::Init | Step::FundingSigned,
             Fault::Disconnect | Fault::Garbage,

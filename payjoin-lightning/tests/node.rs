@@ -369,6 +369,24 @@ async fn a_peer_opens_no_more_channels_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_shut_nobody_out_and_push_out_no_peer_with_a_channel() {
+    let bitcoind = Bitcoind::start().await;
+    let (setup, peer, other) = (start(&bitcoind).await, start(&bitcoind).await, start(&bitcoind).await);
+    peer.earn(&bitcoind, 300_000).await;
+    open(&peer, &setup, 100_000).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(setup.node.listening().unwrap()).await.unwrap());
+    }
+    other.node.connect(&setup.spec(100_000).peer).await.unwrap();
+    let connected = setup.node.peers();
+    for known in [&peer, &other] {
+        let id = known.node.node_id().to_string();
+        assert!(serde_json::to_value(&connected).unwrap().to_string().contains(&id), "{connected:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peers_tie_up_no_more_of_the_wallet_than_the_operator_allows() {
     let bitcoind = Bitcoind::start().await;
     let alice = start(&bitcoind).await;

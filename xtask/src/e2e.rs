@@ -22,6 +22,7 @@ pub(crate) mod ports;
 mod queue;
 mod raw;
 mod receiver;
+pub(crate) mod soak;
 mod tls;
 pub(crate) mod wait;
 mod world;
@@ -78,7 +79,7 @@ pub(crate) fn run(names: &[String]) -> Result<Outcome> {
         for _ in 0..SIDE_BY_SIDE.min(chosen.len()) {
             scope.spawn(|| {
                 while let Some(case) = take(&next) {
-                    let count = usize::from(!run_one(case, &programs));
+                    let count = usize::from(!in_a_world(case.name, &programs, case.run));
                     *failed.lock().unwrap_or_else(PoisonError::into_inner) += count;
                 }
             });
@@ -102,34 +103,34 @@ fn take<'a>(queue: &Mutex<impl Iterator<Item = &'a &'static Case>>) -> Option<&'
     queue.lock().unwrap_or_else(PoisonError::into_inner).next().copied()
 }
 
-/// Runs a case in a fresh folder. The folder stays when the case fails.
-fn run_one(case: &Case, programs: &Programs) -> bool {
+/// Runs in a fresh world and folder. The folder stays when the run fails.
+fn in_a_world(name: &str, programs: &Programs, run: impl FnOnce(&World<'_>) -> Result<()>) -> bool {
     let start = Instant::now();
-    let result = tempfile::Builder::new().prefix(&format!("{}-", case.name)).tempdir();
+    let result = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir();
     let result = result.map_err(Into::into).and_then(|dir| {
-        attempt(case, programs, dir.path()).map_err(|error| (error, dir.keep())).or_else(|(error, kept)| {
+        attempt(run, programs, dir.path()).map_err(|error| (error, dir.keep())).or_else(|(error, kept)| {
             let tails = tails(&kept);
             bail!("{error:#}\n{tails}    everything is kept in {}", kept.display())
         })
     });
     let seconds = start.elapsed().as_secs_f32();
     match &result {
-        Ok(()) => eprintln!("ok      {:<20} {seconds:5.1} s", case.name),
-        Err(error) => eprintln!("FAILED  {:<20} {seconds:5.1} s\n    {error}", case.name),
+        Ok(()) => eprintln!("ok      {name:<20} {seconds:5.1} s"),
+        Err(error) => eprintln!("FAILED  {name:<20} {seconds:5.1} s\n    {error}"),
     }
     result.is_ok()
 }
 
-/// The case, then the ledger, then the ledger again when everything is buried.
-fn attempt(case: &Case, programs: &Programs, dir: &Path) -> Result<()> {
+/// What happens, then the ledger, then the ledger again when everything is buried.
+fn attempt(run: impl FnOnce(&World<'_>) -> Result<()>, programs: &Programs, dir: &Path) -> Result<()> {
     let run = || {
         let world = World::new(programs, dir)?;
-        (case.run)(&world)?;
+        run(&world)?;
         ledger::check(&world)?;
         world.settle()?;
         ledger::check_settled(&world)
     };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| bail!("the case panicked"))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| bail!("it panicked"))
 }
 
 /// The end of every log in a folder.

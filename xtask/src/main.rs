@@ -55,6 +55,16 @@ enum Verb {
         #[arg(long, conflicts_with = "names")]
         list: bool,
     },
+    /// Payers, crashes and reorganisations by chance, until the time is up
+    #[command(after_help = SOAK_HELP)]
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// Makes the choices of an earlier run again
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Every gate besides the tests: format, tidy, supply, clippy, features, documentation, package
     #[command(after_help = CI_HELP)]
     Ci,
@@ -110,6 +120,16 @@ Examples:
   cargo xtask e2e --list
   cargo xtask e2e v1-channel v1-batch
   cargo xtask e2e";
+
+const SOAK_HELP: &str = "\
+Payers who pay, vanish or cheat, by BIP 78 and BIP 77, alone and side by side; kill -9 while they wait; peers that stand
+still; reorganisations; restarts of bitcoind. After each act the ledger is checked as after a case of `e2e`, and at the
+end everything is buried and it is checked again. Prints how often what happened.
+
+Examples:
+  cargo xtask soak
+  cargo xtask soak --minutes 60
+  cargo xtask soak --seed 42";
 
 const CI_HELP: &str = "\
 Runs every gate, also after one has failed, and names those that did. `supply` checks licences, sources and duplicate
@@ -170,6 +190,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test => return test::run(),
         Verb::E2e { list: true, .. } => e2e::list(),
         Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),
+        Verb::Soak { minutes, seed } => e2e::soak::run(minutes, seed)?,
         Verb::Ci => ci::run()?,
         Verb::Tidy => tidy::run()?,
         Verb::TorNetwork => tor::run()?,

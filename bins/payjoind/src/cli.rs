@@ -1,5 +1,7 @@
 //! The command line. The same types travel over the control socket, so a command is defined once.
 
+mod values;
+
 use std::path::PathBuf;
 
 use bitcoin::Network;
@@ -8,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::help::*;
+pub(crate) use values::{Lifetime, SatPerVb};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -116,8 +119,8 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: Option<u64>,
     /// How long the code can be paid by payjoin: 90s, 30m, 24h, 7d. Its address stays good.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
-    pub(crate) expires: u64,
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) expires: Lifetime,
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
@@ -125,14 +128,6 @@ pub(crate) struct ReceiveArgs {
 
 fn satoshis(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "an amount is a whole number of satoshis, such as 250000".into())
-}
-
-/// A span of time as people write it, in seconds: at least one.
-fn seconds(text: &str) -> Result<u64, String> {
-    match humantime::parse_duration(text).map_err(|error| error.to_string())?.as_secs() {
-        0 => Err("the code would have expired when it is made: give it a second at least".into()),
-        seconds => Ok(seconds),
-    }
 }
 
 /// How a payer reaches us.
@@ -154,8 +149,8 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "BIP21")]
     pub(crate) uri: String,
     /// Fee rate. Default: what confirms within six blocks.
-    #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) fee_rate: Option<u32>,
+    #[arg(long, value_name = "SAT/VB")]
+    pub(crate) fee_rate: Option<SatPerVb>,
     /// How long to wait for the outcome before leaving it to the background.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) wait: u64,
@@ -258,17 +253,21 @@ pub(crate) struct InvoiceArgs {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ExchangeCommand {
-    /// The latest exchanges.
+    /// The latest exchanges, newest first.
     #[command(after_help = EXCHANGES_HELP)]
-    List,
-    /// Raise the fee of a plain payment to us that is not mined yet, out of what it pays us (CPFP).
+    List {
+        /// How many of them.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Raise the fee of a payment to us that is not mined yet, out of what it pays us (CPFP).
     #[command(after_help = BUMP_HELP)]
     Bump {
         /// The exchange's number, as `exchange list` shows it.
         exchange: u64,
         /// Fee rate that both together pay.
-        #[arg(long, value_name = "SAT/VB", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        fee_rate: u32,
+        #[arg(long, value_name = "SAT/VB")]
+        fee_rate: SatPerVb,
     },
     /// One exchange.
     #[command(after_help = SHOW_HELP)]
@@ -297,28 +296,4 @@ pub(crate) enum SessionCommand {
         /// Its invoice, as `session list` shows it.
         invoice: String,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_is_good_for_a_second_at_least() {
-        let expires = |time| {
-            let cli = Cli::try_parse_from(["payjoind", "receive", "--expires", time]);
-            cli.map(|cli| match cli.command {
-                Command::Receive(args) => args.expires,
-                command => panic!("{command:?}"),
-            })
-        };
-        for (time, seconds) in [("1s", 1), ("90s", 90), ("30m", 1800), ("7d", 604_800)] {
-            assert_eq!(expires(time).unwrap(), seconds, "{time}");
-        }
-        for dead in ["0s", "0h", "999ms"] {
-            let refusal = expires(dead).unwrap_err().to_string();
-            assert!(refusal.contains("a second at least"), "{dead}: {refusal}");
-        }
-        assert!(expires("soon").is_err());
-    }
 }

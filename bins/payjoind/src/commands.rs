@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bitcoin::{Amount, FeeRate, TxOut};
+use bitcoin::{Amount, TxOut};
 use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, requested_output};
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
 use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress};
@@ -20,8 +20,6 @@ pub(crate) struct CommandError(String);
 
 pub(crate) type Answer = Result<Value, CommandError>;
 
-/// Records shown by `exchange list`.
-pub(crate) const LISTED: u32 = 100;
 /// Seconds a BOLT 11 invoice is good for.
 const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
 
@@ -78,7 +76,7 @@ impl Daemon {
             return Err(failed("this code is our own"));
         }
         let rate = match args.fee_rate {
-            Some(rate) => FeeRate::from_sat_per_vb_u32(rate),
+            Some(rate) => rate.into(),
             None => self.estimate().await?,
         };
         let original = self.node.pay_on_chain(output, rate).map_err(failed)?;
@@ -199,8 +197,8 @@ impl Daemon {
     async fn exchange(&self, command: ExchangeCommand) -> Answer {
         match command {
             ExchangeCommand::Bump { exchange, fee_rate } => self.bump(exchange, fee_rate).await,
-            ExchangeCommand::List => {
-                let records = self.store.exchanges(LISTED).map_err(failed)?;
+            ExchangeCommand::List { limit } => {
+                let records = self.store.exchanges(limit).map_err(failed)?;
                 Ok(json!({ "exchanges": records }))
             }
             ExchangeCommand::Show { exchange } => {

@@ -5,6 +5,7 @@ mod listen;
 mod tor;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bitcoin::{Amount, FeeRate, Network};
@@ -224,8 +225,8 @@ pub(crate) enum ConfigError {
     NoRelay,
     #[error("[payjoin] `socks` is HOST:PORT, such as 127.0.0.1:9050, and not {0}")]
     Socks(String),
-    #[error("{0} must be at least 1")]
-    Zero(&'static str),
+    #[error("{name} must be from {} to {}, not {value}", range.start(), range.end())]
+    Number { name: &'static str, value: u64, range: RangeInclusive<u64> },
     #[error("[tor] {0}")]
     Tor(&'static str),
 }

@@ -88,7 +88,8 @@ Examples:
 
 pub(crate) const QUEUE_HELP: &str = "\
 Nothing is opened yet: the next payjoin payment funds as many queued channels as it can, oldest first, all of them in
-one transaction. A channel that fails goes back into the queue with the reason, and the payer still pays on chain.
+one transaction. A channel that fails goes back into the queue with the reason, behind the others, and the payer still
+pays on chain.
 
 The transaction must spend a confirmed coin of the wallet too: otherwise the payer alone could replace it by one that
 pays the channel without any commitment signed for it. With an empty wallet the first payment therefore arrives on
@@ -164,9 +165,10 @@ Example:
   payjoind exchange show 7";
 
 pub(crate) const BUMP_HELP: &str = "\
-For a plain payment that waits in a full mempool: the payer made no payjoin, or the Original was broadcast because no
-payjoin came. A child transaction spends it to our own wallet and pays the fee of both (CPFP). Run the command again
-with a higher rate to replace the child.
+For a payment that waits in a full mempool: a payjoin that its payer broadcast, or an Original that its payer sent as a
+plain payment, or that was broadcast because no payjoin came. A child transaction spends what of it is ours (the payment,
+or the change beside channels) to our own wallet and pays the fee of both (CPFP). Run the command again with a higher
+rate to replace the child. A payjoin that is all channels has no output that a child could spend.
 
 JSON: txid, fee_sat
 
@@ -181,7 +183,7 @@ JSON: exchanges
   exchanges: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
 
 Example:
-  payjoind exchange list --json";
+  payjoind exchange list --limit 1000 --json";
 
 pub(crate) const RESCUE_HELP: &str = "\
 For a database that `run` refuses. Needs no daemon and changes nothing. Each transaction is a payment to you, signed by

@@ -233,8 +233,8 @@ impl Payer {
                 self.node.wallet().saw(&paid.transaction);
                 return Ok(());
             }
-            Err(RpcError::Server { message, .. }) if paid.fallback.is_none() => message,
-            Err(error) => return Err(Trouble::Bitcoind(error)),
+            Err(error) if paid.fallback.is_some() => return Err(Trouble::Bitcoind(error)),
+            Err(error) => refusal(error)?,
         };
         let instead = plain(payment, &format!("the network refuses the payjoin: {refusal}"));
         self.record(payment, instead).await?;
@@ -248,6 +248,16 @@ impl Payer {
         tracing::info!(target: "step", step = "paid", payment = payment.id, %txid, fallback);
         payment.paid = Some(paid);
         Ok(())
+    }
+}
+
+/// What bitcoind has against a transaction. A node that starts, or is otherwise not able to judge, refuses nothing.
+fn refusal(error: RpcError) -> Result<String, Trouble> {
+    /// `RPC_TRANSACTION_ERROR` and `RPC_TRANSACTION_REJECTED`.
+    const REFUSALS: [i64; 2] = [-25, -26];
+    match error {
+        RpcError::Server { code, message } if REFUSALS.contains(&code) => Ok(message),
+        error => Err(Trouble::Bitcoind(error)),
     }
 }
 
@@ -267,4 +277,21 @@ fn spent_by(payment: &PaymentRecord, spend: Transaction) -> Paid {
         return plain(payment, "the receiver broadcast the Original");
     }
     Paid { transaction: spend, fallback: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_that_judges_a_payjoin_makes_it_give_way_to_the_original() {
+        let answer = |code, message: &str| RpcError::Server { code, message: message.into() };
+        assert_eq!(refusal(answer(-26, "txn-mempool-conflict")).unwrap(), "txn-mempool-conflict");
+        assert_eq!(
+            refusal(answer(-25, "bad-txns-inputs-missingorspent")).unwrap(),
+            "bad-txns-inputs-missingorspent"
+        );
+        assert!(refusal(answer(-28, "Loading block index…")).is_err());
+        assert!(refusal(RpcError::Unauthorized).is_err());
+    }
 }

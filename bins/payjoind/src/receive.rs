@@ -44,7 +44,8 @@ impl Daemon {
         let note = self.obstacle()?;
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
         let (id, created) = (InvoiceId::from_entropy(random()), now());
-        let invoice = Invoice { id, script, change, amount, created, expires: created.plus(args.expires) };
+        let invoice =
+            Invoice { id, script, change, amount, created, expires: created.plus(args.expires.seconds()) };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
         let (way, Code { via, uri, endpoint, expires }) = self.code(way, instead, &address, &invoice).await?;
         // Only now: an invoice whose code nobody sees would stay for ever. A session alone expires.

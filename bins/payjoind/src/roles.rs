@@ -14,7 +14,7 @@ use payjoin_core::{
 };
 use payjoin_io::{Chain, Funder, HostError, KvWrite, Store, Wallet};
 use payjoin_lightning::node::{ManagerState, Node};
-use payjoin_lightning::{ChannelSpec, Channels};
+use payjoin_lightning::{ChannelSpec, Channels, ChannelsError};
 
 /// The node as chain, wallet and funder.
 pub(crate) struct Roles {
@@ -25,6 +25,16 @@ pub(crate) struct Roles {
 
 fn text(error: impl std::fmt::Display) -> HostError {
     HostError(error.to_string())
+}
+
+impl Roles {
+    /// The next payment tries the others first.
+    async fn blame(&self, error: &ChannelsError) -> HostError {
+        if let Err(error) = self.store.put_behind(error.culprits()).await {
+            tracing::warn!(%error, "intents that failed keep their place in the queue");
+        }
+        text(error)
+    }
 }
 
 #[async_trait]
@@ -76,11 +86,17 @@ impl Funder for Roles {
             Ok((channel.clone(), spec))
         });
         let with_specs: Vec<_> = with_specs.collect::<Result<_, HostError>>()?;
-        self.channels.open_all(exchange, &with_specs).await.map_err(text)
+        match self.channels.open_all(exchange, &with_specs).await {
+            Ok(scripts) => Ok(scripts),
+            Err(error) => Err(self.blame(&error).await),
+        }
     }
 
     async fn fund(&self, exchange: ExchangeId, proposal: &StableProposal) -> Result<(), HostError> {
-        self.channels.fund_all(exchange, proposal.transaction(), proposal.funding()).await.map_err(text)
+        match self.channels.fund_all(exchange, proposal.transaction(), proposal.funding()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.blame(&error).await),
+        }
     }
 
     async fn abandon(&self, exchange: ExchangeId, reason: &str) {

@@ -205,7 +205,6 @@ async fn assemble(
     let settings = NodeConfig { locked: store.locked_coins()?, dialer, ..node_config(datadir, &config) };
     let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks.clone()).await;
     let node = node.map_err(|error| StartError::node(error, &url, &settings))?;
-    blocks.pass_all();
     chain_watch::begin(&store, &node)?;
     let policy = config.policy.policy();
     let channels = Channels::new(node.funder(), policy.channel_seconds);
@@ -216,6 +215,7 @@ async fn assemble(
         tracing::warn!(exchanges = interrupted.len(), "exchanges were interrupted; their Originals are kept");
     }
     let settler = Settler::new(host.clone(), owed)?;
+    blocks.follow(host.watched().clone());
     let (stop, stopped) = watch::channel(false);
     let outside = Outside::new(&config, tor)?;
     let poller = outside.poller(&config, &host);

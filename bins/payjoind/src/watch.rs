@@ -1,18 +1,20 @@
 //! Brings the news of the chain to the settler: blocks as the node sees them, the mempool in one look for everything.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bitcoin::{Block, OutPoint, Transaction};
 use lightning::chain::BestBlock;
-use payjoin_io::{KvWrite, Settler, Store, StoreError};
+use payjoin_io::{KvWrite, Settler, Store, StoreError, Watched};
 use payjoin_lightning::node::{BlockListener, Node, RpcError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 /// News from the chain, in its order.
 enum News {
+    /// Height and block, of which only what spends a watched coin is there: should the settler stall, blocks wait here
+    /// for as long, and whole ones would fill the memory.
     Connected(u32, Block),
     /// The last block that is still in the best chain.
     Disconnected(u32),
@@ -22,9 +24,10 @@ enum News {
 pub(crate) struct Blocks {
     news: UnboundedSender<News>,
     best: Option<BestBlock>,
-    /// The start reads all blocks that were missed before the settler runs, and weeks of them do not fit into memory:
-    /// until then only spends of these are kept. No exchange begins in that time. `None`: everything.
-    only: Mutex<Option<HashSet<OutPoint>>>,
+    /// What was owed at the start. The start reads all blocks that were missed; no exchange begins in that time.
+    owed: HashSet<OutPoint>,
+    /// From then on.
+    watched: OnceLock<Watched>,
 }
 
 /// The other end of [`Blocks`].
@@ -44,14 +47,21 @@ impl Blocks {
             let inputs = owed.original.input.iter().map(|input| input.previous_output);
             inputs.chain(owed.coins.iter().copied())
         });
-        let only = Mutex::new(Some(spent.collect()));
+        let (owed, watched) = (spent.collect(), OnceLock::new());
         let (news, receiver) = unbounded_channel();
-        Ok((Self { news, best, only }, BlockNews(receiver)))
+        Ok((Self { news, best, owed, watched }, BlockNews(receiver)))
     }
 
-    /// From now on blocks are passed on whole: exchanges may begin.
-    pub(crate) fn pass_all(&self) {
-        *self.only.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The settler has taken up what is owed, and exchanges may begin.
+    pub(crate) fn follow(&self, watched: Watched) {
+        let _ = self.watched.set(watched);
+    }
+
+    fn counts(&self, transaction: &Transaction) -> bool {
+        match self.watched.get() {
+            Some(watched) => watched.concerns(transaction),
+            None => transaction.input.iter().any(|input| self.owed.contains(&input.previous_output)),
+        }
     }
 }
 
@@ -61,14 +71,8 @@ impl BlockListener for Blocks {
     }
 
     fn block_connected(&self, height: u32, block: &Block) {
-        let only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = |transaction: &&Transaction| {
-            let spent =
-                |coins: &HashSet<_>| transaction.input.iter().any(|i| coins.contains(&i.previous_output));
-            only.as_ref().is_none_or(spent)
-        };
-        let block =
-            Block { header: block.header, txdata: block.txdata.iter().filter(counts).cloned().collect() };
+        let txdata = block.txdata.iter().filter(|transaction| self.counts(transaction)).cloned().collect();
+        let block = Block { header: block.header, txdata };
         // Nobody listens any more only while the process ends.
         let _ = self.news.send(News::Connected(height, block));
     }
@@ -120,6 +124,8 @@ pub(crate) async fn run(
                 sees = report(mempool(&mut settler, &node).await, sees);
                 settler.tick().await;
             }
+            // Exchanges may still run. Blocks that come meanwhile are not recorded as dealt with: the next start tells
+            // them to whatever these exchanges then owe.
             _ = stop.changed() => return,
         }
     }
@@ -133,21 +139,21 @@ async fn take(settler: &mut Settler, blocks: &mut BlockNews, news: News, store: 
         match news {
             News::Connected(height, block) => {
                 settler.on_block(height, &block).await;
-                // One back: an exchange that is about to be admitted was not told of this one. If we die before it
-                // is, the next start tells it.
-                let before = BestBlock::new(block.header.prev_blockhash, height.saturating_sub(1));
-                tip = Some((height, before));
+                tip = Some(BestBlock::new(block.block_hash(), height));
             }
-            News::Disconnected(height) => settler.on_disconnect(height + 1).await,
+            News::Disconnected(height) => {
+                settler.on_disconnect(height + 1).await;
+                tip = None;
+            }
         }
         next = blocks.0.try_recv().ok();
     }
-    if let Some((height, dealt_with)) = tip {
-        settler.on_tip(height).await;
+    if let Some(tip) = tip {
+        settler.on_tip(tip.height).await;
         if !settler.is_recorded() {
             return;
         }
-        if let Err(error) = record(store, dealt_with) {
+        if let Err(error) = record(store, tip) {
             tracing::error!(%error, "the tip is not recorded; its blocks are read again at the next start");
         }
     }
@@ -252,31 +258,36 @@ mod tests {
         store
     }
 
+    fn settler(store: &Store) -> (Settler, Watched) {
+        let roles = Arc::new(Nothing);
+        let clock = || Timestamp(0);
+        let (host, owed) =
+            Host::new(roles.clone(), roles, Arc::new(NoChannels), store.clone(), Policy::default(), clock);
+        let watched = host.watched().clone();
+        (Settler::new(host, owed).unwrap(), watched)
+    }
+
     #[tokio::test]
-    async fn of_the_blocks_that_were_missed_only_what_settles_an_exchange_is_kept() {
+    async fn of_a_block_only_what_may_settle_an_exchange_waits_for_the_settler() {
         let folder = tempfile::tempdir().unwrap();
         let store = owing(folder.path()).await;
         let (blocks, mut news) = Blocks::new(&store).unwrap();
         let whole = block((0..4).map(spend).collect());
         blocks.block_connected(7, &whole);
-        blocks.pass_all();
+        let (_settler, watched) = settler(&store);
+        blocks.follow(watched);
         blocks.block_connected(8, &whole);
-        let mut next = || match news.0.try_recv().unwrap() {
-            News::Connected(height, block) => (height, block),
-            News::Disconnected(_) => panic!("nothing was disconnected"),
-        };
-        assert_eq!(next(), (7, Block { txdata: vec![spend(1), spend(2)], ..whole.clone() }));
-        assert_eq!(next(), (8, whole));
+        for at in [7, 8] {
+            let News::Connected(height, block) = news.0.try_recv().unwrap() else { panic!("no block") };
+            assert_eq!((height, block), (at, Block { txdata: vec![spend(1), spend(2)], ..whole.clone() }));
+        }
     }
+
     #[tokio::test]
-    async fn the_last_block_is_told_again_at_the_next_start() {
+    async fn the_next_start_goes_on_after_the_last_block_that_was_dealt_with() {
         let folder = tempfile::tempdir().unwrap();
         let store = owing(folder.path()).await;
-        let roles = Arc::new(Nothing);
-        let clock = || Timestamp(0);
-        let (host, owed) =
-            Host::new(roles.clone(), roles, Arc::new(NoChannels), store.clone(), Policy::default(), clock);
-        let mut settler = Settler::new(host, owed).unwrap();
+        let (mut settler, _) = settler(&store);
         let (blocks, mut news) = Blocks::new(&store).unwrap();
         let first = block(Vec::new());
         let mut second = block(Vec::new());
@@ -286,6 +297,6 @@ mod tests {
         let connected = news.0.try_recv().unwrap();
         take(&mut settler, &mut news, connected, &store).await;
         let (blocks, _) = Blocks::new(&store).unwrap();
-        assert_eq!(blocks.best_block(), Some(BestBlock::new(first.block_hash(), 7)));
+        assert_eq!(blocks.best_block(), Some(BestBlock::new(second.block_hash(), 8)));
     }
 }

@@ -42,8 +42,8 @@ async fn a_payment_without_queued_channels_becomes_a_plain_payjoin() {
     assert_eq!(proposal(outcome(&stage, "a", 1).await), first);
     assert_eq!(stage.world.acts(), ["inspect", "sign"]);
     // The settler hears of it.
-    let mut owing = stage.owing.take().unwrap();
-    let told: Vec<_> = std::iter::from_fn(|| owing.try_recv().ok()).collect();
+    let mut owing = stage.owing.take().unwrap().0;
+    let told: Vec<_> = std::iter::from_fn(|| owing.try_recv().ok()).map(|(exchange, _)| exchange).collect();
     let owed = stage.host.store.obligations().unwrap().remove(0);
     assert_eq!(told, [owed.exchange]);
     assert_eq!((owed.coins, owed.payjoin.is_some()), (vec![outpoint(100)], true));

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, CompactTarget, TxMerkleNode};
@@ -37,7 +40,7 @@ impl Case {
     /// As after a crash: a new settler with what the store knows.
     fn restarted(self) -> Self {
         let (_, incoming) = tokio::sync::mpsc::unbounded_channel();
-        let settler = Settler::new(self.stage.host.clone(), incoming).unwrap();
+        let settler = Settler::new(self.stage.host.clone(), Owed(incoming)).unwrap();
         Self { settler, ..self }
     }
 
@@ -234,37 +237,67 @@ async fn an_obligation_that_was_read_before_its_confirmation_was_recorded_does_n
 }
 
 #[tokio::test]
-async fn a_block_between_the_look_at_the_chain_and_the_admission_is_not_missed() {
+async fn a_spend_between_the_look_at_the_chain_and_the_admission_is_not_missed_however_many_blocks_follow() {
     let mut case = Case::new().await;
+    case.stage.world.stalled.store(true, Ordering::SeqCst);
+    let (host, mut exchange) =
+        (case.stage.host.clone(), case.stage.exchange(&case.stage.invoice("b").await, 2));
+    let running = tokio::spawn(async move { drive(&host, &mut exchange).await });
+    while case.stage.world.inspecting.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
     let spend = original(2).extract_tx().unwrap();
-    case.settler.on_block(100, &block(&[&spend])).await;
-    let mut second = case.stage.exchange(&case.stage.invoice("b").await, 2);
-    assert!(matches!(drive(&case.stage.host, &mut second).await, Reply::Proposal(_)));
+    assert!(case.stage.host.watched().concerns(&spend));
+    case.mine(100, &[&spend]).await;
+    for height in 101..150 {
+        case.mine(height, &[]).await;
+    }
+    assert!(!case.settler.is_recorded(), "if we died here, the next start would have to tell of it");
+    case.stage.world.inspections.add_permits(1);
+    assert!(matches!(running.await.unwrap(), Reply::Proposal(_)));
     case.settler.tick().await;
     assert!(case.settler.is_recorded());
     assert_eq!(case.stage.host.store.obligations().unwrap()[1].mined, Some((spend, 100)));
-    case.mine(101, &[]).await;
+    case.mine(150, &[]).await;
     assert_eq!(case.outcome(), Some(Settled::Original));
 }
 
 #[tokio::test]
-async fn a_block_that_went_by_while_an_exchange_could_not_be_read_is_left_to_the_next_start() {
-    let kept = u32::try_from(super::RECENT).unwrap();
-    for (blocks, recorded) in [(kept, true), (kept + 1, false)] {
-        let mut case = Case::new().await;
-        let db = rusqlite::Connection::open(case.stage.file()).unwrap();
-        let damage = |bytes: &[u8]| db.execute("UPDATE exchanges SET original = ?1", [bytes]).unwrap();
-        damage(b"nonsense");
-        let payjoin = case.payjoin.clone();
-        case.mine(100, &[&payjoin]).await;
-        for height in 101..100 + blocks {
-            case.mine(height, &[]).await;
-        }
-        assert!(!case.settler.is_recorded());
-        damage(&bitcoin::consensus::serialize(&case.original));
-        case.settler.tick().await;
-        assert_eq!(case.settler.is_recorded(), recorded, "{blocks} blocks");
+async fn a_spend_of_a_coin_that_no_exchange_was_admitted_with_is_forgotten() {
+    let mut case = Case::new().await;
+    case.stage.world.fault("inspect", Fault::Hang);
+    let (host, mut exchange) =
+        (case.stage.host.clone(), case.stage.exchange(&case.stage.invoice("b").await, 2));
+    let running = tokio::spawn(async move { drive(&host, &mut exchange).await });
+    while case.stage.world.acts().iter().filter(|act| *act == "inspect").count() < 2 {
+        tokio::task::yield_now().await;
     }
+    let spend = original(2).extract_tx().unwrap();
+    case.mine(100, &[&spend]).await;
+    assert!(!case.settler.is_recorded());
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    assert!(case.settler.is_recorded());
+    assert!(!case.stage.host.watched().concerns(&spend));
+}
+
+#[tokio::test]
+async fn a_spend_while_an_exchange_cannot_be_read_is_kept_for_it() {
+    let mut case = Case::new().await;
+    let db = rusqlite::Connection::open(case.stage.file()).unwrap();
+    let damage = |bytes: &[u8]| db.execute("UPDATE exchanges SET original = ?1", [bytes]).unwrap();
+    damage(b"nonsense");
+    let payjoin = case.payjoin.clone();
+    case.mine(100, &[&payjoin]).await;
+    for height in 101..120 {
+        case.mine(height, &[]).await;
+    }
+    assert!(!case.settler.is_recorded());
+    damage(&bitcoin::consensus::serialize(&case.original));
+    case.settler.tick().await;
+    assert!(case.settler.is_recorded());
+    case.mine(120, &[]).await;
+    assert_eq!(case.outcome(), Some(Settled::Payjoin));
 }
 
 /// Nobody told the settler of the release: its exchange was dropped in that very write.

@@ -104,13 +104,31 @@ impl Store {
         })
     }
 
-    /// The first queued intents in the operator's order, as the planner sees them.
+    /// Counts a failure of these intents: they are tried again when no other is left that failed less often. So a peer
+    /// that is gone holds up nobody else's channel.
+    ///
+    /// # Errors
+    /// When nothing was written.
+    pub async fn put_behind(&self, intents: &[IntentId]) -> Result<(), StoreError> {
+        let intents = intents.to_vec();
+        self.write(move |db| {
+            let mut update = db.prepare_cached("UPDATE intents SET failures = failures + 1 WHERE id = ?1")?;
+            for id in &intents {
+                update.execute([id.0])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The first queued intents in the operator's order, as the planner sees them: those that failed least often.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn queued_wishes(&self, limit: u32) -> Result<Vec<ChannelWish>, StoreError> {
         self.read(|db| {
             let sql = "SELECT id, amount, min, max, payer_is_me FROM intents WHERE state = 'queued'
+                       AND failures = (SELECT min(failures) FROM intents WHERE state = 'queued')
                        ORDER BY id LIMIT ?1";
             let mut query = db.prepare_cached(sql)?;
             let rows = query.query_map([limit], wish)?;

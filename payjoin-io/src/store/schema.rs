@@ -11,8 +11,12 @@ use super::StoreError;
 const STATEMENTS: usize = 64;
 
 /// `MIGRATIONS[n]` takes schema version `n` to `n + 1`. Never edit one that was released; append.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     open_with(path, MIGRATIONS).map_err(|error| match error {

@@ -75,6 +75,29 @@ fn channels_are_opened_side_by_side_then_funded_side_by_side() {
     assert_eq!(drain(&mut machine), [FundingOutput::AllSafe], "what is safe does not time out");
 }
 
+#[test]
+fn a_failure_names_the_intents_whose_channels_failed() {
+    let mut silent = machine(3);
+    drain(&mut silent);
+    silent.handle_input(NOW, opened(1));
+    silent.handle_input(DEADLINE, FundingInput::Tick);
+    let mut unsigned = machine(2);
+    drain(&mut unsigned);
+    [0, 1].into_iter().for_each(|index| unsigned.handle_input(NOW, opened(index)));
+    place(&mut unsigned, NOW);
+    drain(&mut unsigned);
+    unsigned.handle_input(NOW, FundingInput::Safe(0));
+    unsigned.handle_input(DEADLINE, FundingInput::Tick);
+    let mut refused = machine(2);
+    drain(&mut refused);
+    refused.handle_input(NOW, FundingInput::Failed(1, "no".into()));
+    for (mut machine, expected) in [(silent, vec![0, 2]), (unsigned, vec![1]), (refused, vec![1])] {
+        let end = drain(&mut machine).pop();
+        let Some(FundingOutput::Failed(error)) = end else { panic!("not failed: {end:?}") };
+        assert!(error.culprits().iter().map(|id| id.0).eq(expected), "{error}");
+    }
+}
+
 /// Where channel 1 of 2 stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {

@@ -10,6 +10,7 @@ mod dial;
 mod events;
 mod fees;
 mod fork;
+mod inbound;
 mod log;
 mod parts;
 mod payments;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use lightning::io;
-use lightning_net_tokio::{connect_outbound, setup_inbound, setup_outbound};
+use lightning_net_tokio::{connect_outbound, setup_outbound};
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::dial::{Dialer, socket_for};
+use super::inbound::Inbound;
 use super::lock;
 use super::parts::{ChannelManager, PeerManager};
 use super::redial::{self, Redial};
@@ -29,8 +30,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
-/// Most connections that were made to us. LDK ends those that do not finish their handshake.
-const INBOUND: usize = 128;
 /// Rest after a connection to us that could not be accepted.
 const REST: Duration = Duration::from_secs(3);
 
@@ -144,25 +143,19 @@ impl Peers {
 
     /// Accepts connections until `stop`.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, mut stop: Stop) {
-        let slots = Arc::new(Semaphore::new(INBOUND));
+        let mut inbound = Inbound::default();
         loop {
-            let next = async { (Arc::clone(&slots).acquire_owned().await, listener.accept().await) };
-            let (slot, accepted) = tokio::select! {
-                next = next => next,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = inbound.ended() => continue,
                 () = stop.wait() => return,
             };
-            match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => {
-                    let connection = setup_inbound(Arc::clone(&self.manager), stream);
-                    tokio::spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a peer could not be accepted");
-                    tokio::time::sleep(REST).await;
-                }
+            let taken = accepted.and_then(|(stream, from)| {
+                inbound.take(stream.into_std()?, from, &self.manager, &self.channels)
+            });
+            if let Err(error) = taken {
+                tracing::warn!(%error, "a peer could not be accepted");
+                tokio::time::sleep(REST).await;
             }
         }
     }

@@ -78,7 +78,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "v1-peer-offline",
-        about: "the channel peer is gone: the payer pays on chain, the channel is queued again with a reason",
+        about: "a channel peer is gone: the payer pays on chain, the channel is queued again with a reason, behind the others",
         run: trouble::peer_offline,
     },
     Case {

@@ -233,8 +233,23 @@ impl Wallet<'_> {
     pub(crate) fn lock(&self, transaction: &Transaction) -> Result<()> {
         let coin = |outpoint: OutPoint| json!({ "txid": outpoint.txid, "vout": outpoint.vout });
         let coins: Vec<_> = transaction.input.iter().map(|input| coin(input.previous_output)).collect();
-        self.call("lockunspent", json!([false, coins]))?;
+        // Also after a restart.
+        self.call("lockunspent", json!([false, coins, true]))?;
         Ok(())
+    }
+
+    /// The coins of a transaction to an address of the wallet's own, at a fee rate that replaces it.
+    pub(crate) fn spend_again(&self, transaction: &Transaction) -> Result<Transaction> {
+        let (mut coins, mut total) = (Vec::new(), Amount::ZERO);
+        for input in &transaction.input {
+            let outpoint = input.previous_output;
+            coins.push(json!({ "txid": outpoint.txid, "vout": outpoint.vout }));
+            total += self.chain.output(outpoint)?.value;
+        }
+        let output = json!({ self.address("bech32")?: total.to_btc() });
+        let options = json!({ "add_inputs": false, "fee_rate": 50, "subtractFeeFromOutputs": [0] });
+        let created = self.call("walletcreatefundedpsbt", json!([coins, [output], 0, options]))?;
+        Ok(self.sign_text(created.text("psbt")?)?.extract_tx()?)
     }
 
     /// Signs what it can.

@@ -27,6 +27,8 @@ pub(crate) type Listener = Box<dyn Fn(&Value) + Send>;
 pub(crate) struct Options {
     /// Lines of the `[policy]` table.
     pub(crate) policy: &'static str,
+    /// More lines of the `[lightning]` table.
+    pub(crate) lightning: &'static str,
     /// Lines of the `[payjoin]` table.
     pub(crate) payjoin: String,
     /// Lines of the `[tor]` table.
@@ -280,7 +282,7 @@ fn configuration(
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
-    let Options { policy, payjoin, tor, .. } = options;
+    let Options { policy, lightning: more, payjoin, tor, .. } = options;
     let (url, cookie, poll) = (chain.url(), chain.cookie(), options.poll_ms.unwrap_or(200));
     let Certificate { certificate, key } = tls;
     format!(
@@ -293,6 +295,7 @@ cookie = {cookie:?}
 [lightning]
 listen = "{lightning}"
 poll_ms = {poll}
+{more}
 
 [http]
 listen = "127.0.0.1:{port}"

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::daemon::Daemon;
 use super::json::Fields;
-use super::world::{PAYERS, Sent, World};
+use super::world::{Sent, World};
 
 /// The most that anyone may lose in fees in these worlds: 5 sat/vB, and no transaction of a thousand vbytes.
 const FEE_CAP: Amount = Amount::from_sat(5_000);
@@ -75,7 +75,7 @@ struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     fn read(world: &'a World<'a>, daemon: &'a Daemon) -> Result<Self> {
-        let exchanges = daemon.call(&["exchange", "list"])?;
+        let exchanges = daemon.call(&["exchange", "list", "--limit", "100000"])?;
         let exchanges = exchanges.list("exchanges")?.iter().map(|told| Exchange::read(world, told));
         let exchanges = exchanges.collect::<Result<_>>()?;
         let queue = daemon.call(&["channel", "list"])?;
@@ -125,7 +125,7 @@ impl<'a> Ledger<'a> {
         let mut flow = Flow::default();
         for input in &on_chain.transaction.input {
             let output = self.world.chain.output(input.previous_output)?;
-            if self.is_payers(&output)? {
+            if self.world.is_payers(&output)? {
                 flow.payer_in += output.value;
             } else {
                 flow.our_in += output.value;
@@ -139,7 +139,7 @@ impl<'a> Ledger<'a> {
                 ensure!(output.value == channel.amount, "{outpoint} holds {}", output.value);
                 ensure!(output.script_pubkey.is_p2wsh(), "{outpoint} is no funding output");
                 flow.channels += output.value;
-            } else if self.is_payers(output)? {
+            } else if self.world.is_payers(output)? {
                 flow.payer_out += output.value;
             } else if !on_chain.is_confirmed
                 || self.spends(outpoint)?
@@ -163,22 +163,13 @@ impl<'a> Ledger<'a> {
         let (mut paid, mut back) = (Amount::ZERO, Amount::ZERO);
         for input in &transaction.input {
             let output = self.world.chain.output(input.previous_output)?;
-            paid += if self.is_payers(&output)? { Amount::ZERO } else { output.value };
+            paid += if self.world.is_payers(&output)? { Amount::ZERO } else { output.value };
         }
         for output in &transaction.output {
-            back += if self.is_payers(output)? { Amount::ZERO } else { output.value };
+            back += if self.world.is_payers(output)? { Amount::ZERO } else { output.value };
         }
         ensure!(paid == back + sent.amount + sent.fee, "{paid} for {} and {}", sent.amount, sent.fee);
         Ok(())
-    }
-
-    fn is_payers(&self, output: &bitcoin::TxOut) -> Result<bool> {
-        for (name, _) in PAYERS {
-            if self.world.chain.known_wallet(name).owns(output)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// A later payjoin or a payment of ours took it as a coin. Its own row accounts for it.
@@ -257,6 +248,10 @@ impl<'a> Ledger<'a> {
     fn check_settled(&self) -> Result<()> {
         let mut balance = self.world.given(self.daemon);
         for exchange in &self.exchanges {
+            let cheated = self.world.is_double_spent(&exchange.invoice);
+            if cheated && exchange.on_chain.is_none() && exchange.settled.as_deref() == Some("conflict") {
+                continue;
+            }
             let on_chain = exchange.on_chain.as_ref().context("settled, but nothing is on chain")?;
             // With nothing of ours in it, payjoin and Original are one transaction.
             let fits = match exchange.settled.as_deref() {
@@ -302,17 +297,20 @@ impl Exchange {
 fn on_chain(world: &World<'_>, told: &Value) -> Result<Option<OnChain>> {
     let original = told.txid("original_txid")?;
     let payjoin = told["payjoin_txid"].as_str().map(str::parse::<Txid>).transpose()?;
+    // A payer with nested segwit inputs changes the id when it signs; the id without scriptSigs stays.
+    let payments = world.payments();
+    let signed = payments.iter().filter(|payment| Some(payment.compute_ntxid().into()) == payjoin);
+    let txids = BTreeSet::from_iter(signed.map(Transaction::compute_txid).chain([original]).chain(payjoin));
     let mut found = Vec::new();
-    for txid in BTreeSet::from_iter(world.payments().into_iter().chain([original]).chain(payjoin)) {
+    for txid in txids {
         let Some(confirmations) = world.chain.confirmations(txid)? else { continue };
-        let transaction = world.chain.transaction(txid)?;
-        // A payer with nested segwit inputs changes the id when it signs; the id without scriptSigs stays.
-        let is_payjoin = Some(txid) == payjoin || Some(transaction.compute_ntxid().into()) == payjoin;
-        let is_original = txid == original;
-        if is_payjoin || is_original {
-            let is_confirmed = confirmations > 0;
-            found.push(OnChain { transaction, is_original, is_payjoin, is_confirmed });
-        }
+        found.push(OnChain {
+            transaction: world.chain.transaction(txid)?,
+            is_original: txid == original,
+            // Only the Original can be on chain without being the payjoin.
+            is_payjoin: txid != original || Some(txid) == payjoin,
+            is_confirmed: confirmations > 0,
+        });
     }
     ensure!(found.len() <= 1, "payjoin and Original are both on chain: {told}");
     Ok(found.pop())

@@ -170,7 +170,7 @@ impl<'a> Payment<'a> {
 
     /// The same by a client of one's own.
     pub(crate) fn exchange_by(&self, client: &Client) -> Result<Transaction> {
-        let (request, context) = self.sender.create_v1_post_request();
+        let (request, _) = self.sender.create_v1_post_request();
         let reply = client
             .post(request.url)
             .header("Content-Type", request.content_type)
@@ -179,8 +179,13 @@ impl<'a> Payment<'a> {
         let status = reply.status();
         let reply = reply.text()?;
         ensure!(status.is_success(), "the receiver answered {status}: {reply}");
-        let proposal = check(context, &reply)?;
-        Ok(self.wallet.sign(&proposal)?.extract_tx()?)
+        self.signed(&reply)
+    }
+
+    /// Checks a proposal as the reference sender does, and signs it.
+    pub(crate) fn signed(&self, proposal: &str) -> Result<Transaction> {
+        let (_, context) = self.sender.create_v1_post_request();
+        Ok(self.wallet.sign(&check(context, proposal)?)?.extract_tx()?)
     }
 }
 

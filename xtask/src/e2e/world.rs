@@ -1,13 +1,14 @@
 //! A world: one chain, some daemons, some payers, and a record of what was given and asked.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde_json::Value;
 
 use super::cell::Cell;
@@ -78,8 +79,11 @@ pub(crate) struct World<'a> {
     daemons: RefCell<Vec<Rc<Daemon>>>,
     cells: RefCell<Vec<Rc<Cell>>>,
     invoices: RefCell<Vec<Invoice>>,
-    payments: RefCell<Vec<Txid>>,
+    payments: RefCell<Vec<Transaction>>,
+    /// Whether the addresses that the ledger came across are the payers'.
+    payers: RefCell<HashMap<ScriptBuf, bool>>,
     gifts: RefCell<Vec<(&'static str, Amount)>>,
+    double_spent: RefCell<Vec<String>>,
     sent: RefCell<Vec<Sent>>,
 }
 
@@ -116,7 +120,9 @@ impl<'a> World<'a> {
             cells: RefCell::default(),
             invoices: RefCell::default(),
             payments: RefCell::default(),
+            payers: RefCell::default(),
             gifts: RefCell::default(),
+            double_spent: RefCell::default(),
             sent: RefCell::default(),
         })
     }
@@ -171,6 +177,30 @@ impl<'a> World<'a> {
         self.gifts.borrow_mut().push((daemon.name, amount));
     }
 
+    /// Waits for the transaction that closes a channel, mines it, and counts each side's output as a gift.
+    pub(crate) fn closed(&self, funding: OutPoint, sides: &[&Daemon]) -> Result<()> {
+        let closing = wait::until("the closing transaction", Duration::from_secs(20), || {
+            for txid in self.chain.mempool()? {
+                let transaction = self.chain.transaction(txid)?;
+                if transaction.input.iter().any(|input| input.previous_output == funding) {
+                    return Ok(Some(transaction));
+                }
+            }
+            Ok(None)
+        })?;
+        self.mine(1)?;
+        let txid = closing.compute_txid();
+        for side in sides {
+            let coins = side.call(&["wallet", "coins"])?;
+            for coin in coins.list("coins")? {
+                if coin.outpoint("outpoint")?.txid == txid {
+                    self.gifts.borrow_mut().push((side.name, coin.sat("amount_sat")?));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What a daemon's wallet was given in all.
     pub(crate) fn given(&self, daemon: &Daemon) -> Amount {
         let gifts = self.gifts.borrow();
@@ -211,9 +241,7 @@ impl<'a> World<'a> {
 
     /// Pays with payjoin-cli from the ordinary payer's wallet.
     pub(crate) fn pay(&self, invoice: &Invoice) -> Result<Txid> {
-        let txid = self.payjoin_cli().pay(self.payer(), &invoice.uri)?;
-        self.payments.borrow_mut().push(txid);
-        Ok(txid)
+        self.paid(self.payjoin_cli().pay(self.payer(), &invoice.uri)?)
     }
 
     /// Begins to pay with payjoin-cli through a relay.
@@ -228,8 +256,11 @@ impl<'a> World<'a> {
 
     /// Waits until a payment that was begun has been broadcast.
     pub(crate) fn finish(&self, sending: Sending) -> Result<Txid> {
-        let txid = sending.txid()?;
-        self.payments.borrow_mut().push(txid);
+        self.paid(sending.txid()?)
+    }
+
+    fn paid(&self, txid: Txid) -> Result<Txid> {
+        self.payments.borrow_mut().push(self.chain.transaction(txid)?);
         Ok(txid)
     }
 
@@ -277,15 +308,38 @@ impl<'a> World<'a> {
     }
 
     /// Broadcasts a payer's transaction.
-    pub(crate) fn broadcast(&self, transaction: &bitcoin::Transaction) -> Result<Txid> {
-        let txid = self.chain.broadcast(transaction)?;
-        self.payments.borrow_mut().push(txid);
-        Ok(txid)
+    pub(crate) fn broadcast(&self, transaction: &Transaction) -> Result<Txid> {
+        self.paid(self.chain.broadcast(transaction)?)
+    }
+
+    /// The payer of a code sends the coins of his Original to himself.
+    pub(crate) fn double_spend(&self, invoice: &Invoice, original: &Transaction) -> Result<()> {
+        self.chain.broadcast(&self.payer().spend_again(original)?)?;
+        self.double_spent.borrow_mut().push(invoice.id.clone());
+        Ok(())
+    }
+
+    /// Did the payer of this invoice cheat?
+    pub(crate) fn is_double_spent(&self, invoice: &str) -> bool {
+        self.double_spent.borrow().iter().any(|id| id == invoice)
     }
 
     /// What payers broadcast.
-    pub(crate) fn payments(&self) -> Vec<Txid> {
-        self.payments.borrow().clone()
+    pub(crate) fn payments(&self) -> Ref<'_, [Transaction]> {
+        Ref::map(self.payments.borrow(), Vec::as_slice)
+    }
+
+    /// Does an output belong to a payer?
+    pub(crate) fn is_payers(&self, output: &TxOut) -> Result<bool> {
+        if let Some(known) = self.payers.borrow().get(&output.script_pubkey) {
+            return Ok(*known);
+        }
+        let mut owns = false;
+        for (name, _) in PAYERS {
+            owns |= self.chain.known_wallet(name).owns(output)?;
+        }
+        self.payers.borrow_mut().insert(output.script_pubkey.clone(), owns);
+        Ok(owns)
     }
 
     /// Mines and waits until every running daemon has followed.

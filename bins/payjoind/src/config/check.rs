@@ -8,7 +8,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_http()?;
         self.check_payjoin()?;
-        self.check_zeros()?;
+        self.check_numbers()?;
         if self.tor.only { self.check_only() } else { Ok(()) }
     }
 
@@ -30,22 +30,22 @@ impl Config {
         }
     }
 
-    /// Numbers for which 0 has no meaning.
-    fn check_zeros(&self) -> Result<(), ConfigError> {
+    /// Numbers beyond which something stops working: an interval of nothing, a deadline that no database holds.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        const MONTH: u64 = 31 * 24 * 3600;
         let (lightning, policy) = (&self.lightning, &self.policy);
         let numbers = [
-            ("[payjoin] `session_hours`", self.payjoin.session_hours),
-            ("[lightning] `poll_ms`", lightning.poll_ms),
-            ("[lightning] `min_depth`", lightning.min_depth.into()),
-            ("[policy] `max_fee_rate`", policy.max_fee_rate.into()),
-            ("[policy] `channel_seconds`", policy.channel_seconds),
-            ("[policy] `exchange_seconds`", policy.exchange_seconds),
-            ("[policy] `burial`", policy.burial.into()),
+            ("[lightning] `poll_ms`", lightning.poll_ms, 10..=60_000),
+            ("[lightning] `min_depth`", lightning.min_depth.into(), 1..=144),
+            ("[payjoin] `session_hours`", self.payjoin.session_hours, 1..=366 * 24),
+            ("[policy] `max_fee_rate`", policy.max_fee_rate.into(), 1..=25_000),
+            ("[policy] `channel_seconds`", policy.channel_seconds, 1..=3600),
+            ("[policy] `exchange_seconds`", policy.exchange_seconds, 10..=3600),
+            ("[policy] `fallback_seconds`", policy.fallback_seconds, 1..=MONTH),
+            ("[policy] `burial`", policy.burial.into(), 1..=2016),
         ];
-        match numbers.iter().find(|(_, number)| *number == 0) {
-            Some((name, _)) => Err(ConfigError::Zero(name)),
-            None => Ok(()),
-        }
+        let wrong = numbers.into_iter().find(|(_, value, range)| !range.contains(value));
+        wrong.map_or(Ok(()), |(name, value, range)| Err(ConfigError::Number { name, value, range }))
     }
 
     fn check_http(&self) -> Result<(), ConfigError> {

@@ -20,19 +20,26 @@ fn directories_and_relays_are_read_and_a_directory_must_be_a_url() {
 }
 
 #[test]
-fn zero_is_refused_where_it_means_nothing() {
-    for (part, name) in [
-        ("payjoin", "session_hours"),
-        ("lightning", "poll_ms"),
-        ("lightning", "min_depth"),
-        ("policy", "max_fee_rate"),
-        ("policy", "channel_seconds"),
-        ("policy", "exchange_seconds"),
-        ("policy", "burial"),
+fn a_number_that_stops_something_from_working_is_refused() {
+    for (section, name, least, most) in [
+        ("lightning", "poll_ms", 10, 60_000),
+        ("lightning", "min_depth", 1, 144),
+        ("payjoin", "session_hours", 1, 8784),
+        ("policy", "max_fee_rate", 1, 25_000),
+        ("policy", "channel_seconds", 1, 3600),
+        ("policy", "exchange_seconds", 10, 3600),
+        ("policy", "fallback_seconds", 1, 2_678_400),
+        ("policy", "burial", 1, 2016),
     ] {
-        let refusal = load(&format!("[{part}]\n{name} = 0")).1.unwrap_err().to_string();
-        assert_eq!(refusal, format!("[{part}] `{name}` must be at least 1"));
-        load(&format!("[{part}]\n{name} = 1")).1.unwrap();
+        let with = |value: u64| load(&format!("[{section}]\n{name} = {value}")).1;
+        for good in [least, most] {
+            with(good).unwrap();
+        }
+        for bad in [least - 1, most + 1] {
+            let refusal = with(bad).unwrap_err().to_string();
+            let told = format!("[{section}] `{name}` must be from {least} to {most}, not {bad}");
+            assert_eq!(refusal, told);
+        }
     }
 }
 

@@ -75,6 +75,19 @@ async fn an_intent_that_failed_keeps_its_place_in_the_queue() {
 }
 
 #[tokio::test]
+async fn an_intent_whose_channel_failed_waits_until_no_better_one_is_left() {
+    let fixture = Fixture::new().await;
+    let [first, second, third] = fixture.intents[..] else { panic!("three intents") };
+    fixture.store.put_behind(&[first]).await.unwrap();
+    assert_eq!(fixture.queued(), [second, third]);
+    fixture.store.put_behind(&[second, third]).await.unwrap();
+    assert_eq!(fixture.queued(), [first, second, third]);
+    fixture.store.put_behind(&[first, third]).await.unwrap();
+    fixture.store.cancel_intent(second).await.unwrap();
+    assert_eq!(fixture.queued(), [first, third]);
+}
+
+#[tokio::test]
 async fn an_intent_is_given_back_as_it_was_queued() {
     let fixture = Fixture::new().await;
     let rest = NewIntent { amount: ChannelAmount::Rest, payer_is_me: true, ..wish() };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bitcoin::Amount;
 
 use super::super::World;
@@ -14,15 +14,23 @@ use super::super::wait;
 pub(super) fn peer_offline(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     world.give(&node, &[300_000])?;
-    let intent = node.queue(&peer, "500000", &[])?;
-    let invoice = world.receive(&node, Some(600_000))?;
+    let other = world.daemon("other")?;
+    let first = node.queue(&peer, "300000", &[])?;
+    let others = [node.queue(&other, "200000", &[])?, node.queue(&other, "100000", &[])?];
+    let invoice = world.receive(&node, Some(800_000))?;
     peer.kill();
 
     world.pay(&invoice)?;
-    let back = node.await_intent(intent, "queued")?;
+    let back = node.await_intent(first, "queued")?;
     ensure!(!back.text("reason")?.is_empty(), "the intent came back without a reason: {back}");
     ensure!(node.channels()? == 0, "a channel to a peer that is gone");
-    Ok(())
+
+    world.mine(1)?;
+    world.pay(&world.receive(&node, Some(800_000))?)?;
+    for intent in others {
+        node.await_intent(intent, "released").context("the peer that is gone holds up the other")?;
+    }
+    node.expect_queued(first)
 }
 
 pub(super) fn fallback(world: &World<'_>) -> Result<()> {
