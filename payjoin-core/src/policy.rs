@@ -16,7 +16,7 @@ pub struct Policy {
     pub max_fee_rate: FeeRate,
     /// Absolute cap on what we pay in fees for one exchange. Default 50,000 sat.
     pub max_fee: Amount,
-    /// May wallet coins make up for a payment smaller than the queued channels?
+    /// May wallet coins make up for a payment smaller than the queued channels? Default yes.
     pub top_up: bool,
     /// Seconds for all Lightning work of one exchange. Default 20.
     pub channel_seconds: u64,
@@ -24,7 +24,7 @@ pub struct Policy {
     pub exchange_seconds: u64,
     /// Seconds after which an Original is broadcast when the payjoin was not seen. Default 600.
     pub fallback_seconds: u64,
-    /// Proposals with coins of ours offered for one invoice before it gets none with coins any more. Default 4.
+    /// After this many proposals with coins of ours, an invoice gets only proposals without any. Default 4.
     pub offers_per_invoice: u32,
     /// Confirmations after which a transaction counts as buried. Default 6.
     pub burial: u32,

@@ -120,7 +120,7 @@ pub struct Resources {
     pub reserve: Reserve,
 }
 
-/// The first durable write of an exchange (W2 to W5 of the crash table).
+/// The first durable write of an exchange ("write 1" in ARCHITECTURE.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     /// The invoice that is paid.
@@ -150,7 +150,7 @@ pub struct FundedChannel {
     pub amount: Amount,
 }
 
-/// The second durable write of an exchange (W8 of the crash table). After it the proposal may leave.
+/// The second durable write of an exchange ("write 2" in ARCHITECTURE.md). After it the proposal may leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// The Proposal PSBT in base64: these bytes and no others answer this Original from now on.

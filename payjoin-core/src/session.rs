@@ -65,7 +65,7 @@ pub enum SessionEvent {
     Ended(SessionEnd),
 }
 
-/// How a session ended. What the payment comes to is the settlement's matter.
+/// How a session ended. What becomes of the payment is up to [`Settlement`](crate::Settlement).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEnd {
@@ -81,7 +81,7 @@ pub enum SessionEnd {
     Cancelled,
 }
 
-/// News for a [`Session`].
+/// An input to a [`Session`].
 pub enum SessionInput {
     /// What the last output asked for is done.
     Done,
@@ -187,7 +187,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Takes a session up from its log.
+    /// Resumes a session from its log.
     ///
     /// # Errors
     /// [`SessionError::Log`].
@@ -269,7 +269,7 @@ impl Session {
         })
     }
 
-    /// Takes news.
+    /// Handles an input.
     ///
     /// # Errors
     /// [`SessionError::Answer`], [`SessionError::Unexpected`] or [`SessionError::Log`]; the session stays as it is.

@@ -26,7 +26,7 @@ pub struct Obligation {
     pub mined: Option<(Transaction, u32)>,
 }
 
-/// News for a [`Settlement`].
+/// An input to a [`Settlement`].
 #[derive(Clone, Debug)]
 pub enum SettlementInput {
     /// What the mempool holds that spends an input of the Original or a coin of ours; `None` when nothing does.
@@ -131,7 +131,7 @@ impl Settlement {
         &self.obligation
     }
 
-    /// Takes news.
+    /// Handles an input.
     pub fn handle_input(&mut self, now: Timestamp, input: SettlementInput) {
         self.now = now;
         // The policy puts no deadline further ahead. One that lies there is from a clock that has been set back since.

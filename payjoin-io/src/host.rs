@@ -56,7 +56,8 @@ pub struct Owed(pub(crate) UnboundedReceiver<(ExchangeId, Watches)>);
 pub(crate) type Watches = Vec<Arc<Watch>>;
 
 impl Host {
-    /// Joins the roles. [`Owed`] is for [`Settler`](crate::Settler).
+    /// Joins the roles. [`Owed`] names each exchange that begins to owe something; give it to
+    /// [`Settler::new`](crate::Settler::new).
     #[must_use]
     pub fn new(
         chain: Arc<dyn Chain>,
@@ -142,6 +143,9 @@ pub trait Wallet: Send + Sync {
     /// that grows with the wallet.
     ///
     /// Locks are counted: each coin given is locked once more, until one [`Wallet::unlock`] for it.
+    ///
+    /// # Errors
+    /// When the wallet cannot answer; then no coin is locked. A wallet without coins gives none.
     fn reserve(
         &self,
         request: &ResourceRequest,
@@ -149,7 +153,7 @@ pub trait Wallet: Send + Sync {
     ) -> Result<(Vec<Coin>, Reserve), HostError>;
     /// Ends one lock on each of these coins.
     fn unlock(&self, coins: &[OutPoint]);
-    /// Signs and finalizes our inputs, and no others.
+    /// Signs and finalizes the inputs [`CheckedProposal::our_inputs`], and no others.
     async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError>;
 }
 

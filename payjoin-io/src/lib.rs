@@ -1,10 +1,10 @@
 //! Around the machines of `payjoin-core`: the roles that answer their questions, the durable store, byte-stream
 //! listeners and the HTTP server of BIP 78.
 //!
-//! A [`Host`] joins four roles: [`Chain`], [`Wallet`], [`Funder`] and the [`Store`]. [`drive`] takes one exchange
+//! A [`Host`] joins four roles: [`Chain`], [`Wallet`], [`Funder`] and the [`Store`]. [`drive()`] takes one exchange
 //! through it. [`Server`] accepts payers on any [`Listener`] and drives one exchange for each; [`Poller`] does so for
-//! payers at BIP 77 directories, which it reaches by [`Ohttp`]. [`Sender`] is the other side. [`Settler`] sees to what
-//! admitted exchanges owe until an outcome is buried.
+//! payers at BIP 77 directories, which it reaches by [`Ohttp`]. [`Sender`] is the other side. [`Settler`] takes care of
+//! what admitted exchanges owe until an outcome is buried.
 
 /// The test support is shared with the tests in `tests/`.
 #[cfg(test)]

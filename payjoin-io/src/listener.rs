@@ -54,7 +54,7 @@ pub trait Listener: Send + Sync {
     /// The next connection. Safe to cancel: none is lost. A slow peer does not hold others up.
     ///
     /// # Errors
-    /// When this time none could be accepted; the next call may succeed. [`io::ErrorKind::BrokenPipe`]: there will
+    /// When no connection could be accepted this time; the next call may succeed. [`io::ErrorKind::BrokenPipe`]: there will
     /// never be one again.
     async fn accept(&self) -> io::Result<Connection>;
 }
@@ -75,8 +75,8 @@ impl Tcp {
         Ok(Self { socket: TcpListener::bind(address).await?, proxied: false })
     }
 
-    /// Listens for a TLS proxy of the operator's, whose word is that payers reach it by TLS only. Every connection
-    /// counts as authenticated and comes from nobody in particular.
+    /// Listens for the operator's TLS proxy; the operator vouches that payers reach it by TLS only. Every connection
+    /// counts as authenticated, and no payer's address is known.
     ///
     /// # Errors
     /// When the address cannot be bound.

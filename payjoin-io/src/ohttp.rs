@@ -29,13 +29,13 @@ const KEY_PROBLEM: &[u8] = b"iana.org/assignments/http-problem-types#ohttp-key";
 /// Why a directory was not reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OhttpError {
-    /// An address in the settings is of no use.
+    /// An address in the settings cannot be used.
     #[error("{0} is not a usable address")]
     Address(String),
     /// No relay is configured.
     #[error("no OHTTP relay is configured")]
     NoRelay,
-    /// No relay could do it. The text tells of the last one.
+    /// No relay brought an answer. The text is about the last one that was tried.
     #[error("no relay reached the directory: {0}")]
     Unreachable(String),
     /// The directory's answer is no key configuration.

@@ -1,6 +1,6 @@
 //! Receives through BIP 77 directories: every session of the process, in one set of tasks.
 //!
-//! Each session keeps a poll standing at its directory, so that a payer's message is here as soon as the directory has
+//! Each session keeps a long poll open at its directory, so that a payer's message is here as soon as the directory has
 //! it, whatever the number of sessions. That costs a connection for each, and a file descriptor.
 
 mod conversation;
@@ -128,7 +128,7 @@ impl Poller {
         Ok(uri)
     }
 
-    /// Takes up every open session of the store, and gives their number. Call it once, at start. A session whose log
+    /// Resumes every open session of the store and returns how many there are. Call it once, at start. A session whose log
     /// is damaged is logged and left alone.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Poller {
         Ok(resumed)
     }
 
-    /// Gives a running session up. An exchange that runs comes to its end, but its reply is not sent any more; what it
+    /// Cancels a running session. An exchange that runs comes to its end, but its reply is not sent any more; what it
     /// released or admitted is the settler's. `false` when no such session runs.
     #[must_use]
     pub fn cancel(&self, invoice: &InvoiceId) -> bool {

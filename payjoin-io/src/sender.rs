@@ -128,7 +128,7 @@ impl Sender {
         Self { client, ohttp, store, settings, clock }
     }
 
-    /// Begins a payment and sees it through: [`Sender::begin`], then [`Sender::resume`].
+    /// Begins a payment and takes it to its end: [`Sender::begin`], then [`Sender::resume`].
     ///
     /// # Errors
     /// See [`SendError`].
@@ -173,7 +173,7 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Gives a payment up. Call it when no [`Sender::resume`] runs for it. A payment that has ended keeps its outcome.
+    /// Cancels a payment. Call it when no [`Sender::resume`] runs for it. A payment that has ended keeps its outcome.
     ///
     /// # Errors
     /// As for [`Sender::resume`].

@@ -22,7 +22,7 @@ pub struct SessionKey {
     pub name: String,
 }
 
-/// Append-only logs of events in JSON. They hold the secret keys of sessions.
+/// Append-only logs of events in JSON. They hold the secret keys of sessions. Every error means that the store failed.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Adds an event to the end of a log, durably. The first one makes the session.

@@ -24,7 +24,7 @@ pub struct Channels {
     open: Mutex<HashMap<ExchangeId, Attempt>>,
 }
 
-/// Why the channels of an exchange are not there.
+/// Why an exchange has no channels.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelsError {
     /// Money rule 9: the node holds channels of this exchange already. They are left as they are.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitcoin::{Amount, ScriptBuf, Transaction};
 use payjoin_core::{IntentId, PlannedChannel, Timestamp};
 
-/// News for a [`Funding`]. An index is the place of a channel in the list given to [`Funding::new`].
+/// An input to a [`Funding`]. An index is the place of a channel in the list given to [`Funding::new`].
 #[derive(Clone, Debug)]
 pub enum FundingInput<'a> {
     /// The peer accepted; this is the script of the funding output.
@@ -149,7 +149,7 @@ impl Funding {
         })
     }
 
-    /// Takes news. After a failure nothing counts any more: everything is abandoned already.
+    /// Handles an input. After a failure nothing counts any more: everything is abandoned already.
     pub fn handle_input(&mut self, now: Timestamp, input: FundingInput<'_>) {
         if self.failure.is_none() {
             self.failure = self.step(now, input).err();

@@ -18,8 +18,8 @@ use crate::{ChannelFunder, ChannelKey, ChannelSpec, FunderError, PeerAddress};
 /// Reaches Lightning peers.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Returns when the connection stands and both `init` messages were exchanged, at once if it stands already. It is
-    /// not called for the same peer twice at a time. The error is for the operator.
+    /// Returns once the peer is connected and both `init` messages were exchanged; at once if it was connected before.
+    /// It is not called for the same peer twice at a time. The error is for the operator.
     async fn connect(&self, peer: &PeerAddress) -> Result<(), String>;
 }
 

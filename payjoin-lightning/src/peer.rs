@@ -24,7 +24,7 @@ pub struct PeerAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerAddressError {
     /// There is no `@` between key and host.
-    #[error("a peer is written node_id@host:port")]
+    #[error("a peer is written node_id@host:port, and this has no @")]
     Form,
     /// The key is not a compressed public key in hex.
     #[error("the node id is not a public key of 66 hex digits")]

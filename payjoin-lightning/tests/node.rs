@@ -237,7 +237,7 @@ async fn a_channel_opens_pays_and_closes_into_the_wallets() {
     let paid = alice.node.pay(&invoice).await.unwrap();
     assert_eq!((paid.preimage.len(), paid.fee_msat), (64, 0));
     until("bob can send", || bob.node.channels()[0].outbound_msat > 100_000_000).await;
-    assert!(matches!(alice.node.pay(&invoice).await, Err(PayError::NotSent(_))), "not paid twice");
+    assert!(matches!(alice.node.pay(&invoice).await, Err(PayError::Duplicate)), "not paid twice");
     assert!(matches!(alice.node.pay("lnbc1").await, Err(PayError::Invoice(_))));
     let back = alice.node.invoice(Some(Amount::from_sat(10_000)), "", HOUR).unwrap();
     bob.node.pay(&back.to_string()).await.unwrap();

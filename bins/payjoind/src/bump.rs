@@ -1,4 +1,5 @@
-//! `exchange bump`: a payment that waits in a full mempool, plain or a payjoin, is paid for out of what of it is ours.
+//! `exchange bump`: raises the fee of a payment that waits in a full mempool, plain or a payjoin, by a child that spends
+//! what of it is ours.
 
 use bitcoin::{OutPoint, Transaction, TxOut};
 use payjoin_core::{ExchangeId, Obligation};
@@ -13,10 +14,12 @@ impl Daemon {
         let record = self.store.exchange(ExchangeId(id)).map_err(failed)?;
         let record = record.ok_or_else(|| failed(format!("no exchange {id}")))?;
         let owed = self.store.obligation(record.id).map_err(failed)?;
-        let owed = owed.filter(|owed| owed.mined.is_none()).ok_or_else(|| failed("it is mined"))?;
+        let owed = owed
+            .filter(|owed| owed.mined.is_none())
+            .ok_or_else(|| failed(format!("the payment of exchange {id} is mined")))?;
         let parent = self.waiting(&owed).await?;
         let (vout, ours) = self.ours(&parent).ok_or_else(|| {
-            failed("nothing in it comes back to our wallet, all of it is channels: only its payer can raise the fee")
+            failed("none of it comes to our wallet, all of it is channels: only the payer can raise the fee")
         })?;
         let child = self.node.raise(&parent, vout, rate.into()).await.map_err(failed)?;
         let fee = child.output.first().and_then(|back| ours.value.checked_sub(back.value));
@@ -29,7 +32,7 @@ impl Daemon {
         let spends = self.node.rpc().spenders(&inputs).await.map_err(failed)?;
         let Some(spend) = spends.into_iter().flatten().next() else {
             if owed.fallback_at > now() {
-                return Err(failed("its payer may still pay by payjoin: the Original is not broadcast yet"));
+                return Err(failed("the payer may still pay by payjoin: the Original was not broadcast yet"));
             }
             return Ok(owed.original.clone());
         };
@@ -37,7 +40,9 @@ impl Daemon {
         let payjoin = owed.payjoin.map(|payjoin| payjoin.to_raw_hash());
         match id == owed.original.compute_ntxid() || Some(id) == payjoin {
             true => Ok(spend),
-            false => Err(failed(format!("another transaction spends its coins: {}", spend.compute_txid()))),
+            false => {
+                Err(failed(format!("another transaction spends the payer's coins: {}", spend.compute_txid())))
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod values;
 use std::path::PathBuf;
 
 use bitcoin::Network;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,14 @@ pub(crate) use values::{Lifetime, SatPerVb};
 #[command(version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {
     /// Folder with the configuration, the seed and the database.
-    #[arg(long, env = "PAYJOIND_DATADIR", default_value = "~/.payjoind", global = true, help_heading = COMMON)]
+    #[arg(
+        long,
+        env = "PAYJOIND_DATADIR",
+        value_name = "DIR",
+        default_value = "~/.payjoind",
+        global = true,
+        help_heading = COMMON
+    )]
     pub(crate) datadir: PathBuf,
     /// Print one JSON object instead of text (for `run`: one line per step).
     #[arg(long, global = true, help_heading = COMMON)]
@@ -61,10 +69,10 @@ pub(crate) enum Command {
     /// Payjoin exchanges, past and present.
     #[command(subcommand)]
     Exchange(ExchangeCommand),
-    /// Mailboxes at directories.
+    /// Codes that wait at directories.
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Print the plain payments that are still owed, from the database alone, damaged or not.
+    /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     #[serde(skip)]
     Rescue,
@@ -78,11 +86,11 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Settings of `run` that stand above the configuration file.
+/// Settings of `run` that override the configuration file.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
-    /// Bitcoin network: bitcoin, testnet4, signet or regtest.
-    #[arg(long, env = "PAYJOIND_NETWORK")]
+    /// Bitcoin network. Default: signet.
+    #[arg(long, env = "PAYJOIND_NETWORK", value_parser = networks())]
     pub(crate) network: Option<Network>,
     /// JSON-RPC address of bitcoind.
     #[arg(long, env = "PAYJOIND_BITCOIND_URL", value_name = "URL")]
@@ -98,18 +106,28 @@ pub(crate) struct RunArgs {
     pub(crate) http_listen: Option<std::net::SocketAddr>,
 }
 
+/// The networks, by the names that the configuration file has for them.
+fn networks() -> impl TypedValueParser<Value = Network> {
+    let names = ["bitcoin", "testnet", "testnet4", "signet", "regtest"];
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Network>())
+}
+
 /// Arguments of `receive`.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct ReceiveArgs {
     /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
-    #[arg(long, value_name = "SAT")]
+    #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: Option<u64>,
-    /// How long payjoins can begin for this code: 90s, 30m, 24h, 7d. The address stays ours.
+    /// How long the code can be paid by payjoin: 90s, 30m, 24h, 7d. Its address stays good.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub(crate) expires: Lifetime,
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
+}
+
+fn satoshis(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an amount is a whole number of satoshis, such as 250000".into())
 }
 
 /// How a payer reaches us.
@@ -142,16 +160,16 @@ pub(crate) struct SendArgs {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ChannelCommand {
-    /// Ask for a channel; the next payments open it.
+    /// Queue a channel; the next payment that can fund it opens it.
     #[command(after_help = QUEUE_HELP)]
     Queue(QueueArgs),
-    /// Queued intents and live channels.
+    /// Channels that were asked for, and channels that exist.
     #[command(after_help = CHANNELS_HELP)]
     List,
-    /// Withdraw a queued intent, before a payment takes it.
+    /// Remove a channel from the queue, before a payment takes it.
     #[command(after_help = "JSON: intent, state\n\nExample:\n  payjoind channel cancel 3")]
     Cancel {
-        /// The intent's number.
+        /// The intent's number, as `channel list` shows it.
         intent: u64,
     },
     /// Close a live channel.
@@ -168,17 +186,24 @@ pub(crate) enum ChannelCommand {
 /// Arguments of `channel queue`.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct QueueArgs {
-    /// NODE_ID@HOST:PORT
+    /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
     pub(crate) peer: String,
     /// Satoshis, or `rest` for what the payment leaves after the other channels.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) amount: String,
     /// Satoshis of the channel that are the peer's from the start: a gift.
-    #[arg(long, value_name = "SAT", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "SAT",
+        default_value_t = 0,
+        value_parser = satoshis,
+        allow_negative_numbers = true
+    )]
     pub(crate) push: u64,
     /// Do not announce the channel to the network.
     #[arg(long)]
     pub(crate) private: bool,
-    /// The payer is the operator: allow the channel although the wallet has no coin of its own to add.
+    /// You are the payer: open the channel even if the wallet has no coin of its own to add.
     #[arg(long)]
     pub(crate) payer_is_me: bool,
 }
@@ -205,7 +230,7 @@ pub(crate) enum PeerCommand {
     /// Connect to a peer.
     #[command(after_help = CONNECT_HELP)]
     Connect {
-        /// NODE_ID@HOST:PORT
+        /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
         peer: String,
     },
     /// Connected peers.
@@ -217,6 +242,7 @@ pub(crate) enum PeerCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct InvoiceArgs {
     /// Amount in satoshis.
+    #[arg(value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
     pub(crate) amount: u64,
     /// What it is for; the payer sees it.
     #[arg(long, default_value = "")]
@@ -234,10 +260,10 @@ pub(crate) enum ExchangeCommand {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
-    /// Pay for a payment that is not mined for want of fees, out of what it pays us.
+    /// Raise the fee of a payment to us that is not mined yet, out of what it pays us (CPFP).
     #[command(after_help = BUMP_HELP)]
     Bump {
-        /// Its exchange.
+        /// The exchange's number, as `exchange list` shows it.
         exchange: u64,
         /// Fee rate that both together pay.
         #[arg(long, value_name = "SAT/VB")]
@@ -246,7 +272,7 @@ pub(crate) enum ExchangeCommand {
     /// One exchange.
     #[command(after_help = SHOW_HELP)]
     Show {
-        /// Its number.
+        /// Its number, as `exchange list` shows it.
         exchange: u64,
     },
 }
@@ -261,13 +287,13 @@ pub(crate) enum SessionCommand {
     /// One session, open or ended.
     #[command(after_help = SESSION_HELP)]
     Show {
-        /// Its invoice.
+        /// Its invoice, as `session list` shows it.
         invoice: String,
     },
-    /// Give an open session up.
+    /// Cancel an open session.
     #[command(after_help = SESSION_CANCEL_HELP)]
     Cancel {
-        /// Its invoice.
+        /// Its invoice, as `session list` shows it.
         invoice: String,
     },
 }

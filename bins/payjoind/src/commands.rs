@@ -40,10 +40,7 @@ impl Daemon {
             Command::Peer(command) => self.peer(command).await,
             Command::Invoice(args) => self.invoice(&args),
             Command::Pay { bolt11 } => self.pay(&bolt11).await,
-            Command::Exchange(ExchangeCommand::Bump { exchange, fee_rate }) => {
-                self.bump(exchange, fee_rate).await
-            }
-            Command::Exchange(command) => self.exchange(&command),
+            Command::Exchange(command) => self.exchange(command).await,
             Command::Status => self.status(),
             // The control socket throws the switch once this is on its way.
             Command::Stop => Ok(json!({ "stopped": true })),
@@ -105,16 +102,25 @@ impl Daemon {
         }
     }
 
+    /// Where another node is, as the operator writes it.
+    fn peer_address(&self, text: &str) -> Result<PeerAddress, CommandError> {
+        let peer: PeerAddress = text.parse().map_err(failed)?;
+        if peer.node_id() == self.node.node_id() {
+            return Err(failed("that is this node itself"));
+        }
+        Ok(peer)
+    }
+
     async fn queue(&self, args: QueueArgs) -> Answer {
-        let amount = match args.amount.as_str() {
-            "rest" => ChannelAmount::Rest,
-            sat => ChannelAmount::Exact(Amount::from_sat(
-                sat.parse()
-                    .map_err(|_| failed(format!("{sat} is neither an amount in satoshis nor `rest`")))?,
-            )),
-        };
+        let amount =
+            match args.amount.as_str() {
+                "rest" => ChannelAmount::Rest,
+                sat => ChannelAmount::Exact(Amount::from_sat(sat.parse().map_err(|_| {
+                    failed(format!("{sat} is neither a whole number of satoshis nor `rest`"))
+                })?)),
+            };
         let spec = ChannelSpec {
-            peer: args.peer.parse::<PeerAddress>().map_err(failed)?,
+            peer: self.peer_address(&args.peer)?,
             amount,
             push: Amount::from_sat(args.push),
             announced: !args.private,
@@ -164,7 +170,7 @@ impl Daemon {
     async fn peer(&self, command: PeerCommand) -> Answer {
         match command {
             PeerCommand::Connect { peer } => {
-                let peer: PeerAddress = peer.parse().map_err(failed)?;
+                let peer = self.peer_address(&peer)?;
                 self.node.connect(&peer).await.map_err(failed)?;
                 Ok(json!({ "node_id": peer.node_id().to_string(), "connected": true }))
             }
@@ -174,7 +180,7 @@ impl Daemon {
 
     fn invoice(&self, args: &InvoiceArgs) -> Answer {
         if args.amount == 0 {
-            return Err(failed("an invoice over nothing cannot be paid"));
+            return Err(failed("an invoice over 0 sat cannot be paid"));
         }
         let amount = Some(Amount::from_sat(args.amount));
         let invoice = self.node.invoice(amount, &args.description, INVOICE_EXPIRY).map_err(failed)?;
@@ -188,16 +194,16 @@ impl Daemon {
         Ok(answer)
     }
 
-    fn exchange(&self, command: &ExchangeCommand) -> Answer {
+    async fn exchange(&self, command: ExchangeCommand) -> Answer {
         match command {
-            ExchangeCommand::Bump { .. } => Err(failed("`bump` waits for bitcoind")),
+            ExchangeCommand::Bump { exchange, fee_rate } => self.bump(exchange, fee_rate).await,
             ExchangeCommand::List { limit } => {
-                let records = self.store.exchanges(*limit).map_err(failed)?;
+                let records = self.store.exchanges(limit).map_err(failed)?;
                 Ok(json!({ "exchanges": records }))
             }
             ExchangeCommand::Show { exchange } => {
                 let record: Option<ExchangeRecord> =
-                    self.store.exchange(ExchangeId(*exchange)).map_err(failed)?;
+                    self.store.exchange(ExchangeId(exchange)).map_err(failed)?;
                 let record = record.ok_or_else(|| failed(format!("no exchange {exchange}")))?;
                 serde_json::to_value(record).map_err(failed)
             }

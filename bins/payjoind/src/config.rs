@@ -80,7 +80,7 @@ pub(crate) struct Http {
     pub(crate) certificate: Option<PathBuf>,
     /// Its private key, PEM or DER.
     pub(crate) key: Option<PathBuf>,
-    /// Where a TLS proxy or a Tor daemon of the operator's connects to, on this machine and without TLS.
+    /// Where the operator's TLS proxy or Tor daemon connects to, on this machine and without TLS.
     pub(crate) plain_listen: Option<PlainListen>,
     /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
     pub(crate) public_endpoint: Option<String>,
@@ -98,7 +98,7 @@ pub(crate) struct Payjoin {
     /// OHTTP relays, `https://relay.example`: they hide our address from the directories. With several of them, one
     /// that fails does not matter.
     pub(crate) ohttp_relays: Vec<String>,
-    /// Hours that a receiver who is offline is waited for; then the Original is paid.
+    /// Hours that a payment of ours waits for a receiver who is offline, and the longest life of a code of ours.
     pub(crate) session_hours: u64,
     /// `host:port` of a SOCKS5 proxy, such as a Tor daemon's, for relays, directories and receivers.
     pub(crate) socks: Option<String>,
@@ -219,22 +219,29 @@ pub(crate) enum ConfigError {
     Parse { path: PathBuf, message: String },
     #[error("[http] {0}")]
     Http(&'static str),
-    #[error("[payjoin] {0} is no URL of a directory")]
+    #[error("[payjoin] {0} is not the URL of a directory, such as https://directory.example")]
     Directory(String),
-    #[error("{name} is {} to {}, not {value}", range.start(), range.end())]
+    #[error("[payjoin] directories are reached through relays only: set `ohttp_relays`")]
+    NoRelay,
+    #[error("[payjoin] `socks` is HOST:PORT, such as 127.0.0.1:9050, and not {0}")]
+    Socks(String),
+    #[error("{name} must be from {} to {}, not {value}", range.start(), range.end())]
     Number { name: &'static str, value: u64, range: RangeInclusive<u64> },
     #[error("[tor] {0}")]
     Tor(&'static str),
 }
 
 impl Config {
-    /// Reads `datadir/payjoind.toml` if it exists and lays flags and environment over it.
+    /// Reads `datadir/payjoind.toml` if it exists; flags and environment override it.
     pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Self, ConfigError> {
         let path = datadir.join("payjoind.toml");
         let mut config = match std::fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                tracing::info!(path = %path.display(), "no such file: every setting has its default");
+                Self::default()
+            }
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         config.overlay(args);

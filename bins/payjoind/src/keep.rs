@@ -1,4 +1,4 @@
-//! Fits the store to what the node keeps in it.
+//! Adapts the store to what the node keeps in it.
 
 use lightning::io::{Error, ErrorKind};
 use lightning::util::persist::{

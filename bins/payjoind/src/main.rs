@@ -21,7 +21,7 @@ mod tor;
 mod watch;
 mod ways;
 
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,8 +32,14 @@ use serde_json::{Value, json};
 
 use cli::{Cli, Command};
 
+/// Exit code of a command line that is wrong; clap has the same.
+const MISUSED: u8 = 2;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let datadir = config::expand_home(&cli.datadir);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -57,12 +63,12 @@ fn main() -> ExitCode {
             Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
         },
     };
-    // A name look-up that hangs is not waited for.
+    // A name lookup that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-/// Every open session holds a connection: takes as many files as the system grants.
+/// Every open session holds a connection: raises the limit of open files as far as the system allows.
 fn allow_many_files() {
     let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
     if let Err(error) = setrlimit(Resource::Nofile, granted) {
@@ -74,28 +80,51 @@ fn show(json: bool, answer: &Value) -> ExitCode {
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         return fail(json, error);
     }
-    if json {
-        println!("{answer}");
-    } else {
-        print!("{}", render::text(answer, std::io::stdout().is_terminal()));
+    let text = match json {
+        true => format!("{answer}\n"),
+        false => render::text(answer, std::io::stdout().is_terminal()),
+    };
+    match print(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
-    ExitCode::SUCCESS
+}
+
+/// `println!` would panic when the reader has left, as `head` does.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 fn fail(json: bool, message: &str) -> ExitCode {
-    if json {
-        println!("{}", json!({ "error": message }));
-    } else {
-        eprintln!("payjoind: {message}");
-    }
+    // When nobody reads it, the exit code says enough.
+    let _ = match json {
+        true => print(&format!("{}\n", json!({ "error": message }))),
+        false => writeln!(std::io::stderr(), "payjoind: {message}"),
+    };
     ExitCode::FAILURE
+}
+
+/// A command line that cannot be parsed, or that asks for help. Whether it asks for JSON was not parsed either.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|word| word == "--json");
+    if !(json && error.use_stderr()) {
+        error.exit();
+    }
+    let message = error.render().to_string();
+    fail(true, message.trim_start_matches("error: ").trim_end());
+    ExitCode::from(MISUSED)
 }
 
 fn unanswered_text(datadir: &Path, error: &std::io::Error) -> String {
     let datadir = datadir.display();
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused => {
             format!("no daemon runs in {datadir}. Start one with: payjoind --datadir {datadir} run")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("{datadir} is not open to you: run this as the user who runs the daemon")
         }
         _ => format!("the daemon in {datadir} gave no answer: {error}"),
     }

@@ -118,7 +118,7 @@ impl Payer {
     /// Sees a payment through, until a spend of its coins is buried.
     async fn run(&self, mut payment: PaymentRecord) {
         while let Err(trouble) = self.conclude(&mut payment).await {
-            tracing::warn!(payment = payment.id, %trouble, "a payment waits");
+            tracing::warn!(payment = payment.id, %trouble, "a payment of ours is tried again");
             sleep(PAUSE).await;
         }
         loop {
@@ -131,7 +131,7 @@ impl Payer {
                 Ok(true) => return,
                 Ok(false) => self.other_height(height).await,
                 Err(trouble) => {
-                    tracing::warn!(payment = payment.id, %trouble, "a payment waits");
+                    tracing::warn!(payment = payment.id, %trouble, "a payment of ours is tried again");
                     sleep(PAUSE).await;
                 }
             }

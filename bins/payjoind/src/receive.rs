@@ -2,7 +2,7 @@
 
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
-use payjoin_core::{Invoice, InvoiceId, MOST_CHANNELS, Reserve, SessionEnd, bip21_v1};
+use payjoin_core::{Invoice, InvoiceId, MOST_CHANNELS, Reserve, SessionEnd, Timestamp, bip21_v1};
 use payjoin_io::{PollError, Poller, SessionInfo};
 use payjoin_lightning::shortfall;
 use serde::Serialize;
@@ -22,6 +22,9 @@ struct Code {
     via: Via,
     uri: String,
     endpoint: String,
+    /// A directory may keep a session for less time than was asked for.
+    #[serde(skip)]
+    expires: Timestamp,
 }
 
 impl Daemon {
@@ -33,16 +36,18 @@ impl Daemon {
             None => self.needed().await?,
         };
         if let Some(amount) = amount.filter(|amount| !(LEAST..=Amount::MAX_MONEY).contains(amount)) {
-            let (sat, least) = (amount.to_sat(), LEAST.to_sat());
-            return Err(failed(format!("nobody can pay {sat} sat: ask for at least {least} sat")));
+            let (sat, least, most) = (amount.to_sat(), LEAST.to_sat(), Amount::MAX_MONEY.to_sat());
+            return Err(failed(format!(
+                "nobody can pay {sat} sat: ask for at least {least} sat and at most {most} sat"
+            )));
         }
+        let note = self.obstacle()?;
         let (script, change) = self.node.wallet().reveal_invoice().map_err(failed)?;
-        let created = now();
-        let expires = created.plus(args.expires.seconds());
+        let (id, created) = (InvoiceId::from_entropy(random()), now());
         let invoice =
-            Invoice { id: InvoiceId::from_entropy(random()), script, change, amount, created, expires };
+            Invoice { id, script, change, amount, created, expires: created.plus(args.expires.seconds()) };
         let address = Address::from_script(&invoice.script, self.config.network).map_err(failed)?;
-        let (way, Code { via, uri, endpoint }) = self.code(way, instead, &address, &invoice).await?;
+        let (way, Code { via, uri, endpoint, expires }) = self.code(way, instead, &address, &invoice).await?;
         // Only now: an invoice whose code nobody sees would stay for ever. A session alone expires.
         self.store.insert_invoice(&invoice).await.map_err(failed)?;
         let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
@@ -52,11 +57,12 @@ impl Daemon {
         Ok(json!({
             "uri": uri, "address": address.to_string(), "invoice": invoice.id.0, "amount_sat": amount_sat,
             "via": via, "endpoint": endpoint, "expires": expires.0, "alternatives": alternatives,
+            "note": note,
         }))
     }
 
     /// The ways that payers can take to us.
-    fn ways(&self) -> Ways {
+    pub(crate) fn ways(&self) -> Ways {
         let own = self.tor.as_ref().map(|tor| tor.borrow().endpoint.clone());
         Ways::new(self.poller.is_some(), self.config.http.public_endpoint.clone(), own)
     }
@@ -73,7 +79,7 @@ impl Daemon {
             Way::Ours(endpoint) => endpoint,
             Way::Directory => match (self.code_at_a_directory(self.poller()?, invoice).await, instead) {
                 (Err(PollError::Directory(error)), Some(instead)) => {
-                    tracing::warn!(%error, url = instead.url, "no directory answers: the code leads to us");
+                    tracing::warn!(%error, url = instead.url, "no directory answers: the code names our own server");
                     instead
                 }
                 (code, _) => return Ok((way, code.map_err(failed)?)),
@@ -85,8 +91,9 @@ impl Daemon {
     async fn code_at_a_directory(&self, poller: &Poller, invoice: &Invoice) -> Result<Code, PollError> {
         let uri = poller.open(invoice, self.config.network).await?;
         let session = poller.session(&invoice.id)?;
-        let endpoint = session.map(|session| session.directory).unwrap_or_default();
-        Ok(Code { via: Via::Directory, uri, endpoint })
+        let (endpoint, expires) = session
+            .map_or_else(|| (String::new(), invoice.expires), |session| (session.directory, session.expires));
+        Ok(Code { via: Via::Directory, uri, endpoint, expires })
     }
 
     fn poller(&self) -> Result<&Poller, CommandError> {
@@ -125,6 +132,16 @@ impl Daemon {
         Ok(Some(shortfall(&wishes, &self.reserve(), fees)))
     }
 
+    /// Why a payment now would open none of the queued channels, if that is sure.
+    fn obstacle(&self) -> Result<Option<&'static str>, CommandError> {
+        let wishes = self.store.queued_wishes(MOST_CHANNELS).map_err(failed)?;
+        let wait = wishes.iter().any(|wish| !wish.payer_is_me) && self.reserve().balance == Amount::ZERO;
+        Ok(wait.then_some(
+            "the wallet has no confirmed coin, and a channel needs one beside the payment: this payment arrives on \
+             chain, the next one opens channels",
+        ))
+    }
+
     fn reserve(&self) -> Reserve {
         let balance = self.node.balance();
         Reserve {
@@ -159,7 +176,7 @@ impl Daemon {
 fn code_of_ours(ours: &Endpoint, address: &Address, invoice: &Invoice) -> Result<Code, CommandError> {
     let endpoint = format!("{}/{}", ours.url.trim_end_matches('/'), invoice.id);
     let uri = bip21_v1(address, invoice.amount, &endpoint).map_err(failed)?;
-    Ok(Code { via: ours.via, uri, endpoint })
+    Ok(Code { via: ours.via, uri, endpoint, expires: invoice.expires })
 }
 
 fn show(poller: &Poller, invoice: &InvoiceId) -> Answer {

@@ -11,7 +11,9 @@ const WIDEST: usize = 100;
 pub(crate) fn text(answer: &Value, colours: bool) -> String {
     match answer {
         Value::Object(fields) => {
-            let uri = fields.get("uri").and_then(Value::as_str);
+            // A session that has ended is nothing to scan.
+            let open = fields.get("state").is_none_or(|state| state == "waiting");
+            let uri = fields.get("uri").and_then(Value::as_str).filter(|_| open);
             let qr = uri.and_then(|uri| qr(uri, colours)).unwrap_or_default();
             format!("{qr}{}", object(fields))
         }
@@ -70,10 +72,14 @@ fn table(rows: &[&Map<String, Value>]) -> Option<String> {
     if widths.iter().map(|width| width + 2).sum::<usize>() > WIDEST {
         return None;
     }
+    let numbers = |column: &&String| rows.iter().any(|row| row.get(*column).is_some_and(Value::is_u64));
+    let right: Vec<bool> = columns.iter().map(|c| numbers(c) && !TIMES.contains(&c.as_str())).collect();
     let line = |line: &Vec<String>| {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("  {}\n", cells.join("  ").trim_end())
+        let cells = line.iter().zip(widths.iter().zip(&right)).map(|(cell, (&width, right))| match right {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:width$}"),
+        });
+        format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     Some(lines.iter().map(line).collect())
 }
@@ -118,8 +124,15 @@ mod tests {
         let answer = json!({ "height": 7, "peers": [], "coins": [{ "amount": 5, "at": "a" }, { "amount": 10, "at": null }] });
         assert_eq!(
             text(&answer, false),
-            "height  7\npeers\n  none\ncoins\n  amount  at\n  5       a\n  10      -\n"
+            "height  7\npeers\n  none\ncoins\n  amount  at\n       5  a\n      10  -\n"
         );
+    }
+
+    #[test]
+    fn an_ended_session_shows_no_code_to_scan() {
+        let session = |state| json!({ "state": state, "uri": "bitcoin:bcrt1qexample" });
+        assert!(text(&session("waiting"), false).contains('█'));
+        assert!(!text(&session("cancelled"), false).contains('█'));
     }
 
     #[test]

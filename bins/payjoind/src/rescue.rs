@@ -8,6 +8,9 @@ use payjoin_core::ExchangeId;
 use serde_json::{Value, json};
 
 pub(crate) fn rescue(database: &Path) -> Result<Value, String> {
+    if !database.exists() {
+        return Err(format!("there is no {}: is --datadir right?", database.display()));
+    }
     let rescued = payjoin_io::rescue(database).map_err(|error| format!("{}: {error}", database.display()))?;
     Ok(json!({
         "originals": rescued.originals.iter().map(owed).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! Fits the node to the roles that payjoin-io asks.
+//! Adapts the node to the roles that payjoin-io asks.
 
 use std::sync::Arc;
 

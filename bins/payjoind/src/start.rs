@@ -46,8 +46,7 @@ pub(crate) enum StartError {
     #[error("the database is damaged: {0}\n`payjoind rescue` prints the payments in it that are still owed")]
     Damaged(String),
     #[error(
-        "{error}{}\nIt should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?",
-        cause(error)
+        "{error}\nbitcoind should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?"
     )]
     Bitcoind { url: String, error: RpcError },
     #[error("{path}: {error}")]
@@ -56,9 +55,9 @@ pub(crate) enum StartError {
     Node(NodeError),
     #[error("sessions at directories: {0}")]
     Poll(#[from] PollError),
-    #[error("the Lightning node ended by itself: its store or one of its tasks failed, see the log")]
+    #[error("the Lightning node stopped: its store or one of its tasks failed, see the log")]
     NodeEnded,
-    #[error("a part of the daemon ended by itself, see the log")]
+    #[error("a part of the daemon stopped unexpectedly: see the log")]
     PartEnded,
     #[error(transparent)]
     Tor(#[from] TorError),
@@ -89,13 +88,6 @@ impl StartError {
             error => Self::Node(error),
         }
     }
-}
-
-/// What an HTTP client does not tell by itself, such as "Connection refused".
-fn cause(error: &RpcError) -> String {
-    let RpcError::Transport(error) = error else { return String::new() };
-    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    causes.last().map(|cause| format!(" ({cause})")).unwrap_or_default()
 }
 
 /// Where commands reach the daemon.
@@ -132,7 +124,7 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     let (node, store) = (daemon.node.clone(), daemon.store.clone());
     tasks.spawn(chain_watch::run(settler, blocks, node, store, every, stopped));
     let control = tokio::spawn(control::serve(socket, daemon.clone()));
-    tracing::info!(target: "step", step = "ready", node_id = %daemon.node.node_id(), height = daemon.node.height());
+    tell_ready(&daemon);
     let ended = wait_for_end(&daemon, &mut tasks).await;
     daemon.stop.send_replace(true);
     // Exchanges in flight come to their end here; they need the node.
@@ -149,17 +141,25 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     ended
 }
 
+fn tell_ready(daemon: &Daemon) {
+    let (node_id, height) = (daemon.node.node_id(), daemon.node.height());
+    tracing::info!(target: "step", step = "ready", %node_id, height);
+    if let Err(missing) = daemon.ways().choose(None) {
+        tracing::info!("{missing}");
+    }
+}
+
 pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
     let what = what.into();
     move |source| StartError::Io { what, source }
 }
 
 fn make_datadir(datadir: &Path) -> Result<(), StartError> {
-    let what = || format!("the folder {}", datadir.display());
+    let what = || format!("cannot use the folder {}", datadir.display());
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(datadir).map_err(io(what()))?;
     let mode = std::fs::metadata(datadir).map_err(io(what()))?.permissions().mode();
     if mode & 0o077 != 0 {
-        let source = std::io::Error::other("others can look into it: chmod 700 it");
+        let source = std::io::Error::other("others can look into it; allow only yourself: chmod 700");
         return Err(StartError::Io { what: what(), source });
     }
     Ok(())
@@ -237,7 +237,7 @@ async fn start_node(
     Node::start(settings, rpc, Arc::new(Keep(store)), Some(blocks)).await
 }
 
-/// Closes channels that can never be: no proposal that funds them was released (W7 of the crash table), or something
+/// Closes channels that can never exist: no proposal that funds them was released (we died between the two writes), or something
 /// else than that proposal is buried, and we died before the node had saved that it knows.
 async fn forget_dead(roles: &Roles, store: &Store) -> Result<(), StoreError> {
     for channel in roles.node.channels() {

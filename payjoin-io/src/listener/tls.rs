@@ -97,8 +97,12 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
 fn read_chain(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read(path)?;
     if !is_pem(&bytes) {
         return Ok(vec![bytes.into()]);
     }
@@ -107,7 +111,7 @@ fn read_chain(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn read_key(path: &Path) -> io::Result<PrivateKeyDer<'static>> {
-    let bytes = std::fs::read(path)?;
+    let bytes = read(path)?;
     if is_pem(&bytes) {
         return PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(path, &error));
     }

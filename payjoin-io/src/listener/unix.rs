@@ -21,7 +21,7 @@ pub struct Unix {
 }
 
 impl Unix {
-    /// Listens for a TLS proxy or a Tor daemon of the operator's, as [`Tcp::behind_tls_proxy`](crate::Tcp) does. The
+    /// Listens for the operator's TLS proxy or Tor daemon, as [`Tcp::behind_tls_proxy`](crate::Tcp) does. The
     /// file has mode 0660. One that a dead process left is replaced.
     ///
     /// # Errors

@@ -34,7 +34,10 @@ impl Sender {
                     };
                 }
                 Err(HttpError::Timeout) => return Sent::Original(Fallback::NoAnswer),
-                Err(error @ HttpError::Transport(_)) => fallback = Fallback::Unreachable(error.to_string()),
+                Err(error @ HttpError::Transport(_)) => {
+                    tracing::info!(%error, "the receiver cannot be reached; trying again");
+                    fallback = Fallback::Unreachable(error.to_string());
+                }
                 Err(error) => return Sent::Original(Fallback::Unreachable(error.to_string())),
             }
             tokio::time::sleep(backoff.pause()).await;

@@ -70,7 +70,7 @@ impl Store {
         })
     }
 
-    /// The first durable write of an exchange (W2 to W5 of the crash table), all or nothing. The same Original sent
+    /// The first durable write of an exchange ("write 1" in ARCHITECTURE.md), all or nothing. The same Original sent
     /// again after its exchange failed takes over that exchange and its number.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Store {
         self.write(move |db| admit(db, &admission)).await
     }
 
-    /// The second durable write of an exchange (W7 and W8): the Lightning node's state with the proposal. After it
+    /// The second durable write of an exchange ("write 2"): the Lightning node's state with the proposal. After it
     /// the proposal may leave (money rule 1). Gives the coins whose locks ended.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Store {
         self.write(move |db| fail(db, exchange, &reason)).await
     }
 
-    /// Ends an obligation (W10). Gives the coins whose locks ended.
+    /// Ends an obligation. Gives the coins whose locks ended.
     ///
     /// # Errors
     /// [`StoreError::WrongState`] while the exchange runs or when it is settled.
@@ -147,8 +147,8 @@ impl Store {
         self.write(move |db| record_mined(db, exchange, mined.as_ref())).await
     }
 
-    /// At start: fails every exchange that was admitted but not released when the process died (W4, W5, W7 of the
-    /// crash table), and names them, so that the Lightning node can forget their channels.
+    /// At start: fails every exchange that was admitted but not released when the process died,
+    /// and names them, so that the Lightning node can forget their channels.
     ///
     /// # Errors
     /// When nothing was written.

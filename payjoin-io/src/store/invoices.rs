@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 const COLUMNS: &str = "id, script, change, amount, created, expires";
 
 impl Store {
-    /// Keeps a new invoice (W1 of the crash table).
+    /// Keeps a new invoice.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`] when its id exists.

@@ -45,10 +45,10 @@ pub struct NodeConfig {
     pub locked: Vec<OutPoint>,
 }
 
-/// What one channel may cost to close in bad times.
+/// What one channel may cost to close when fees are high.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReserveConfig {
-    /// Fee rate of the bad times, in satoshis per virtual byte.
+    /// The high fee rate to be prepared for, in satoshis per virtual byte.
     pub sat_per_vb: u64,
     /// Payments in flight that must be resolved on chain.
     pub htlcs: u16,

@@ -112,7 +112,7 @@ pub struct PeerInfo {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
     /// No channel with this id.
-    #[error("no such channel")]
+    #[error("no such channel: use the channel id as the list of channels shows it")]
     Unknown,
     /// LDK refuses, for example because the peer is not connected.
     #[error("not closed: {0}")]
@@ -158,6 +158,9 @@ impl Node {
     }
 
     /// Starts closing a channel: with the peer's help, or with `force` on our own. What is ours goes to the wallet.
+    ///
+    /// # Errors
+    /// See [`CloseError`].
     pub fn close(&self, channel_id: &str, force: bool) -> Result<(), CloseError> {
         let channels = self.manager.list_channels();
         let channel = channels.iter().find(|channel| channel.channel_id.to_string() == channel_id);
@@ -171,6 +174,9 @@ impl Node {
     }
 
     /// A BOLT 11 invoice; `None` lets the payer choose the amount.
+    ///
+    /// # Errors
+    /// See [`InvoiceError`].
     pub fn invoice(
         &self,
         amount: Option<Amount>,
@@ -181,6 +187,9 @@ impl Node {
     }
 
     /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment.
+    ///
+    /// # Errors
+    /// See [`PayError`]. After [`PayError::Stopped`] and [`PayError::Duplicate`] the payment may still arrive.
     pub async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, PayError> {
         self.payments.pay(invoice).await
     }
@@ -211,6 +220,9 @@ impl Node {
     }
 
     /// [`NodeWallet::pay`] beside the channels that we may have to close.
+    ///
+    /// # Errors
+    /// See [`SpendError`]. No coin is locked then.
     pub fn pay_on_chain(&self, output: &TxOut, rate: FeeRate) -> Result<Psbt, SpendError> {
         self.wallet.pay(output, rate, self.channels_to_close())
     }

@@ -8,7 +8,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex;
 use bitcoin::{Amount, Network};
 use lightning::events::Event;
-use lightning::ln::channelmanager::{Bolt11InvoiceParameters, PaymentId, Retry};
+use lightning::ln::channelmanager::{Bolt11InvoiceParameters, Bolt11PaymentError, PaymentId, Retry};
 use lightning::routing::router::RouteParametersConfig;
 use lightning_invoice::{
     Bolt11Invoice, Bolt11InvoiceDescription, Currency, Description, ParseOrSemanticError,
@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 use super::lock;
 use super::parts::ChannelManager;
 
-/// How long a payment tries other ways.
+/// How long a payment tries other routes.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A payment that arrived.
+/// A payment that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PaymentOutcome {
     /// The proof of payment, in hex.
@@ -43,11 +43,20 @@ pub enum PayError {
     /// The invoice names no amount.
     #[error("the invoice names no amount")]
     NoAmount,
-    /// It was not sent: expired, paid before, or no way to the payee.
+    /// The invoice can no longer be paid.
+    #[error("the invoice has expired")]
+    Expired,
+    /// This invoice was paid, or its payment is on its way.
+    #[error("this invoice was paid before, or its payment is still under way")]
+    Duplicate,
+    /// Our channels have too little on our side, or do not lead to the payee.
+    #[error("no route: our channels have too little outbound, or none leads to the payee")]
+    NoRoute,
+    /// LDK refuses for another reason.
     #[error("not sent: {0}")]
     NotSent(String),
-    /// It was sent and came back.
-    #[error("failed: {0}")]
+    /// It was sent and failed on the way.
+    #[error("the payment failed: {0}")]
     Failed(String),
     /// The node stopped while the payment was on its way. It may still arrive.
     #[error("the node stopped; the payment may still arrive")]
@@ -63,6 +72,20 @@ pub enum InvoiceError {
     /// LDK refuses.
     #[error("no invoice: {0}")]
     Refused(String),
+}
+
+/// LDK does not export the type of the failure, so its name tells which it is.
+fn not_sent(error: &Bolt11PaymentError) -> PayError {
+    let reason = match error {
+        Bolt11PaymentError::SendingFailed(failure) => format!("{failure:?}"),
+        Bolt11PaymentError::InvalidAmount => format!("{error:?}"),
+    };
+    match reason.as_str() {
+        "PaymentExpired" => PayError::Expired,
+        "DuplicatePayment" => PayError::Duplicate,
+        "RouteNotFound" => PayError::NoRoute,
+        _ => PayError::NotSent(reason),
+    }
 }
 
 type Waiter = oneshot::Sender<Result<PaymentOutcome, PayError>>;
@@ -122,7 +145,7 @@ impl Payments {
         let route = RouteParametersConfig::default();
         self.manager
             .pay_for_bolt11_invoice(invoice, id, None, route, Retry::Timeout(RETRY))
-            .map_err(|error| PayError::NotSent(format!("{error:?}")))?;
+            .map_err(|error| not_sent(&error))?;
         waiting.insert(id, waiter);
         Ok(done)
     }

@@ -16,16 +16,16 @@ pub enum RaiseError {
     #[error(transparent)]
     Rpc(#[from] RpcError),
     /// Something else spends its inputs, in the mempool or in the chain, or it is mined itself.
-    #[error("it waits for nothing: it is mined, or another transaction spends its inputs")]
+    #[error("the payment does not wait for fees: it is mined, or another transaction spends its inputs")]
     NotWaiting,
     /// It pays at least as much by itself.
-    #[error("it pays {0} by itself, which is that rate or more")]
+    #[error("the payment pays {} sat by itself, which is that rate or more", .0.to_sat())]
     Enough(Amount),
     /// The output does not bear the fee, or is not ours.
     #[error(transparent)]
     Spend(#[from] SpendError),
     /// bitcoind takes the two neither one by one nor as a package. Its reason is in the log.
-    #[error("bitcoind refuses the child, see the log")]
+    #[error("bitcoind refuses the child; the log has its reason")]
     Refused,
 }
 

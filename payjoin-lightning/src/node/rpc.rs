@@ -24,7 +24,7 @@ use reply::Reply;
 
 use super::lock;
 
-/// How bitcoind lets us in.
+/// Our credentials at bitcoind.
 #[derive(Clone, Debug)]
 pub enum RpcAuth {
     /// The `.cookie` file of bitcoind's data directory. It is read again when bitcoind was restarted.
@@ -53,7 +53,7 @@ pub enum RpcError {
     #[error("bitcoind refuses the RPC credentials")]
     Unauthorized,
     /// No answer, or not over HTTP.
-    #[error("bitcoind cannot be reached: {0}")]
+    #[error("bitcoind cannot be reached: {}", root(.0))]
     Transport(reqwest::Error),
     /// An HTTP error without a JSON-RPC body, such as a full work queue.
     #[error("bitcoind answered {0}")]
@@ -69,6 +69,12 @@ pub enum RpcError {
     /// The answer does not have the shape that the call promises.
     #[error("bitcoind's answer to {0} cannot be read")]
     Unexpected(&'static str),
+}
+
+/// What the HTTP client's own words leave out, such as "Connection refused".
+fn root(error: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |error| error.source()).last().unwrap_or(first).to_string()
 }
 
 /// What [`Rpc::inspect`] found.
@@ -100,6 +106,9 @@ pub struct Rpc {
 
 impl Rpc {
     /// A client for `url`, for example `http://127.0.0.1:8332`. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`RpcError::Transport`] when the HTTP client cannot be built.
     pub fn new(url: impl Into<String>, auth: RpcAuth) -> Result<Self, RpcError> {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -114,6 +123,9 @@ impl Rpc {
     }
 
     /// Calls one method.
+    ///
+    /// # Errors
+    /// [`RpcError::Server`] when bitcoind refuses the call; the others say why there is no answer.
     pub async fn call(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
         let body = request(0, method, &params);
         let reply = self.post(method, &body).await?;
@@ -121,6 +133,9 @@ impl Rpc {
     }
 
     /// Calls several methods in ONE HTTP request. The answers are in the order of the calls.
+    ///
+    /// # Errors
+    /// When there is no answer at all. What bitcoind refuses is an error in its place.
     pub async fn batch(
         &self,
         calls: &[(&'static str, Value)],
@@ -138,6 +153,9 @@ impl Rpc {
     }
 
     /// Would the mempool take this transaction, and what do its inputs really spend? One HTTP request.
+    ///
+    /// # Errors
+    /// [`RpcError`] when a question was not answered. A transaction that the mempool would not take is no error.
     pub async fn inspect(&self, transaction: &Transaction) -> Result<Inspected, RpcError> {
         let mut calls = vec![("testmempoolaccept", json!([[serialize_hex(transaction)]]))];
         calls.extend(transaction.input.iter().map(|input| {
@@ -154,6 +172,9 @@ impl Rpc {
     }
 
     /// Sends a transaction to the network. `Ok` too when it is in the mempool or the chain already.
+    ///
+    /// # Errors
+    /// [`RpcError::Server`] with the reject reason when the mempool does not take it.
     pub async fn broadcast(&self, transaction: &Transaction) -> Result<(), RpcError> {
         match self.call("sendrawtransaction", json!([serialize_hex(transaction)])).await {
             Ok(_) => Ok(()),
@@ -168,6 +189,9 @@ impl Rpc {
     }
 
     /// The mempool transaction that spends each outpoint, in order. Two HTTP requests, one when nothing is spent.
+    ///
+    /// # Errors
+    /// [`RpcError`] when a question was not answered.
     pub async fn spenders(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Transaction>>, RpcError> {
         const METHOD: &str = "gettxspendingprevout";
         if outpoints.is_empty() {
@@ -201,6 +225,9 @@ impl Rpc {
     }
 
     /// The fee of a transaction in the mempool; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`RpcError`] when the question was not answered.
     pub async fn mempool_fee(&self, txid: Txid) -> Result<Option<Amount>, RpcError> {
         const METHOD: &str = "getmempoolentry";
         let entry = match self.call(METHOD, json!([txid])).await {

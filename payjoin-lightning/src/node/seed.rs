@@ -40,6 +40,9 @@ pub struct Seed(Mnemonic);
 
 impl Seed {
     /// Reads the seed, or makes one when there is none and `fresh` says that nothing depends on an older one.
+    ///
+    /// # Errors
+    /// See [`SeedError`]. A file that cannot be used is never replaced.
     pub fn open(path: &Path, fresh: bool) -> Result<Self, SeedError> {
         match fs::symlink_metadata(path) {
             Ok(_) => Self::read(path),
@@ -74,6 +77,7 @@ impl Seed {
         fs::hard_link(&draft, path)?;
         fs::remove_file(&draft)?;
         fs::File::open(folder(path))?.sync_all()?;
+        tracing::info!(path = %path.display(), "a new seed: write its twelve words down and keep them elsewhere");
         Ok(Self(words))
     }
 

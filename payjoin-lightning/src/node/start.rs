@@ -1,5 +1,6 @@
 //! Starting a node: read, catch up, run.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -90,8 +91,13 @@ pub enum NodeError {
         height: u32,
     },
     /// Peers cannot connect.
-    #[error("cannot listen for peers: {0}")]
-    Listen(std::io::Error),
+    #[error("cannot listen for peers on {address}: {error}")]
+    Listen {
+        /// Where peers should connect to.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
 }
 
 impl NodeError {
@@ -104,6 +110,9 @@ impl Node {
     /// Starts the node: opens seed, wallet and channels, catches up with bitcoind, connects to peers.
     ///
     /// `outside` is told of every block after the node has dealt with it, during the catch-up too.
+    ///
+    /// # Errors
+    /// See [`NodeError`]. Nothing runs then.
     pub async fn start(
         config: NodeConfig,
         rpc: Arc<Rpc>,
@@ -112,10 +121,7 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let tip = best_block(&rpc, config.network).await?;
         let birthday = birthday(&rpc, &config, tip).await?;
-        let listener = match config.listen {
-            Some(address) => Some(TcpListener::bind(address).await.map_err(NodeError::Listen)?),
-            None => None,
-        };
+        let (listener, listening) = listen(config.listen).await?.unzip();
         let (ground, packages) = Ground::open(&config, store, birthday)?;
         if let Err(error) = ground.fees.refresh(&rpc).await {
             tracing::warn!(%error, "no fee rates yet");
@@ -128,7 +134,7 @@ impl Node {
             let watched = parts.chain_monitor.load_existing_monitor(monitor.channel_id(), monitor);
             watched.map_err(|()| NodeError::Incomplete("two monitors of one channel"))?;
         }
-        let node = Arc::new(assemble(&config, rpc, &ground, &parts, listener.as_ref())?);
+        let node = Arc::new(assemble(&config, rpc, &ground, &parts, listening)?);
         let (rpc, stop) = (|| Arc::clone(&node.rpc), || node.switch.stop());
         node.spawn("chain", listeners.follow(rpc(), config.network, synced, config.poll, stop()));
         node.spawn("broadcasts", packages.run(rpc(), Arc::clone(&ground.wallet), stop()));
@@ -194,12 +200,21 @@ impl Ground {
     }
 }
 
+/// A socket for peers, and where it is: the system chooses the port where `address` has port 0.
+async fn listen(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, NodeError> {
+    let Some(address) = address else { return Ok(None) };
+    let refused = |error| NodeError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    Ok(Some((listener, bound)))
+}
+
 fn assemble(
     config: &NodeConfig,
     rpc: Arc<Rpc>,
     ground: &Ground,
     parts: &Parts,
-    listener: Option<&TcpListener>,
+    listening: Option<SocketAddr>,
 ) -> Result<Node, NodeError> {
     let manager = Arc::clone(&parts.manager);
     let peers = Peers::load(
@@ -212,7 +227,7 @@ fn assemble(
     let peers = Arc::new(peers);
     Ok(Node {
         node_id: manager.get_our_node_id(),
-        listening: listener.map(TcpListener::local_addr).transpose().map_err(NodeError::Listen)?,
+        listening,
         reserve_per_channel: config.reserve.per_channel(),
         inbound_total: config.inbound_total,
         closing: Arc::default(),

@@ -21,7 +21,8 @@ pub struct ManagerState {
     pub bytes: Vec<u8>,
 }
 
-/// Durable storage for the node. Every call that returns `Ok` has reached the disk.
+/// Durable storage for the node. Every call that returns `Ok` has reached the disk. The node ends when it
+/// cannot write channel state.
 ///
 /// Never hold a lock of the store while calling the node (for example [`Node::manager_state`]): LDK writes channel
 /// monitors while it holds its own locks.

@@ -174,6 +174,9 @@ impl NodeWallet {
 
     /// A fresh pair of scripts for an invoice: P2TR for the payment, P2WPKH for our change. Durable when it returns:
     /// neither is ever given out twice.
+    ///
+    /// # Errors
+    /// [`WalletError`] when it cannot be kept.
     pub fn reveal_invoice(&self) -> Result<(ScriptBuf, ScriptBuf), WalletError> {
         let mut state = lock(&self.state);
         let payment = state.bdk.reveal_next_address(KeychainKind::External).script_pubkey();
@@ -183,6 +186,9 @@ impl NodeWallet {
     }
 
     /// A fresh P2TR address.
+    ///
+    /// # Errors
+    /// [`WalletError`] when it cannot be kept.
     pub fn new_address(&self) -> Result<Address, WalletError> {
         self.reveal(KeychainKind::External)
     }
@@ -235,6 +241,9 @@ impl NodeWallet {
     }
 
     /// Signs and finalizes exactly these inputs, which must spend coins of ours. Nothing else of the PSBT changes.
+    ///
+    /// # Errors
+    /// [`SignError`] when an input is not a coin of ours, or cannot be signed.
     pub fn sign(&self, psbt: &Psbt, inputs: &[usize]) -> Result<Psbt, SignError> {
         // The lock goes before the signing, which takes longer than all else here.
         let spent = lock(&self.state).spent_by_inputs(psbt, inputs)?;

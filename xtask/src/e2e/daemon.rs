@@ -190,11 +190,11 @@ impl Daemon {
             .with_context(|| format!("{}: not JSON: {printed}", arguments.join(" ")))
     }
 
-    /// Runs a command that must fail, and returns why it did.
+    /// Runs a command that must fail, or that the command line refuses, and returns why.
     pub(crate) fn refusal(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command().args(arguments).stdin(Stdio::null()).output()?;
         let (told, name) = (String::from_utf8_lossy(&output.stdout), arguments.join(" "));
-        ensure!(output.status.code() == Some(1), "{name} should fail: {} {told}", output.status);
+        ensure!(matches!(output.status.code(), Some(1 | 2)), "{name} should fail: {} {told}", output.status);
         let last = told.lines().last().unwrap_or_default();
         let answer: Value =
             serde_json::from_str(last).with_context(|| format!("{name}: not JSON: {told}"))?;

@@ -7,15 +7,30 @@ use super::{Config, ConfigError, PlainListen};
 impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_http()?;
-        let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
-        if let Some(bad) = self.payjoin.directories.iter().find(|url| !is_url(url)) {
-            return Err(ConfigError::Directory(bad.clone()));
-        }
+        self.check_payjoin()?;
         self.check_numbers()?;
         if self.tor.only { self.check_only() } else { Ok(()) }
     }
 
-    /// Numbers beyond which something stops to work: an interval of nothing, a deadline that no database holds.
+    fn check_payjoin(&self) -> Result<(), ConfigError> {
+        let payjoin = &self.payjoin;
+        let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
+        if let Some(bad) = payjoin.directories.iter().find(|url| !is_url(url)) {
+            return Err(ConfigError::Directory(bad.clone()));
+        }
+        if !payjoin.directories.is_empty() && payjoin.ohttp_relays.is_empty() {
+            return Err(ConfigError::NoRelay);
+        }
+        let has_port = |proxy: &str| {
+            proxy.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match &payjoin.socks {
+            Some(bad) if !has_port(bad) => Err(ConfigError::Socks(bad.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Numbers beyond which something stops working: an interval of nothing, a deadline that no database holds.
     fn check_numbers(&self) -> Result<(), ConfigError> {
         const MONTH: u64 = 31 * 24 * 3600;
         let (lightning, policy) = (&self.lightning, &self.policy);
@@ -23,6 +38,7 @@ impl Config {
             ("[lightning] `poll_ms`", lightning.poll_ms, 10..=60_000),
             ("[lightning] `min_depth`", lightning.min_depth.into(), 1..=144),
             ("[payjoin] `session_hours`", self.payjoin.session_hours, 1..=366 * 24),
+            ("[policy] `max_fee_rate`", policy.max_fee_rate.into(), 1..=25_000),
             ("[policy] `channel_seconds`", policy.channel_seconds, 1..=3600),
             ("[policy] `exchange_seconds`", policy.exchange_seconds, 10..=3600),
             ("[policy] `fallback_seconds`", policy.fallback_seconds, 1..=MONTH),

@@ -1,4 +1,4 @@
-//! Where a proxy of the operator's connects to.
+//! Where the operator's own proxy connects to.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -25,6 +25,7 @@ fn a_number_that_stops_something_from_working_is_refused() {
         ("lightning", "poll_ms", 10, 60_000),
         ("lightning", "min_depth", 1, 144),
         ("payjoin", "session_hours", 1, 8784),
+        ("policy", "max_fee_rate", 1, 25_000),
         ("policy", "channel_seconds", 1, 3600),
         ("policy", "exchange_seconds", 10, 3600),
         ("policy", "fallback_seconds", 1, 2_678_400),
@@ -36,10 +37,32 @@ fn a_number_that_stops_something_from_working_is_refused() {
         }
         for bad in [least - 1, most + 1] {
             let refusal = with(bad).unwrap_err().to_string();
-            let told = format!("[{section}] `{name}` is {least} to {most}, not {bad}");
+            let told = format!("[{section}] `{name}` must be from {least} to {most}, not {bad}");
             assert_eq!(refusal, told);
         }
     }
+}
+
+#[test]
+fn a_directory_needs_a_relay_and_a_proxy_needs_a_port() {
+    let directory = load("[payjoin]\ndirectories = ['https://a.example']").1;
+    assert!(matches!(directory, Err(ConfigError::NoRelay)));
+    for bad in ["nonsense", "127.0.0.1", ":9050", "127.0.0.1:tor"] {
+        let refusal = load(&format!("[payjoin]\nsocks = '{bad}'")).1;
+        assert!(matches!(&refusal, Err(ConfigError::Socks(socks)) if socks == bad), "{refusal:?}");
+    }
+    load("[payjoin]\nsocks = '127.0.0.1:9050'").1.unwrap();
+}
+
+#[test]
+fn the_settings_in_the_help_of_run_can_be_used() {
+    let help = crate::help::RUN_HELP;
+    let file: String =
+        help.lines().filter_map(|line| line.strip_prefix("  ")).map(|l| format!("{l}\n")).collect();
+    let file = file.split("payjoind --datadir").next().unwrap();
+    let config = load(file).1.unwrap();
+    assert_eq!(config.payjoin.directories, ["https://directory.example"]);
+    assert!(config.tor.enabled && config.policy.fallback_seconds == 600);
 }
 
 #[test]
@@ -91,7 +114,7 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
         "[lightning]\nlisten = '127.0.0.1:9735'",
         &format!("[http]\nlisten = '127.0.0.1:443'\n{tls}"),
         "[http]\nplain_listen = 'unix:s'\npublic_endpoint = 'https://pay.example'",
-        "[payjoin]\ndirectories = ['https://directory.example']",
+        "[payjoin]\ndirectories = ['https://directory.example']\nohttp_relays = ['https://relay.example']",
         "[bitcoind]\nurl = 'http://user:word@127.0.0.1:18443/wallet'",
         "[bitcoind]\nurl = 'http://[::1]:18443'",
     ] {
@@ -109,4 +132,16 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
         assert!(load(bad).1.is_ok(), "{bad}");
     }
     assert!(matches!(load("[tor]\nonly = true").1, Err(ConfigError::Tor(_))));
+}
+
+#[test]
+fn the_help_of_run_names_every_setting() {
+    // Those of Tor are in docs/tor.md.
+    for part in ["bitcoind", "lightning", "http", "payjoin", "policy"] {
+        let refusal = load(&format!("[{part}]\nnonsense = 1")).1.unwrap_err().to_string();
+        let (_, names) = refusal.split_once("expected one of").unwrap();
+        for name in names.split('`').skip(1).step_by(2) {
+            assert!(crate::help::RUN_HELP.contains(name), "[{part}] {name}");
+        }
+    }
 }

@@ -23,11 +23,13 @@ const CHANGE_DUST: Amount = Amount::from_sat(294);
 #[derive(Debug, thiserror::Error)]
 pub enum SpendError {
     /// The network does not relay an output of so little.
-    #[error("{0} is too little to be relayed")]
+    #[error("an output of {} sat is too little to be relayed", .0.to_sat())]
     Dust(Amount),
     /// The coins that may be spent do not reach.
     #[error(
-        "not enough coins: {spendable} can be spent, fees included; the rest is locked or kept to close channels"
+        "not enough coins: {} sat can be spent, fees included; the rest is locked, unconfirmed or kept to close \
+         channels",
+        .spendable.to_sat()
     )]
     NotEnough {
         /// Confirmed, not locked, without the reserve.

@@ -1,4 +1,4 @@
-//! The daemon is killed. After each restart one row of the crash table is true, and the ledger too.
+//! The daemon is killed. After each restart one row of "After a crash" in ARCHITECTURE.md is true, and the ledger too.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ impl<'a> Scene<'a> {
         world.give(&node, &[OURS.to_sat()])?;
         let intent = node.queue(&peer, "500000", &[])?;
         let invoice = world.receive(&node, Some(600_000))?;
-        // W1: the code is good although everything else is gone.
+        // The code is good although everything else is gone.
         node.kill();
         node.restart()?;
         // A peer that stands still cannot take a connection later.
@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
         Ok(reply)
     }
 
-    /// W2 to W7: the Original is owed, nothing else is left of the exchange. A frozen peer goes on after it.
+    /// Between the two writes: the Original is owed, nothing else is left of the exchange. A frozen peer goes on after it.
     fn expect_unreleased(&self) -> Result<()> {
         let exchange = self.node.exchange()?;
         ensure!(exchange.text("state")? == "failed", "not released, so it failed: {exchange}");
@@ -82,7 +82,7 @@ impl<'a> Scene<'a> {
         ledger::check(self.world)
     }
 
-    /// W8: the same bytes, the coin locked, one channel.
+    /// After write 2: the same bytes, the coin locked, one channel.
     fn expect_released(&self) -> Result<String> {
         let replies = [self.post()?, self.post()?];
         let [first, second] = replies.each_ref().map(Reply::body);
@@ -160,7 +160,7 @@ pub(super) fn away(world: &World<'_>) -> Result<()> {
 
 pub(super) fn unreleased(world: &World<'_>) -> Result<()> {
     let scene = Scene::new(world, "")?;
-    // W6, then W7: the peer's signature is out or here.
+    // Between the writes: the peer's signature is out or here.
     for step in ["open_channel", "accept_channel", "funding_created"] {
         scene.kill_at(step)?;
         scene.expect_unreleased().with_context(|| format!("killed at {step}"))?;
