@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_QUEUED: usize = 6;
 
 /// Channels with one peer, of the four that it takes, from which on we close some.
-const MANY_CHANNELS: usize = 3;
+const MANY_CHANNELS: usize = 2;
 
 /// Coins of the payer at the beginning, and ours.
 const PAYER_COINS: usize = 150;
@@ -50,7 +50,7 @@ const ACTS: [(u32, &str, Act); 11] = [
     (5, "kill", |soak| soak.kill()),
     (6, "peer stands still", |soak| soak.freeze_peer()),
     (8, "pay by Lightning", |soak| soak.pay_by_lightning()),
-    (8, "close", |soak| soak.close()),
+    (20, "close", |soak| soak.close()),
     (2, "restart bitcoind", |soak| soak.restart_bitcoind()),
 ];
 
