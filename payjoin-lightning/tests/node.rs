@@ -373,7 +373,8 @@ async fn idle_connections_shut_nobody_out_and_push_out_no_peer_with_a_channel() 
     let bitcoind = Bitcoind::start().await;
     let (setup, peer, other) = (start(&bitcoind).await, start(&bitcoind).await, start(&bitcoind).await);
     peer.earn(&bitcoind, 300_000).await;
-    open(&peer, &setup, 100_000).await;
+    let funding = open(&peer, &setup, 100_000).await;
+    confirm(&bitcoind, &funding, &[&peer.node, &setup.node]).await;
     let mut idle = Vec::new();
     for _ in 0..300 {
         idle.push(TcpStream::connect(setup.node.listening().unwrap()).await.unwrap());

@@ -105,28 +105,34 @@ fn read(value: &[u8]) -> Result<BestBlock, StoreError> {
     block.ok_or_else(|| StoreError::Corrupt("the block that was dealt with last".to_owned()))
 }
 
-/// Runs until the daemon stops.
+/// Runs until the daemon stops, which waits for no bitcoind that does not answer: what is cut here is done again at the
+/// next start, as after a crash. Exchanges may still run. Blocks that come meanwhile are not recorded as dealt with: the
+/// next start tells them to whatever these exchanges then owe.
 pub(crate) async fn run(
-    mut settler: Settler,
-    mut blocks: BlockNews,
+    settler: Settler,
+    blocks: BlockNews,
     node: Arc<Node>,
     store: Store,
     every: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
+    tokio::select! {
+        () = follow(settler, blocks, &node, &store, every) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn follow(mut settler: Settler, mut blocks: BlockNews, node: &Node, store: &Store, every: Duration) {
     let mut look = tokio::time::interval(every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sees = true;
     loop {
         tokio::select! {
-            Some(news) = blocks.0.recv() => take(&mut settler, &mut blocks, news, &store).await,
+            Some(news) = blocks.0.recv() => take(&mut settler, &mut blocks, news, store).await,
             _ = look.tick() => {
-                sees = report(mempool(&mut settler, &node).await, sees);
+                sees = report(mempool(&mut settler, node).await, sees);
                 settler.tick().await;
             }
-            // Exchanges may still run. Blocks that come meanwhile are not recorded as dealt with: the next start tells
-            // them to whatever these exchanges then owe.
-            _ = stop.changed() => return,
         }
     }
 }

@@ -19,3 +19,5 @@ mod receiver_rules;
 mod session;
 #[cfg(test)]
 mod settlement;
+#[cfg(test)]
+mod settlement_by_chance;

@@ -12,16 +12,16 @@ const FALLBACK: Timestamp = Timestamp(NOW.0 + 600);
 const LATER: Timestamp = Timestamp(NOW.0 + 601);
 
 /// An exchange whose payer has a nested input, so that the final payjoin has another id than the proposal.
-struct World {
-    original: Transaction,
-    payjoin: Transaction,
-    conflict: Transaction,
+pub(crate) struct World {
+    pub(crate) original: Transaction,
+    pub(crate) payjoin: Transaction,
+    pub(crate) conflict: Transaction,
     /// Spends our coin and nothing of the payer.
-    theft: Transaction,
+    pub(crate) theft: Transaction,
     obligation: Obligation,
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let payer = Spend::new(Kind::Nested, 1, 100_000);
     let coin = our_coin(1, 50_000);
     let to = |value| vec![txout(value, script(Kind::P2tr, 5))];
@@ -45,15 +45,15 @@ fn world() -> World {
     World { original: one, payjoin, conflict, theft, obligation }
 }
 
-struct Run(Settlement);
+pub(crate) struct Run(pub(crate) Settlement);
 
 impl Run {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         Self(Settlement::new(world.obligation.clone(), Policy::default()))
     }
 
     /// What comes out of this input, without the final wait.
-    fn feed(&mut self, now: Timestamp, input: In) -> Vec<Out> {
+    pub(crate) fn feed(&mut self, now: Timestamp, input: In) -> Vec<Out> {
         self.0.handle_input(now, input);
         let mut outputs = Vec::new();
         loop {

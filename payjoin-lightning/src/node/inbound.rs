@@ -8,6 +8,7 @@ use lightning::ln::msgs::SocketAddress;
 use lightning_net_tokio::setup_inbound;
 use tokio::task::JoinSet;
 
+use super::is_mined;
 use super::parts::{ChannelManager, PeerManager};
 
 /// Most at once.
@@ -71,10 +72,12 @@ impl Inbound {
     }
 }
 
-/// Where peers with channels connected from.
+/// Where peers with channels connected from. One that a peer opens counts once its funding is mined: until then it costs
+/// him nothing.
 fn with_channels(peers: &PeerManager, channels: &ChannelManager) -> HashSet<SocketAddress> {
-    let known: HashSet<_> =
-        channels.list_channels().iter().map(|channel| channel.counterparty.node_id).collect();
+    let channels = channels.list_channels();
+    let counts = channels.iter().filter(|channel| channel.is_outbound || is_mined(channel));
+    let known: HashSet<_> = counts.map(|channel| channel.counterparty.node_id).collect();
     let peers = peers.list_peers().into_iter().filter(|peer| known.contains(&peer.counterparty_node_id));
     peers.filter_map(|peer| peer.socket_address).collect()
 }
