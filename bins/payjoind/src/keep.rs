@@ -1,12 +1,14 @@
-//! Adapts the store to what the node keeps in it.
+//! Adapts the store to what the node keeps in it, and to whom it should connect.
 
 use lightning::io::{Error, ErrorKind};
 use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
     CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, KVStoreSync,
 };
+use payjoin_core::MOST_CHANNELS;
 use payjoin_io::{KvWrite, Store, StoreError};
-use payjoin_lightning::node::{ManagerState, NodeStore};
+use payjoin_lightning::node::{ManagerState, NodeStore, Wanted};
+use payjoin_lightning::{ChannelSpec, PeerAddress};
 
 use crate::roles::manager_write;
 
@@ -61,5 +63,30 @@ impl NodeStore for Keep {
 
     fn replace_wallet_changes(&self, sum: Vec<u8>) -> Result<(), Error> {
         self.0.replace_wallet_changes(sum).map_err(error)
+    }
+}
+
+/// The peers of the queued channels that one payment can open. They are connected by then: no payer waits for a dial.
+#[derive(Debug)]
+pub(crate) struct QueuedPeers(pub(crate) Store);
+
+impl QueuedPeers {
+    fn read(&self) -> Result<Vec<PeerAddress>, StoreError> {
+        let mut peers = Vec::new();
+        for wish in self.0.queued_wishes(MOST_CHANNELS)? {
+            let intent = self.0.intent(wish.id)?;
+            let spec = intent.and_then(|intent| serde_json::from_value::<ChannelSpec>(intent.spec).ok());
+            peers.extend(spec.map(|spec| spec.peer));
+        }
+        Ok(peers)
+    }
+}
+
+impl Wanted for QueuedPeers {
+    fn peers(&self) -> Vec<PeerAddress> {
+        self.read().unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody knows which channels are queued");
+            Vec::new()
+        })
     }
 }

@@ -10,7 +10,6 @@ mod help;
 mod keep;
 mod outside;
 mod pay;
-mod queued;
 mod receive;
 mod render;
 mod rescue;

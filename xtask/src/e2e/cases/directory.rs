@@ -60,6 +60,8 @@ pub(super) fn offline_receiver(world: &World<'_>) -> Result<()> {
     let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive(&node, None)?;
+    // payjoin-mailroom as a relay never works again when its first look at the directory is cut off.
+    until_relay_knows();
     node.kill();
     let sending = world.begin(&invoice, &relay)?;
     sleep(Duration::from_secs(2));
