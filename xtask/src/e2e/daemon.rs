@@ -287,7 +287,6 @@ fn configuration(
     let Certificate { certificate, key } = tls;
     format!(
         r#"network = "regtest"
-
 [bitcoind]
 url = "{url}"
 cookie = {cookie:?}
