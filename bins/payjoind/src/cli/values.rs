@@ -79,6 +79,7 @@ impl FromStr for SatPerVb {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // What is no number is refused with the same words as 0.
         Ok(text.parse().unwrap_or(0u32).try_into()?)
     }
 }
