@@ -41,18 +41,25 @@ impl Fees {
         let within = |blocks: u16| ("estimatesmartfee", json!([blocks]));
         let calls = [within(2), within(12), within(144), ("getmempoolinfo", json!([]))];
         let answers = rpc.batch(&calls).await?;
-        let rate = |at: usize, field, unknown| {
+        let rate = |at: usize, field| {
             let answer = answers.get(at).and_then(|answer| answer.as_ref().ok());
-            answer.and_then(|answer| sat_per_kw(answer.get(field)?)).unwrap_or(unknown)
+            answer.and_then(|answer| sat_per_kw(answer.get(field)?))
         };
-        let floor = rate(3, "mempoolminfee", UNKNOWN.floor).max(FLOOR);
-        *lock(&self.0) = Rates {
-            urgent: rate(0, "feerate", UNKNOWN.urgent).max(floor),
-            normal: rate(1, "feerate", UNKNOWN.normal).max(floor),
-            slow: rate(2, "feerate", UNKNOWN.slow).max(floor),
-            floor,
-        };
+        let (urgent, normal, slow) = (rate(0, "feerate"), rate(1, "feerate"), rate(2, "feerate"));
+        *lock(&self.0) = Rates::of(urgent, normal, slow, rate(3, "mempoolminfee"));
         Ok(())
+    }
+}
+
+impl Rates {
+    /// From what bitcoind knows. It may know a slow rate before it knows an urgent one, but what is faster never costs
+    /// less: LDK would offer a peer a range of closing fees that ends below its beginning, and peers force-close then.
+    fn of(urgent: Option<u32>, normal: Option<u32>, slow: Option<u32>, floor: Option<u32>) -> Self {
+        let floor = floor.unwrap_or(UNKNOWN.floor).max(FLOOR);
+        let slow = slow.unwrap_or(UNKNOWN.slow).max(floor);
+        let normal = normal.unwrap_or(UNKNOWN.normal).max(slow);
+        let urgent = urgent.unwrap_or(UNKNOWN.urgent).max(normal);
+        Self { urgent, normal, slow, floor }
     }
 }
 
@@ -94,6 +101,23 @@ mod tests {
         ] {
             assert_eq!(sat_per_kw(&btc_per_kvb), expected);
         }
+    }
+
+    #[test]
+    fn what_is_faster_never_costs_less() {
+        let (low, high) = (Some(300), Some(40_000));
+        for (urgent, normal, slow, floor) in [
+            (None, None, None, None),
+            (None, None, high, None),
+            (None, low, high, low),
+            (low, low, low, high),
+            (high, None, None, low),
+        ] {
+            let rates = Rates::of(urgent, normal, slow, floor);
+            let ordered = [FLOOR, rates.floor, rates.slow, rates.normal, rates.urgent];
+            assert!(ordered.is_sorted(), "{rates:?}");
+        }
+        assert_eq!(Rates::of(None, None, None, None), UNKNOWN);
     }
 
     #[test]

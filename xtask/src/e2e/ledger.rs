@@ -225,7 +225,18 @@ impl<'a> Ledger<'a> {
             let (id, state) = (intent.number("id")?, intent.text("state")?);
             let has_channel = matches!(state, "released" | "confirming" | "open");
             ensure!(has_channel == taken.contains_key(&id), "intent {id} is {state}: {intent}");
+            if matches!(state, "confirming" | "open") {
+                self.check_funding(intent)?;
+            }
         }
+        Ok(())
+    }
+
+    /// A channel ends only when somebody asked for it.
+    fn check_funding(&self, intent: &Value) -> Result<()> {
+        let funding = OutPoint { txid: intent.txid("txid")?, vout: u32::try_from(intent.number("vout")?)? };
+        let stands = self.world.chain.is_unspent(funding)? || self.world.is_closed(funding);
+        ensure!(stands, "the channel was closed: {intent}");
         Ok(())
     }
 

@@ -84,6 +84,7 @@ pub(crate) struct World<'a> {
     payers: RefCell<HashMap<ScriptBuf, bool>>,
     gifts: RefCell<Vec<(&'static str, Amount)>>,
     double_spent: RefCell<Vec<String>>,
+    closed: RefCell<Vec<OutPoint>>,
     sent: RefCell<Vec<Sent>>,
 }
 
@@ -123,6 +124,7 @@ impl<'a> World<'a> {
             payers: RefCell::default(),
             gifts: RefCell::default(),
             double_spent: RefCell::default(),
+            closed: RefCell::default(),
             sent: RefCell::default(),
         })
     }
@@ -188,6 +190,7 @@ impl<'a> World<'a> {
             }
             Ok(None)
         })?;
+        self.closed.borrow_mut().push(funding);
         self.mine(1)?;
         let txid = closing.compute_txid();
         for side in sides {
@@ -199,6 +202,11 @@ impl<'a> World<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Did somebody want this channel closed?
+    pub(crate) fn is_closed(&self, funding: OutPoint) -> bool {
+        self.closed.borrow().contains(&funding)
     }
 
     /// What a daemon's wallet was given in all.
