@@ -35,6 +35,8 @@ pub enum SettlementInput {
     Mined(Transaction, u32),
     /// The blocks at this height and above were reorganised out.
     Disconnected(u32),
+    /// The network did not take what was sent last.
+    Refused,
     /// The best chain has this height.
     Tip(u32),
     /// Time passed.
@@ -84,6 +86,8 @@ pub struct Settlement {
     coin_spent: Option<u32>,
     /// Something was sent since the last block.
     sent: bool,
+    /// It was the payjoin, and the network did not take it.
+    refused: bool,
     outputs: VecDeque<SettlementOutput>,
     settled: Option<Settled>,
 }
@@ -111,6 +115,7 @@ impl Settlement {
             payjoin: None,
             coin_spent: None,
             sent: false,
+            refused: false,
             outputs: VecDeque::new(),
             settled: None,
         };
@@ -141,9 +146,10 @@ impl Settlement {
             }
             SettlementInput::Mined(transaction, height) => self.mined(transaction, height),
             SettlementInput::Disconnected(height) => self.disconnected(height),
+            SettlementInput::Refused => self.refused(),
             SettlementInput::Tip(height) => {
                 self.tip = height;
-                self.sent = false;
+                self.begin_block();
             }
             SettlementInput::Tick => {}
         }
@@ -203,11 +209,27 @@ impl Settlement {
 
     fn disconnected(&mut self, height: u32) {
         self.tip = height.saturating_sub(1);
-        self.sent = false;
+        self.begin_block();
         self.coin_spent = self.coin_spent.filter(|spent| *spent < height);
         if self.obligation.mined.as_ref().is_some_and(|(_, mined)| *mined >= height) {
             self.record(None);
         }
+    }
+
+    fn begin_block(&mut self) {
+        (self.sent, self.refused) = (false, false);
+    }
+
+    /// The block with our coin may be gone, or another transaction may have taken it that we do not know of.
+    fn refused(&mut self) {
+        if self.payjoin.is_some() && self.is_possible() {
+            (self.sent, self.refused) = (false, true);
+        }
+    }
+
+    /// As far as we know the payjoin can still be mined.
+    fn is_possible(&self) -> bool {
+        self.coin_spent.is_none() && self.pending != Some(Spend::Coin) && !self.refused
     }
 
     fn record(&mut self, mined: Option<(Transaction, u32)>) {
@@ -234,15 +256,15 @@ impl Settlement {
         self.obligation.mined.is_none() && !matches!(self.pending, Some(Spend::Payer(_)))
     }
 
-    /// Sends, once per block: a payjoin that vanished, as long as it is possible; otherwise, in its time, the Original.
+    /// Sends, once per block: a payjoin that vanished, as long as it is possible and not refused; otherwise, in its time,
+    /// the Original.
     fn send(&mut self) {
         if !self.is_quiet() || self.sent {
             return;
         }
-        let possible = self.coin_spent.is_none() && self.pending != Some(Spend::Coin);
         let due = self.now >= self.obligation.fallback_at || self.coin_spent.is_some();
         let transaction = match &self.payjoin {
-            Some(payjoin) if possible => payjoin.clone(),
+            Some(payjoin) if self.is_possible() => payjoin.clone(),
             _ if due => self.obligation.original.clone(),
             _ => return,
         };

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use limits::{Buckets, Held};
+use limits::Buckets;
+pub(crate) use limits::Held;
 pub use limits::{Limits, Rate};
 
 use crate::{Host, Listener};

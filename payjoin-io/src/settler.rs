@@ -233,7 +233,10 @@ impl Running {
                     let txid = transaction.compute_txid();
                     match host.chain.broadcast(&transaction).await {
                         Ok(()) => tracing::info!(%txid, exchange = id.0, "broadcast"),
-                        Err(error) => tracing::warn!(%txid, exchange = id.0, %error, "not broadcast"),
+                        Err(error) => {
+                            tracing::warn!(%txid, exchange = id.0, %error, "not broadcast");
+                            self.machine.handle_input(host.now(), SettlementInput::Refused);
+                        }
                     }
                 }
                 SettlementOutput::RecordMined(mined) => {

@@ -16,9 +16,9 @@ use node_support::{
 };
 use payjoin_lightning::node::{
     BlockListener, Dialer, Node, NodeConfig, NodeError, NodeStore, PayError, PeerStream, Rpc, RpcAuth,
-    RpcError, SeedError, SignError,
+    RpcError, SeedError, SignError, Wanted,
 };
-use payjoin_lightning::{ChannelKey, FunderError};
+use payjoin_lightning::{ChannelKey, FunderError, PeerAddress};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -593,6 +593,36 @@ async fn a_dialer_is_the_way_to_the_peers_it_reaches() {
     assert!(alone.node.connect(&onion).await.unwrap_err().contains("Tor"));
     let direct = format!("{}@{at}", peer.node.node_id()).parse().unwrap();
     alone.node.connect(&direct).await.unwrap();
+}
+
+/// Names one peer from some moment on.
+#[derive(Debug, Default)]
+struct Company(Mutex<Option<PeerAddress>>);
+
+impl Wanted for Company {
+    fn peers(&self) -> Vec<PeerAddress> {
+        self.0.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wanted_peer_is_kept_connected_without_a_channel() {
+    let bitcoind = Bitcoind::start().await;
+    let (peer, folder) = (start(&bitcoind).await, tempfile::tempdir().unwrap());
+    let (id, at) = (peer.node.node_id(), peer.node.listening().unwrap());
+    let company = Arc::new(Company::default());
+    let wanted = Some(company.clone() as Arc<dyn Wanted>);
+    let node = run_with(&bitcoind, NodeConfig { wanted, ..config(&folder) }, &Arc::default()).await;
+    *company.0.lock().unwrap() = format!("{id}@{at}").parse().ok();
+    until("the peer is connected", || node.peers().iter().any(|peer| peer.node_id == id)).await;
+
+    peer.node.stop().await;
+    until("the peer is gone", || node.peers().is_empty()).await;
+    let settings = NodeConfig { listen: Some(at), ..config(&peer.folder) };
+    let again = run_with(&bitcoind, settings, &peer.store).await;
+    until("the peer is connected again", || !node.peers().is_empty()).await;
+    again.stop().await;
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,9 @@
 mod node_support;
 
 use bitcoin::psbt::Input;
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Sequence, TxIn, TxOut};
-use node_support::{Bitcoind, Setup, start, until};
+use node_support::{Bitcoind, Setup, build, sign, start, until};
 use payjoin_lightning::node::{SignError, SpendError};
 use serde_json::json;
 
@@ -205,4 +206,25 @@ async fn the_wallet_knows_which_transaction_spent_a_coin_and_where() {
         setup.node.wallet().spent_by(coin).is_some_and(|(_, height)| height == setup.node.height() - 1)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_raises_a_parent_of_either_version_that_nodes_relay() {
+    let bitcoind = Bitcoind::start().await;
+    for version in [2, 3] {
+        let setup = start(&bitcoind).await;
+        setup.earn(&bitcoind, 300_000).await;
+        let (ours, _) = setup.node.wallet().reveal_invoice().unwrap();
+        let mut psbt = build(&setup.node, TxOut { script_pubkey: ours, ..output(50_000) });
+        psbt.unsigned_tx.version = Version(version);
+        let parent = sign(&setup.node, &psbt);
+        bitcoind.rpc.broadcast(&parent).await.unwrap();
+        let rate = FeeRate::from_sat_per_vb_u32(20);
+        let child = setup.node.raise(&parent, 0, rate).await.unwrap();
+        assert_eq!(child.version, parent.version, "not every node would refuse another");
+        let entry = bitcoind.call("getmempoolentry", json!([child.compute_txid()])).await;
+        let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().unwrap()).unwrap().to_sat();
+        let size = entry["ancestorsize"].as_u64().unwrap();
+        assert!((20 * size..21 * size).contains(&paid), "{paid} sat for {size} vB");
+    }
 }

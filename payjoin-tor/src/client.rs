@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tor_rtcompat::PreferredRuntime;
 
+use crate::apart::Apart;
 use crate::error::{ConnectError, ListenError, StartError, chain};
 use crate::{OnionConfig, OnionListener, TorConfig};
 
@@ -87,25 +88,24 @@ impl TorClient {
     }
 
     /// Opens a stream to an onion service, or through an exit to a host of the clear net. Waits for Tor to be ready.
-    /// Names are never looked up here: the exit does it. What goes to an onion service is encrypted end to end; to
-    /// other hosts the caller adds TLS.
+    /// It shares its circuit with no other stream, so that nobody on the way can tell that two belong together. Names are
+    /// never looked up here: the exit does it. What goes to an onion service is encrypted end to end; to other hosts the
+    /// caller adds TLS.
     ///
     /// # Errors
     /// When Tor cannot reach the host. Worth another try later.
     pub async fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ConnectError> {
         let mut prefs = StreamPrefs::new();
         prefs.connect_to_onion_services(BoolOrAuto::Explicit(true));
+        if host.to_ascii_lowercase().ends_with(".onion") {
+            prefs.set_isolation(Apart::now());
+        } else {
+            prefs.isolate_every_stream();
+        }
         match self.arti.connect_with_prefs((host, port), &prefs).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(ConnectError { host: host.to_owned(), port, source: error.into() }),
         }
-    }
-
-    /// The same client, whose streams share no circuit with those of any other, so that nobody on the way can tell
-    /// that they belong together.
-    #[must_use]
-    pub fn isolated(&self) -> Self {
-        Self { arti: self.arti.isolated_client(), shared: self.shared.clone() }
     }
 
     /// Starts an onion service. The first start with a nickname makes an address; every later one has the same.

@@ -47,8 +47,7 @@ impl TorHttp {
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let target = Target::parse(&request.url)?;
-        let stream =
-            self.tor.isolated().connect(&target.host, target.port).await.map_err(|e| transport(&e))?;
+        let stream = self.tor.connect(&target.host, target.port).await.map_err(|e| transport(&e))?;
         if !target.tls {
             return talk(stream, &target, request).await;
         }

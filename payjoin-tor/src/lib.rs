@@ -8,6 +8,7 @@
 //! before is missing or exposed, [`TorClient::listen`] refuses.
 
 mod address;
+mod apart;
 mod circuit;
 mod client;
 mod config;

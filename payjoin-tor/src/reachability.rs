@@ -75,7 +75,7 @@ impl Probe {
         if self.restricted {
             return Reachability::Unreachable(format!("{state:?}"));
         }
-        match timeout(ATTEMPT, self.client.isolated().connect(&self.address, self.port)).await {
+        match timeout(ATTEMPT, self.client.connect(&self.address, self.port)).await {
             Ok(Ok(_)) => Reachability::Reachable,
             Ok(Err(error)) => Reachability::Unreachable(chain(&error)),
             Err(_) => Reachability::Unreachable("no answer in time".to_owned()),

@@ -54,21 +54,16 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     process::run(workspace::cargo().args(arguments))
 }
 
-/// The daemon builds without Tor.
+/// The daemon builds without Tor, and with proof of work.
 fn features() -> Result<()> {
-    LIBRARIES.iter().chain(&["payjoind"]).try_for_each(|package| {
-        cargo(&[
-            "clippy",
-            "--locked",
-            "--package",
-            package,
-            "--no-default-features",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ])
-    })
+    let clippy = |package: &str, features: &[&str]| {
+        let always = ["clippy", "--locked", "--all-targets", "--package", package];
+        cargo(&[&always, features, &["--", "-D", "warnings"]].concat())
+    };
+    for package in LIBRARIES.iter().chain(&["payjoind"]) {
+        clippy(package, &["--no-default-features"])?;
+    }
+    clippy("payjoind", &["--features", "pow"])
 }
 
 fn documentation() -> Result<()> {

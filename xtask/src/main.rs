@@ -176,7 +176,8 @@ Example:
   curl --socks5-hostname <SOCKS port> http://<address>.onion/";
 
 fn main() -> ExitCode {
-    run(Arguments::parse().verb).unwrap_or_else(|error| {
+    let verb = Arguments::parse().verb;
+    process::end_together().and_then(|()| run(verb)).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

@@ -7,9 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+mod together;
+
+pub(crate) use together::end_together;
+
 /// Runs a program to its end, with its output on our terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {}", name(command)))?;
+    let mut child = together::spawn(command).with_context(|| format!("cannot start {}", name(command)))?;
+    let status = together::wait(&mut child)?;
     if !status.success() {
         bail!("{} failed ({status})", line(command));
     }
@@ -43,12 +48,13 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// A program that runs in the background. It is killed, by its own process id, when this value goes.
+/// A program that runs in the background. It is killed, by its own process id, when this value goes, and when a signal
+/// ends us.
 pub(crate) struct Server(Child);
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).spawn();
+        let child = together::spawn(command.stdin(Stdio::null()));
         child.map(Self).with_context(|| format!("cannot start {}", name(command)))
     }
 
@@ -75,7 +81,7 @@ impl Server {
 
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.0.try_wait()?)
+        Ok(together::try_wait(&mut self.0)?)
     }
 }
 
@@ -83,7 +89,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Both fail only when it has ended already.
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = together::wait(&mut self.0);
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +39,7 @@ const SOCKS_PORT: u16 = 9050;
 const AUTHORITIES: [&str; 3] = ["a0", "a1", "a2"];
 const RELAYS: [&str; 2] = ["r0", "r1"];
 const CLIENT: &str = "c0";
+const CLIENT_INDEX: usize = AUTHORITIES.len() + RELAYS.len();
 
 /// The consensus needs three voting rounds at worst, the client a few seconds more.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -49,11 +51,29 @@ const MARGIN: Duration = Duration::from_secs(120);
 
 /// A running network. Its processes are killed, each by its own id, when this value goes.
 pub(crate) struct TorNetwork {
+    /// The program of every node.
+    tor: PathBuf,
+    /// How nodes learn of the authorities.
+    lines: Vec<String>,
     socks: SocketAddr,
     arti_settings: PathBuf,
     number: u8,
     nodes: Vec<Node>,
     names: Names,
+}
+
+/// One more client, stopped when this value goes.
+pub(crate) struct Client {
+    socks: SocketAddr,
+    // Dropped with it: kills the process.
+    _node: Node,
+}
+
+impl Client {
+    /// Its SOCKS port.
+    pub(crate) fn socks(&self) -> SocketAddr {
+        self.socks
+    }
 }
 
 struct Node {
@@ -81,33 +101,35 @@ impl TorNetwork {
         fs::write(&arti_settings, torrc::arti_settings(&authorities))?;
         let lines: Vec<_> =
             authorities.iter().map(|(ip, identity)| torrc::authority_line(*ip, identity)).collect();
-        let socks = SocketAddr::from((address(network, AUTHORITIES.len() + RELAYS.len()), SOCKS_PORT));
-        let mut this =
-            Self { socks, arti_settings, number: network, nodes: Vec::new(), names: Names::start()? };
-        this.run(programs, &dir, &identities, &lines)?;
+        let socks = SocketAddr::from((address(network, CLIENT_INDEX), SOCKS_PORT));
+        let mut this = Self {
+            tor: programs.tor.clone(),
+            lines,
+            socks,
+            arti_settings,
+            number: network,
+            nodes: Vec::new(),
+            names: Names::start()?,
+        };
+        this.run(&dir, &identities)?;
         Ok(this)
     }
 
     /// The order matters: relays need a directory to report to, and the client gives up on half a network.
-    fn run(
-        &mut self,
-        programs: &Programs,
-        dir: &Path,
-        identities: &[Identity],
-        lines: &[String],
-    ) -> Result<()> {
+    fn run(&mut self, dir: &Path, identities: &[Identity]) -> Result<()> {
         let (network, start) = (self.number, Instant::now());
         eprintln!("tor: {} authorities", AUTHORITIES.len());
         for (index, identity) in identities.iter().enumerate() {
             let node = dir.join(identity.name);
             identity.install(&node)?;
-            let text = torrc::torrc(Role::Authority, identity.name, &node, address(network, index), lines);
-            self.spawn(programs, identity.name, node, &text)?;
+            self.spawn(Role::Authority, identity.name, node, address(network, index))?;
         }
         let first = SocketAddr::from((address(network, 0), DIRECTORY_PORT));
         for index in 0..AUTHORITIES.len() {
             let directory = SocketAddr::from((address(network, index), DIRECTORY_PORT));
-            self.until(|| TcpStream::connect_timeout(&directory, Duration::from_secs(1)).is_ok())?;
+            until(&mut self.nodes, || {
+                TcpStream::connect_timeout(&directory, Duration::from_secs(1)).is_ok()
+            })?;
         }
         eprintln!("tor: {} relays", RELAYS.len());
         for (index, name) in RELAYS.into_iter().enumerate() {
@@ -115,16 +137,14 @@ impl TorNetwork {
             let node = dir.join(name);
             private_dir(&node)?;
             fs::write(node.join(torrc::NAMES), self.names.line())?;
-            let text = torrc::torrc(Role::Exit, name, &node, ip, lines);
-            self.spawn(programs, name, node, &text)?;
+            self.spawn(Role::Exit, name, node, ip)?;
         }
         self.wait_for_consensus(first)?;
         eprintln!("tor: client");
         let node = dir.join(CLIENT);
-        let text = torrc::torrc(Role::Client, CLIENT, &node, self.socks_ip(), lines);
-        self.spawn(programs, CLIENT, node.clone(), &text)?;
-        let log = node.join(torrc::LOG);
-        self.until(|| fs::read_to_string(&log).is_ok_and(|log| log.contains("Bootstrapped 100%")))?;
+        private_dir(&node.join(torrc::KEYS))?;
+        self.spawn(Role::Client, CLIENT, node.clone(), address(network, CLIENT_INDEX))?;
+        until(&mut self.nodes, || is_ready(&node))?;
         eprintln!("tor: ready after {} s", start.elapsed().as_secs());
         Ok(())
     }
@@ -132,7 +152,7 @@ impl TorNetwork {
     fn wait_for_consensus(&mut self, directory: SocketAddr) -> Result<()> {
         let all = AUTHORITIES.len() + RELAYS.len();
         let mut shown = None;
-        self.until(|| {
+        until(&mut self.nodes, || {
             let Ok(consensus) = consensus::fetch(directory) else { return false };
             let good = consensus::good_relays(&consensus);
             if shown.replace(good) != Some(good) {
@@ -142,53 +162,44 @@ impl TorNetwork {
         })
     }
 
-    fn spawn(&mut self, programs: &Programs, name: &'static str, dir: PathBuf, text: &str) -> Result<()> {
-        private_dir(&dir)?;
-        let torrc = dir.join("torrc");
-        fs::write(&torrc, text)?;
-        let log = fs::File::create(dir.join("stdout.log"))?;
-        let mut command = Command::new(&programs.tor);
-        command.arg("-f").arg(&torrc).args(["--defaults-torrc", "/nonexistent", "--ignore-missing-torrc"]);
-        command.stdout(log.try_clone()?).stderr(log);
-        self.nodes.push(Node { name, dir, server: Server::start(&mut command)? });
+    fn spawn(&mut self, role: Role, name: &'static str, dir: PathBuf, ip: Ipv4Addr) -> Result<()> {
+        self.nodes.push(self.node(role, name, dir, ip)?);
         Ok(())
     }
 
-    /// Asks until `ready`, while every node lives.
-    fn until(&mut self, mut ready: impl FnMut() -> bool) -> Result<()> {
-        let start = Instant::now();
-        while !ready() {
-            self.check()?;
-            if start.elapsed() > PATIENCE {
-                bail!("the private Tor network is not ready after {} s", PATIENCE.as_secs());
-            }
-            sleep(Duration::from_millis(200));
-        }
-        Ok(())
+    fn node(&self, role: Role, name: &'static str, dir: PathBuf, ip: Ipv4Addr) -> Result<Node> {
+        private_dir(&dir)?;
+        let torrc = dir.join("torrc");
+        fs::write(&torrc, torrc::torrc(role, name, &dir, ip, &self.lines))?;
+        let log = fs::File::create(dir.join("stdout.log"))?;
+        let mut command = Command::new(&self.tor);
+        command.arg("-f").arg(&torrc).args(["--defaults-torrc", "/nonexistent", "--ignore-missing-torrc"]);
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(Node { name, dir, server: Server::start(&mut command)? })
+    }
+
+    /// Starts a client below `dir` that holds the key for a restricted onion service, and waits until it can be used:
+    /// a few seconds. `service` is the address without `.onion`, `key` is `descriptor:x25519:…`.
+    pub(crate) fn invited(&self, dir: &Path, service: &str, key: &str) -> Result<Client> {
+        let keys = dir.join(torrc::KEYS);
+        private_dir(&keys)?;
+        fs::write(keys.join("payjoin.auth_private"), format!("{service}:{key}\n"))?;
+        let free = |ip: &Ipv4Addr| TcpListener::bind((*ip, SOCKS_PORT)).is_ok();
+        let mut others = (CLIENT_INDEX + 1..100).map(|index| address(self.number, index));
+        let ip = others.find(free).context("no free loopback address for a Tor client")?;
+        let mut node = self.node(Role::Client, "invited", dir.to_path_buf(), ip)?;
+        until(slice::from_mut(&mut node), || is_ready(dir))?;
+        Ok(Client { socks: SocketAddr::from((ip, SOCKS_PORT)), _node: node })
     }
 
     /// Fails when a node has ended, with the end of its log.
     pub(crate) fn check(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            if let Some(status) = node.server.ended()? {
-                let log = fs::read_to_string(node.dir.join("stdout.log")).unwrap_or_default();
-                let tail: Vec<_> = log.lines().rev().take(5).collect();
-                bail!("the Tor node {} ended ({status}): {}", node.name, tail.join(" / "));
-            }
-        }
-        Ok(())
+        check(&mut self.nodes)
     }
 
     /// The client's SOCKS port.
     pub(crate) fn socks(&self) -> SocketAddr {
         self.socks
-    }
-
-    fn socks_ip(&self) -> Ipv4Addr {
-        match self.socks {
-            SocketAddr::V4(socks) => *socks.ip(),
-            SocketAddr::V6(_) => Ipv4Addr::LOCALHOST,
-        }
     }
 
     /// A file that makes arti use this network instead of the public one.
@@ -216,6 +227,35 @@ impl TorNetwork {
     }
 }
 
+/// Asks until `ready`, while every node lives.
+fn until(nodes: &mut [Node], mut ready: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !ready() {
+        check(nodes)?;
+        if start.elapsed() > PATIENCE {
+            bail!("the private Tor network is not ready after {} s", PATIENCE.as_secs());
+        }
+        sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+fn check(nodes: &mut [Node]) -> Result<()> {
+    for node in nodes {
+        if let Some(status) = node.server.ended()? {
+            let log = fs::read_to_string(node.dir.join("stdout.log")).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(5).collect();
+            bail!("the Tor node {} ended ({status}): {}", node.name, tail.join(" / "));
+        }
+    }
+    Ok(())
+}
+
+/// Can this client be used?
+fn is_ready(client: &Path) -> bool {
+    fs::read_to_string(client.join(torrc::LOG)).is_ok_and(|log| log.contains("Bootstrapped 100%"))
+}
+
 /// How long the time period lasts that this moment is in. Periods begin 12 voting intervals late.
 fn time_left(now: Duration) -> Duration {
     let into = (now.as_secs() - 12 * INTERVAL) % TIME_PERIOD.as_secs();
@@ -229,7 +269,7 @@ fn free_network() -> Result<u8> {
 }
 
 fn address(network: u8, index: usize) -> Ipv4Addr {
-    // Six nodes: the sum stays far below 256.
+    // A few nodes: the sum stays far below 256.
     Ipv4Addr::new(127, 42, network, 1 + u8::try_from(index).unwrap_or(u8::MAX - 1))
 }
 

@@ -87,9 +87,9 @@ Examples:
   payjoind --json receive | jq -r .uri";
 
 pub(crate) const QUEUE_HELP: &str = "\
-Nothing is opened yet: the next payjoin payment funds as many queued channels as it can, oldest first, all of them in
-one transaction. A channel that fails goes back into the queue with the reason, behind the others, and the payer still
-pays on chain.
+Nothing is opened yet, but the peer is connected. The next payjoin payment funds as many queued channels as it can,
+oldest first, all of them in one transaction. A channel that fails goes back into the queue with the reason, behind the
+others, and the payer still pays on chain.
 
 The transaction must spend a confirmed coin of the wallet too: otherwise the payer alone could replace it by one that
 pays the channel without any commitment signed for it. With an empty wallet the first payment therefore arrives on
@@ -138,7 +138,7 @@ Example:
   payjoind wallet coins";
 
 pub(crate) const CONNECT_HELP: &str = "\
-Not needed before `channel queue`: peers are connected when a payment comes.
+Not needed for a queued channel: its peer is connected, and kept so, before the payment comes.
 
 JSON: node_id, connected
 

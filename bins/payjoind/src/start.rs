@@ -24,6 +24,7 @@ use crate::daemon::{Daemon, clock, now};
 use crate::keep::Keep;
 use crate::outside::Outside;
 use crate::pay::Payer;
+use crate::queued::QueuedPeers;
 use crate::roles::Roles;
 use crate::tor::{Tor, TorError};
 use crate::watch::{BlockNews, Blocks};
@@ -206,7 +207,8 @@ async fn assemble(
     let (blocks, news) = Blocks::new(&store)?;
     let blocks = Arc::new(blocks);
     let dialer = tor.map(|tor| tor.dialer(config.tor.only));
-    let settings = NodeConfig { locked: store.locked_coins()?, dialer, ..node_config(datadir, &config) };
+    let (locked, wanted) = (store.locked_coins()?, Some(Arc::new(QueuedPeers(store.clone())) as Arc<_>));
+    let settings = NodeConfig { locked, dialer, wanted, ..node_config(datadir, &config) };
     let node = start_node(&url, auth(&config), settings.clone(), store.clone(), blocks.clone()).await;
     let node = node.map_err(|error| StartError::node(error, &url, &settings))?;
     chain_watch::begin(&store, &node)?;

@@ -151,6 +151,23 @@ fn an_evicted_payjoin_is_sent_again_at_each_block_and_never_the_original() {
 }
 
 #[test]
+fn money_rule_6_an_evicted_payjoin_that_is_refused_gives_way_to_the_original_once_that_is_due() {
+    let world = world();
+    let mut run = Run::new(&world);
+    assert_eq!(run.feed(NOW, In::Mempool(Some(world.payjoin.clone()))), []);
+    assert_eq!(run.feed(NOW, In::Mempool(None)), broadcast(&world.payjoin));
+    assert_eq!(run.feed(NOW, In::Refused), [], "the Original is not due");
+    assert_eq!(run.feed(NOW, In::Tick), [], "once per block");
+    assert_eq!(run.feed(LATER, In::Tick), broadcast(&world.original));
+    assert_eq!(run.feed(LATER, In::Refused), []);
+    assert_eq!(run.feed(LATER, In::Tip(101)), broadcast(&world.payjoin), "it may be possible again");
+    assert_eq!(run.feed(LATER, In::Refused), broadcast(&world.original));
+    assert_eq!(run.feed(LATER, In::Tick), []);
+    assert_eq!(run.feed(LATER, In::Tip(102)), broadcast(&world.payjoin));
+    assert_eq!(run.feed(LATER, In::Tick), []);
+}
+
+#[test]
 fn each_outcome_ends_when_it_is_six_deep() {
     let world = world();
     let outcomes = [

@@ -18,12 +18,15 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Connection, Listener, accept_tcp};
+use crate::server::Held;
 
 /// How long a payer's handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Handshakes at once; more payers wait in the system's queue.
 const HANDSHAKES: usize = 256;
+/// Handshakes at once with one address. Its further connections are closed.
+const HANDSHAKES_PER_PEER: usize = 32;
 
 /// TLS 1.2 and 1.3 over TCP.
 pub struct Tls {
@@ -31,6 +34,7 @@ pub struct Tls {
     acceptor: TlsAcceptor,
     /// Running handshakes, beside the accept loop so that a slow one holds nobody up.
     handshakes: Mutex<JoinSet<Option<Connection>>>,
+    held: Arc<Held>,
 }
 
 impl Tls {
@@ -47,7 +51,8 @@ impl Tls {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket, acceptor: Arc::new(config).into(), handshakes: Mutex::default() })
+        let (acceptor, handshakes, held) = (Arc::new(config).into(), Mutex::default(), Arc::default());
+        Ok(Self { socket, acceptor, handshakes, held })
     }
 
     /// Where it listens.
@@ -72,8 +77,10 @@ impl Listener for Tls {
                 }
                 accepted = accept_tcp(&self.socket), if handshakes.len() < HANDSHAKES => {
                     let (stream, peer) = accepted?;
+                    let Some(place) = self.held.take(HANDSHAKES_PER_PEER, peer) else { continue };
                     let handshake = self.acceptor.accept(stream);
                     handshakes.spawn(async move {
+                        let _place = place;
                         let stream: tokio_rustls::server::TlsStream<TcpStream> =
                             timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
                         Some(Connection { stream: Box::new(stream), peer, authenticated: true })

@@ -92,11 +92,11 @@ impl Buckets {
 
 /// How many connections each peer holds.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<Subject, usize>>);
+pub(crate) struct Held(Mutex<HashMap<Subject, usize>>);
 
 impl Held {
     /// Counts one more until the place is dropped, if the peer holds fewer than `most`.
-    pub(super) fn take(self: &Arc<Self>, most: usize, peer: Peer) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, most: usize, peer: Peer) -> Option<Place> {
         let Some(subject) = Subject::of(peer) else { return Some(Place(None)) };
         let mut held = self.lock();
         let count = held.entry(subject).or_default();
@@ -115,7 +115,7 @@ impl Held {
 
 /// One connection of a peer's. Those of nobody in particular are not counted.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Arc<Held>, Subject)>);
+pub(crate) struct Place(Option<(Arc<Held>, Subject)>);
 
 impl Drop for Place {
     fn drop(&mut self) {

@@ -147,6 +147,23 @@ async fn money_rule_6_an_original_nobody_broadcast_is_broadcast_at_its_deadline(
 }
 
 #[tokio::test]
+async fn money_rule_6_a_payjoin_that_is_refused_past_the_deadline_gives_way_to_the_original() {
+    for (fallback_at, sent) in [("0", 2), ("fallback_at", 1)] {
+        let case = Case::new().await;
+        let db = rusqlite::Connection::open(case.stage.file()).unwrap();
+        db.execute(&format!("UPDATE exchanges SET fallback_at = {fallback_at}"), []).unwrap();
+        let mut case = case.restarted();
+        let seen = HashMap::from([(outpoint(1), case.payjoin.clone())]);
+        case.settler.on_mempool(&seen).await;
+        case.stage.world.fault("broadcast", Fault::Refuse);
+        case.settler.on_mempool(&HashMap::new()).await;
+        case.settler.tick().await;
+        let acts = case.stage.world.acts();
+        assert_eq!(acts.iter().filter(|act| *act == "broadcast").count(), sent, "{acts:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_original_whose_exchange_failed_is_settled_too() {
     let mut stage = Stage::new();
     stage.world.fault("sign", Fault::Refuse);

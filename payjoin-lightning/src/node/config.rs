@@ -9,7 +9,7 @@ use bitcoin::{Amount, FeeRate, Network, OutPoint};
 use lightning::util::anchor_channel_reserves::{AnchorChannelReserveContext, get_reserve_per_channel};
 use lightning::util::config::UserConfig;
 
-use super::Dialer;
+use super::{Dialer, Wanted};
 
 /// Settings of a [`Node`](super::Node).
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub listen: Option<SocketAddr>,
     /// A way to peers besides TCP.
     pub dialer: Option<Arc<dyn Dialer>>,
+    /// Peers to keep connected besides those with channels.
+    pub wanted: Option<Arc<dyn Wanted>>,
     /// Confirmations before a channel is used that a peer funds.
     pub min_depth: u32,
     /// How often bitcoind is asked for a new block.
@@ -78,6 +80,7 @@ impl NodeConfig {
             seed: seed.into(),
             listen: None,
             dialer: None,
+            wanted: None,
             min_depth: 3,
             poll: Duration::from_millis(500),
             inbound_per_peer: 4,

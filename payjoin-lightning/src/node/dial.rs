@@ -1,4 +1,4 @@
-//! Ways to peers other than TCP.
+//! Ways to peers other than TCP, and peers that are to be dialled.
 
 use std::fmt::Debug;
 use std::io;
@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite, copy, split};
 use tokio::net::UnixStream;
+
+use crate::PeerAddress;
 
 /// The bytes of a connection to a peer.
 pub trait PeerStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -23,6 +25,12 @@ pub trait Dialer: Debug + Send + Sync {
 
     /// Opens a stream. The error is for the operator.
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn PeerStream>, String>;
+}
+
+/// Names peers to keep connected although they have no channel.
+pub trait Wanted: Debug + Send + Sync {
+    /// Those of this moment. It is asked every few seconds.
+    fn peers(&self) -> Vec<PeerAddress>;
 }
 
 /// A socket whose bytes are the stream's. lightning-net-tokio drives a `TcpStream` and nothing else; it reads, writes

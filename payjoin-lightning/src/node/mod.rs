@@ -49,7 +49,7 @@ use store::ManagerStore;
 
 pub use chain::BlockListener;
 pub use config::{NodeConfig, ReserveConfig};
-pub use dial::{Dialer, PeerStream};
+pub use dial::{Dialer, PeerStream, Wanted};
 pub use payments::{InvoiceError, PayError, PaymentOutcome};
 pub use raise::RaiseError;
 pub use rpc::{Inspected, Rpc, RpcAuth, RpcError};

@@ -1,6 +1,6 @@
 //! Connections to Lightning peers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dial::{Dialer, socket_for};
+use super::dial::{Dialer, Wanted, socket_for};
 use super::inbound::Inbound;
 use super::lock;
 use super::parts::{ChannelManager, PeerManager};
@@ -33,12 +33,13 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Rest after a connection to us that could not be accepted.
 const REST: Duration = Duration::from_secs(3);
 
-/// Dials peers, remembers where they are, and keeps those with channels connected.
+/// Dials peers, remembers where they are, and keeps those with channels connected, and those that are wanted.
 pub(super) struct Peers {
     manager: Arc<PeerManager>,
     channels: Arc<ChannelManager>,
     store: Arc<dyn NodeStore>,
     dialer: Option<Arc<dyn Dialer>>,
+    wanted: Option<Arc<dyn Wanted>>,
     addresses: Mutex<HashMap<PublicKey, PeerAddress>>,
     /// One dial at a time for each peer: a second connection would be closed by LDK.
     dialing: Mutex<HashMap<PublicKey, Arc<AsyncMutex<()>>>>,
@@ -50,6 +51,7 @@ impl Peers {
         channels: Arc<ChannelManager>,
         store: Arc<dyn NodeStore>,
         dialer: Option<Arc<dyn Dialer>>,
+        wanted: Option<Arc<dyn Wanted>>,
     ) -> Result<Self, io::Error> {
         let mut addresses = HashMap::new();
         for key in store.list(NAMESPACE, "")? {
@@ -60,7 +62,7 @@ impl Peers {
             }
         }
         let (addresses, dialing) = (Mutex::new(addresses), Mutex::default());
-        Ok(Self { manager, channels, store, dialer, addresses, dialing })
+        Ok(Self { manager, channels, store, dialer, wanted, addresses, dialing })
     }
 
     /// The address a peer was last reached at.
@@ -160,15 +162,13 @@ impl Peers {
         }
     }
 
-    /// Keeps peers with channels connected until `stop`. One that takes long holds no other up, and one that stays away
-    /// is dialled ever more rarely.
+    /// Keeps peers with channels and those that are wanted connected until `stop`. One that takes long holds no other up,
+    /// and one that stays away is dialled ever more rarely.
     pub(super) async fn reconnect(self: Arc<Self>, mut stop: Stop) {
         let (mut redial, mut dials, mut dialling) = (Redial::default(), JoinSet::new(), BTreeSet::new());
         loop {
-            for address in
-                redial.due(self.lost(), Instant::now()).iter().filter_map(|peer| self.address(peer))
-            {
-                if dialling.insert(address.node_id()) {
+            for (peer, address) in redial.due(self.lost(), Instant::now()) {
+                if dialling.insert(peer) {
                     dials.spawn(Arc::clone(&self).connect_again(address));
                 }
             }
@@ -176,25 +176,29 @@ impl Peers {
                 () = tokio::time::sleep(redial::FIRST) => {}
                 () = stop.wait() => return,
             }
-            while let Some(Ok(peer)) = dials.try_join_next() {
+            while let Some(Ok((peer, connected))) = dials.try_join_next() {
                 dialling.remove(&peer);
-                redial.dialled(peer, Instant::now());
+                redial.dialled(peer, connected, Instant::now());
             }
         }
     }
 
-    /// Peers with channels that are not connected.
-    fn lost(&self) -> BTreeSet<PublicKey> {
+    /// Peers that should be connected and are not. Those with channels are where they were reached last.
+    fn lost(&self) -> BTreeMap<PublicKey, PeerAddress> {
+        let wanted = self.wanted.iter().flat_map(|wanted| wanted.peers());
         let channels = self.channels.list_channels();
-        let peers = channels.iter().map(|channel| channel.counterparty.node_id);
-        peers.filter(|peer| !self.is_connected(peer)).collect()
+        let known = channels.iter().filter_map(|channel| self.address(&channel.counterparty.node_id));
+        let all = wanted.chain(known).map(|address| (address.node_id(), address));
+        all.filter(|(peer, _)| !self.is_connected(peer)).collect()
     }
 
-    async fn connect_again(self: Arc<Self>, address: PeerAddress) -> PublicKey {
-        if let Err(error) = self.connect(&address).await {
-            tracing::debug!(peer = %address.node_id(), error, "not reconnected");
+    /// Returns whether it succeeded.
+    async fn connect_again(self: Arc<Self>, address: PeerAddress) -> (PublicKey, bool) {
+        let connected = self.connect(&address).await;
+        if let Err(error) = &connected {
+            tracing::debug!(peer = %address.node_id(), error, "not connected");
         }
-        address.node_id()
+        (address.node_id(), connected.is_ok())
     }
 }
 

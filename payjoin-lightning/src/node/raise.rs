@@ -1,9 +1,13 @@
 //! A payment to us that pays too little to be mined is raised by a child that pays for both.
 
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Weight};
 
 use super::broadcast::send;
 use super::{Node, RpcError, SpendError};
+
+/// "Topologically restricted until confirmation".
+const TRUC: Version = Version(3);
 
 /// Why a payment was not raised.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,9 @@ impl Node {
         }
         self.wallet.saw(parent);
         let output = OutPoint { txid: parent.compute_txid(), vout };
-        let child = self.wallet.child(output, |child| fee(child)?.checked_sub(paid))?;
+        // Version 3 goes with version 3 only. BIP 431.
+        let version = if parent.version == TRUC { TRUC } else { Version::TWO };
+        let child = self.wallet.child(output, version, |child| fee(child)?.checked_sub(paid))?;
         let package = [parent.clone(), child];
         if !send(&self.rpc, &package).await {
             return Err(RaiseError::Refused);

@@ -217,8 +217,14 @@ fn assemble(
     listening: Option<SocketAddr>,
 ) -> Result<Node, NodeError> {
     let manager = Arc::clone(&parts.manager);
-    let (dialer, store) = (config.dialer.clone(), Arc::clone(&ground.store));
-    let peers = Arc::new(Peers::load(Arc::clone(&parts.peers), Arc::clone(&manager), store, dialer)?);
+    let peers = Peers::load(
+        Arc::clone(&parts.peers),
+        Arc::clone(&manager),
+        Arc::clone(&ground.store),
+        config.dialer.clone(),
+        config.wanted.clone(),
+    )?;
+    let peers = Arc::new(peers);
     Ok(Node {
         node_id: manager.get_our_node_id(),
         listening,

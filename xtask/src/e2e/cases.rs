@@ -82,6 +82,11 @@ pub(crate) const CASES: &[Case] = &[
         run: trouble::peer_offline,
     },
     Case {
+        name: "v1-peer-waits",
+        about: "the peer of a queued channel is connected, and again after it was away, before anybody pays",
+        run: trouble::peer_waits,
+    },
+    Case {
         name: "v1-fallback",
         about: "the payer never broadcasts: the Original is, the channel is forgotten, the coins are free",
         run: trouble::fallback,
@@ -140,6 +145,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "v2-relay-down",
         about: "one of two relays and one of two directories are dead, or die, one under a session: the others serve",
         run: directory::relay_down,
+    },
+    Case {
+        name: "receive-falls-back",
+        about: "no directory answers: the code leads to our own server, and a payment there opens the channel",
+        run: directory::falls_back,
     },
     Case {
         name: "v2-directory-restart",
@@ -241,6 +251,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "onion-restart",
         about: "the address stays after kill -9; an exposed or lost key stops the start, never a new address",
         run: onion::restart,
+    },
+    Case {
+        name: "onion-restricted",
+        about: "an onion service for chosen payers: one with the key opens a channel, another does not find it",
+        run: onion::restricted,
     },
     Case {
         name: "onion-no-leak",

@@ -1,5 +1,6 @@
 //! A daemon's onion service, and payers who come to it from behind a C tor.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -36,13 +37,13 @@ pub(super) fn endpoint(daemon: &Daemon) -> Result<String> {
     Ok(daemon.call(&["status"])?["tor"].text("endpoint")?.to_owned())
 }
 
-/// Waits until somebody behind the C tor gets an answer, whatever it says.
-pub(super) fn expect_answer(tor: &TorNetwork, url: &str) -> Result<()> {
+/// Waits until somebody behind a C tor gets an answer, whatever it says.
+pub(super) fn expect_answer(socks: SocketAddr, url: &str) -> Result<()> {
     let mut tries = 0;
     wait::until(&format!("{url} answers"), PATIENCE, || {
         tries += 1;
         // New circuits each time: one that leads to a daemon that was killed is never answered.
-        let client = behind_tor(tor.socks(), &format!("try-{tries}"), TRY)?;
+        let client = behind_tor(socks, &format!("try-{tries}"), TRY)?;
         Ok(client.get(url).send().ok())
     })?;
     Ok(())
@@ -57,7 +58,12 @@ pub(crate) fn pay(
     user: &str,
 ) -> Result<Txid> {
     await_reachable(daemon)?;
-    expect_answer(tor, &invoice.endpoint)?;
+    pay_from(world, tor.socks(), invoice, user)
+}
+
+/// Waits until the endpoint answers, and pays the invoice, from behind this C tor.
+pub(super) fn pay_from(world: &World<'_>, socks: SocketAddr, invoice: &Invoice, user: &str) -> Result<Txid> {
+    expect_answer(socks, &invoice.endpoint)?;
     let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
-    world.broadcast(&payment.exchange_by(&behind_tor(tor.socks(), user, PATIENCE)?)?)
+    world.broadcast(&payment.exchange_by(&behind_tor(socks, user, PATIENCE)?)?)
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -17,7 +17,7 @@ use reqwest::blocking::Client;
 use super::chain::{Chain, Wallet};
 use super::tls::Certificate;
 use super::wait;
-use crate::process;
+use crate::process::{self, Server};
 
 /// What payers pay, in sat/vB, unless a case says otherwise.
 pub(crate) const FEE_RATE: u64 = 5;
@@ -54,7 +54,7 @@ impl PayjoinCli<'_> {
 
     fn spawn(&self, mut command: Command) -> Result<Sending> {
         let log = File::options().create(true).append(true).open(self.dir.join("payjoin-cli.log"))?;
-        Ok(Sending(command.stdout(Stdio::piped()).stderr(log).spawn()?))
+        Ok(Sending(Server::start(command.stdout(Stdio::piped()).stderr(log))?))
     }
 
     fn command(&self, version: &str, wallet: Wallet<'_>) -> Result<Command> {
@@ -69,7 +69,7 @@ impl PayjoinCli<'_> {
 }
 
 /// A running payjoin-cli; killed when dropped.
-pub(crate) struct Sending(Child);
+pub(crate) struct Sending(Server);
 
 impl Sending {
     /// Waits for the transaction that it broadcast.
@@ -85,19 +85,11 @@ impl Sending {
     }
 
     fn printed(mut self) -> Result<String> {
-        let mut stdout = self.0.stdout.take().context("no pipe to payjoin-cli")?;
-        wait::until("payjoin-cli ends", Duration::from_secs(30), || Ok(self.0.try_wait()?))?;
+        let mut stdout = self.0.stdout().context("no pipe to payjoin-cli")?;
+        wait::until("payjoin-cli ends", Duration::from_secs(30), || self.0.ended())?;
         let mut printed = String::new();
         stdout.read_to_string(&mut printed)?;
         Ok(printed)
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// What a server sent before it closed.
 pub(crate) struct Reply(Vec<u8>);
@@ -24,27 +24,47 @@ pub(crate) fn send_and_stay(address: SocketAddr, bytes: &[u8]) -> Result<Reply> 
     Ok(read(stream, sent.is_ok()))
 }
 
+/// What a SOCKS server says of a stream that it opened. RFC 1928, section 6.
+const OPENED: u8 = 0;
+/// What tor says where only chosen clients find an onion service and it is none of them. tor(1), "ExtendedErrors".
+pub(crate) const NOT_INVITED: u8 = 0xf4;
+
 /// A stream to a host behind a Tor client's SOCKS port. Streams of one user share a circuit. Reads wait for half a
 /// second.
 pub(crate) fn behind_tor(socks: SocketAddr, user: &str, host: &str, port: u16) -> Result<TcpStream> {
+    let (stream, code) = ask_tor(socks, user, host, port)?;
+    ensure!(code == OPENED, "SOCKS: {host}:{port} got {code:#x}");
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    Ok(stream)
+}
+
+/// The same with what the Tor client says of it.
+pub(crate) fn ask_tor(socks: SocketAddr, user: &str, host: &str, port: u16) -> Result<(TcpStream, u8)> {
     let mut stream = connect(socks)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let sized =
         |text: &str| -> Result<Vec<u8>> { Ok([&[u8::try_from(text.len())?], text.as_bytes()].concat()) };
-    let mut expect = |request: &[u8], reply: &[u8]| -> Result<()> {
-        let mut bytes = vec![0; reply.len()];
-        stream.write_all(request)?;
-        stream.read_exact(&mut bytes)?;
-        ensure!(bytes == reply, "SOCKS: {request:?} got {bytes:?}");
-        Ok(())
-    };
     // RFC 1928 and RFC 1929: by user and password; connect to a name. Tor's reply names no address.
-    expect(&[5, 1, 2], &[5, 2])?;
-    expect(&[vec![1], sized(user)?, sized("none")?].concat(), &[1, 0])?;
+    expect(&mut stream, &[5, 1, 2], [5, 2])?;
+    expect(&mut stream, &[vec![1], sized(user)?, sized("none")?].concat(), [1, 0])?;
     let target = [vec![5, 1, 0, 3], sized(host)?, port.to_be_bytes().to_vec()].concat();
-    expect(&target, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
-    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-    Ok(stream)
+    let [5, code, 0, 1, 0, 0, 0, 0, 0, 0] = call(&mut stream, &target)? else {
+        bail!("SOCKS: no reply of tor's to {host}:{port}")
+    };
+    Ok((stream, code))
+}
+
+fn expect<const N: usize>(stream: &mut TcpStream, request: &[u8], reply: [u8; N]) -> Result<()> {
+    let told = call(stream, request)?;
+    ensure!(told == reply, "SOCKS: {request:?} got {told:?}");
+    Ok(())
+}
+
+fn call<const N: usize>(stream: &mut TcpStream, request: &[u8]) -> Result<[u8; N]> {
+    let mut reply = [0; N];
+    stream.write_all(request)?;
+    stream.read_exact(&mut reply)?;
+    Ok(reply)
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {

@@ -147,6 +147,11 @@ impl<'a> World<'a> {
         Ok(tor)
     }
 
+    /// The Tor of a payer who holds a key for a restricted onion service: see [`TorNetwork::invited`].
+    pub(crate) fn invited(&self, name: &str, service: &str, key: &str) -> Result<tor::Client> {
+        self.programs.tor()?.invited(&self.dir.join(name), service, key)
+    }
+
     /// A network namespace for a daemon; it stays as long as the world.
     pub(crate) fn cell(&self, open: &[SocketAddr]) -> Result<Rc<Cell>> {
         let cell = Rc::new(Cell::new(self.dir, open)?);

@@ -16,6 +16,8 @@ const DELAY: u64 = 4;
 pub(super) const LOG: &str = "notice.log";
 /// Whom an exit asks for names.
 pub(super) const NAMES: &str = "resolv.conf";
+/// A client's keys for restricted onion services.
+pub(super) const KEYS: &str = "onion-auth";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -38,7 +40,7 @@ pub(super) fn torrc(role: Role, name: &str, dir: &Path, ip: Ipv4Addr, authoritie
     text.push_str(&match role {
         Role::Authority => authority(ip),
         Role::Exit => exit(dir),
-        Role::Client => format!("SocksPort {ip}:{SOCKS_PORT}\nClientOnly 1\n"),
+        Role::Client => client(dir, ip),
     });
     text
 }
@@ -91,6 +93,17 @@ ServerDNSResolvConfFile {}
 RefuseUnknownExits 0
 ",
         dir.join(NAMES).display()
+    )
+}
+
+fn client(dir: &Path, ip: Ipv4Addr) -> String {
+    format!(
+        "ClientOnly 1
+# Says why an onion service is not reached.
+SocksPort {ip}:{SOCKS_PORT} ExtendedErrors
+ClientOnionAuthDir {}
+",
+        dir.join(KEYS).display()
     )
 }
 

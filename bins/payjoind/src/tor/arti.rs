@@ -120,8 +120,7 @@ impl Dialer for PeersByTor {
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn PeerStream>, String> {
-        // Nobody on the way can tell that two peers are ours.
-        let dialled = self.client.isolated().connect(host, port).await;
+        let dialled = self.client.connect(host, port).await;
         let stream = dialled.map_err(|error| with_causes(&error))?;
         Ok(Box::new(stream))
     }

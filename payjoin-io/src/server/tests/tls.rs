@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -30,12 +31,12 @@ impl Files {
     }
 }
 
-async fn exchange_over_tls(certificate: &Path, key: &Path, root: CertificateDer<'static>) -> Stage {
-    let served = Served::start(Tls::bind("127.0.0.1:0", certificate, key).await.unwrap(), quick()).await;
-    served.stage.queue_channel().await;
-    let address = served.listener.local_addr().unwrap();
-    // A peer that never begins its handshake comes first.
-    let silent = TcpStream::connect(address).await.unwrap();
+/// Connects from `source` and shakes hands.
+async fn tls_from(
+    source: &str,
+    address: std::net::SocketAddr,
+    root: CertificateDer<'static>,
+) -> impl AsyncRead + AsyncWrite + Unpin {
     let mut roots = RootCertStore::empty();
     roots.add(root).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -43,9 +44,20 @@ async fn exchange_over_tls(certificate: &Path, key: &Path, root: CertificateDer<
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = TcpStream::connect(address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    let tcp = socket.connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut payer = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+}
+
+async fn exchange_over_tls(certificate: &Path, key: &Path, root: CertificateDer<'static>) -> Stage {
+    let served = Served::start(Tls::bind("127.0.0.1:0", certificate, key).await.unwrap(), quick()).await;
+    served.stage.queue_channel().await;
+    let address = served.listener.local_addr().unwrap();
+    // A peer that never begins its handshake comes first.
+    let silent = TcpStream::connect(address).await.unwrap();
+    let mut payer = tls_from("127.0.0.1", address, root).await;
     assert_eq!(send(&mut payer, &honest("a", 1)).await.unwrap().status, 200);
     drop(silent);
     served.stop().await
@@ -59,6 +71,23 @@ async fn a_payment_over_tls_opens_a_channel() {
         let stage = exchange_over_tls(&certificate, &key, files.certificate.clone()).await;
         assert!(stage.world.acts().contains(&"fund".to_owned()), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn one_address_with_many_silent_connections_shuts_no_other_out() {
+    let files = Files::new();
+    let tls = Tls::bind("127.0.0.1:0", &files.path("cert.pem"), &files.path("key.pem")).await.unwrap();
+    let served = Served::start(tls, quick()).await;
+    let address = served.listener.local_addr().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let payer = tls_from("127.0.0.2", address, files.certificate.clone());
+    let mut payer = timeout(Duration::from_secs(5), payer).await.expect("a handshake at once");
+    assert_eq!(send(&mut payer, &honest("a", 1)).await.unwrap().status, 200);
+    drop(silent);
+    served.stop().await;
 }
 
 #[tokio::test]

@@ -119,16 +119,17 @@ impl NodeWallet {
             outputs.insert(thread_rng().gen_range(0..=1), TxOut { value, script_pubkey });
         }
         let height = state.bdk.latest_checkpoint().height();
-        let psbt = self.draw_up(&state, &selection.coins, outputs, height)?;
+        let psbt = self.draw_up(&state, &selection.coins, outputs, (Version::TWO, height))?;
         selection.coins.iter().for_each(|coin| state.coins.lock(coin.outpoint));
         Ok(psbt)
     }
 
-    /// A signed transaction that spends this output of ours, confirmed or not, to ourselves. `fee` is asked with its size
-    /// in virtual bytes.
+    /// A signed transaction of this version that spends this output of ours, confirmed or not, to ourselves. `fee` is
+    /// asked with its size in virtual bytes.
     pub(in crate::node) fn child(
         &self,
         outpoint: OutPoint,
+        version: Version,
         fee: impl Fn(u64) -> Option<Amount>,
     ) -> Result<Transaction, SpendError> {
         let mut state = lock(&self.state);
@@ -145,7 +146,8 @@ impl NodeWallet {
         self.save(&mut state)?;
         let height = state.bdk.latest_checkpoint().height();
         let coins = [Coin { outpoint, txout }];
-        let psbt = self.draw_up(&state, &coins, vec![TxOut { value, script_pubkey }], height)?;
+        let outputs = vec![TxOut { value, script_pubkey }];
+        let psbt = self.draw_up(&state, &coins, outputs, (version, height))?;
         Ok(psbt.extract_tx_unchecked_fee_rate())
     }
 
@@ -154,7 +156,7 @@ impl NodeWallet {
         state: &State,
         coins: &[Coin],
         output: Vec<TxOut>,
-        height: u32,
+        (version, height): (Version, u32),
     ) -> Result<Psbt, SpendError> {
         let input = |coin: &Coin| TxIn {
             previous_output: coin.outpoint,
@@ -162,7 +164,7 @@ impl NodeWallet {
             ..TxIn::default()
         };
         let transaction = Transaction {
-            version: Version::TWO,
+            version,
             // As most wallets do: it takes away a reason to mine the last block again.
             lock_time: LockTime::from_height(height).unwrap_or(LockTime::ZERO),
             input: coins.iter().map(input).collect(),

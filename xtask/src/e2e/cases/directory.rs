@@ -106,6 +106,19 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
     expect_channel(world, &node, &peer, intent, txid).context("a directory died")
 }
 
+pub(super) fn falls_back(world: &World<'_>) -> Result<()> {
+    let relay = world.mailroom("mailroom-a")?;
+    let (node, peer) = (reachable(world, &[relay.url()], &[NOBODY])?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let told = node.refusal(&["receive", "--via", "directory"])?;
+    ensure!(told.contains("no relay reached the directory"), "not the reason that was expected: {told}");
+    let invoice = world.receive(&node, None)?;
+    ensure!(invoice.endpoint.starts_with("https://"), "the code leads elsewhere: {}", invoice.endpoint);
+    ensure!(node.call(&["session", "list"])?.list("sessions")?.is_empty(), "a session without a directory");
+    let txid = world.pay(&invoice)?;
+    expect_channel(world, &node, &peer, intent, txid)
+}
+
 pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let node = reachable(world, &[relay.url()], &[directory.url()])?;

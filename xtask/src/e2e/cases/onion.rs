@@ -12,7 +12,8 @@ use super::super::World;
 use super::super::cell::Cell;
 use super::super::daemon::{Daemon, Options};
 use super::super::mailroom::Mailroom;
-use super::super::onion::{await_reachable, endpoint, expect_answer, pay, settings};
+use super::super::onion::{await_reachable, endpoint, expect_answer, pay, pay_from, settings};
+use super::super::raw;
 use super::super::world::Invoice;
 use crate::tor::{HERE, TorNetwork};
 
@@ -48,12 +49,12 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let node = node(world, Options { tor: settings(tor, false), ..Options::default() })?;
     await_reachable(&node)?;
     let address = endpoint(&node)?;
-    expect_answer(tor, &address)?;
+    expect_answer(tor.socks(), &address)?;
     node.kill();
     node.restart()?;
     ensure!(endpoint(&node)? == address, "another address after the restart");
     await_reachable(&node)?;
-    expect_answer(tor, &address)?;
+    expect_answer(tor.socks(), &address)?;
     node.kill();
 
     let key = key(&node)?;
@@ -77,7 +78,27 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     node.restart()?;
     ensure!(endpoint(&node)? == address, "another address after the key came back");
     await_reachable(&node)?;
-    expect_answer(tor, &address)
+    expect_answer(tor.socks(), &address)
+}
+
+/// A key pair of a payer's, made as docs/tor.md tells.
+const PUBLIC: &str = "descriptor:x25519:S34AEPR7JOIVK2GNQ6TMSKGBRGSXHYSL2KNKSQ4QKK3MAV7ZJFTQ";
+const SECRET: &str = "descriptor:x25519:LASOYLBXUMAR2WR2VBWHLVND3PAV6KYUW65FKR7XVAEOWHDYOFXA";
+
+pub(super) fn restricted(world: &World<'_>) -> Result<()> {
+    let tor = world.tor()?;
+    let settings = format!("{}\nclients.alice = {PUBLIC:?}", settings(tor, false));
+    let (node, peer) = (node(world, Options { tor: settings, ..Options::default() })?, world.daemon("peer")?);
+    let intent = node.queue(&peer, "500000", &[])?;
+    let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
+    let host = invoice.endpoint.split('/').nth(2).context("an endpoint without a host")?;
+    let service = host.strip_suffix(".onion").context("no onion endpoint")?;
+    let alice = world.invited("alice-tor", service, SECRET)?;
+    let txid = pay_from(world, alice.socks(), &invoice, "alice")?;
+    // The others' Tor finds what the service published, and cannot read it.
+    let (_, code) = raw::ask_tor(tor.socks(), "mallory", host, 80)?;
+    ensure!(code == raw::NOT_INVITED, "a payer without a key was told {code:#x}");
+    expect_channel(world, &node, intent, txid)
 }
 
 /// A daemon with a coin, Tor only, where nothing answers besides the Tor network and bitcoind. It knows the relay by name.

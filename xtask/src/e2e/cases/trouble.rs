@@ -33,6 +33,29 @@ pub(super) fn peer_offline(world: &World<'_>) -> Result<()> {
     node.expect_queued(first)
 }
 
+pub(super) fn peer_waits(world: &World<'_>) -> Result<()> {
+    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    world.give(&node, &[300_000])?;
+    let peers_are = |count: usize| {
+        wait::until(&format!("{count} peers are connected"), Duration::from_secs(20), || {
+            let peers = node.call(&["peer", "list"])?;
+            Ok((peers.list("peers")?.len() == count).then_some(()))
+        })
+    };
+    let intent = node.queue(&peer, "500000", &[])?;
+    peers_are(1)?;
+    peer.kill();
+    peers_are(0)?;
+    peer.restart()?;
+    peers_are(1)?;
+    node.kill();
+    node.restart()?;
+    peers_are(1)?;
+    let txid = world.pay(&world.receive(&node, None)?)?;
+    ensure!(node.funding(intent)?.txid == txid, "no channel in {txid}");
+    Ok(())
+}
+
 pub(super) fn fallback(world: &World<'_>) -> Result<()> {
     let options = Options { policy: "fallback_seconds = 3", ..Options::default() };
     let (node, peer) = (world.daemon_with("node", options)?, world.daemon("peer")?);

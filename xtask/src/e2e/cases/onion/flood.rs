@@ -39,7 +39,7 @@ pub(in super::super) fn flood(world: &World<'_>) -> Result<()> {
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive_by(&node, None, &["--via", "onion"])?;
     await_reachable(&node)?;
-    expect_answer(tor, &invoice.endpoint)?;
+    expect_answer(tor.socks(), &invoice.endpoint)?;
     let calm = node.peak_memory()?;
 
     let host = invoice.endpoint.split('/').nth(2).context("an endpoint without a host")?;
