@@ -27,7 +27,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use cli::{Cli, Command};
@@ -48,7 +47,6 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => {
             steps::start(cli.json);
-            allow_many_files();
             match runtime.block_on(start::run(&datadir, &args)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => fail(cli.json, &e.to_string()),
@@ -66,14 +64,6 @@ fn main() -> ExitCode {
     // A name lookup that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
-}
-
-/// Every open session holds a connection: raises the limit of open files as far as the system allows.
-fn allow_many_files() {
-    let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
-    if let Err(error) = setrlimit(Resource::Nofile, granted) {
-        tracing::warn!(%error, "the limit of open files stays as it was");
-    }
 }
 
 fn show(json: bool, answer: &Value) -> ExitCode {

@@ -14,6 +14,7 @@ use payjoin_io::{
 };
 use payjoin_lightning::node::{Node, NodeConfig, NodeError, Rpc, RpcAuth, RpcError, SeedError};
 use payjoin_lightning::{ChannelKey, Channels};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,8 +101,17 @@ pub(crate) fn database(datadir: &Path) -> PathBuf {
     datadir.join("payjoind.sqlite")
 }
 
+/// Every open session holds a connection: raises the limit of open files as far as the system allows.
+fn allow_many_files() {
+    let granted = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
+    if let Err(error) = setrlimit(Resource::Nofile, granted) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
+}
+
 /// Runs the daemon until a signal or `stop`.
 pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError> {
+    allow_many_files();
     clock().ok_or(StartError::Clock)?;
     make_datadir(datadir)?;
     let config = Config::load(datadir, args)?;

@@ -295,7 +295,6 @@ cookie = {cookie:?}
 listen = "{lightning}"
 poll_ms = {poll}
 {more}
-
 [http]
 listen = "127.0.0.1:{port}"
 plain_listen = "{plain}"

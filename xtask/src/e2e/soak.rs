@@ -154,7 +154,8 @@ impl<'a> Soak<'a> {
 
     /// The last blocks turn out not to be the last. What was in them waits again.
     fn reorganise(&mut self) -> Result<()> {
-        let depth = self.rng.gen_range(1..=3);
+        // LDK closes a channel that is in use when its funding is mined no more, and after three blocks it is in use.
+        let depth = self.rng.gen_range(1..=2);
         let chain = &self.world.chain;
         let first = chain.call("getblockhash", json!([chain.height()? + 1 - depth]))?;
         chain.call("invalidateblock", json!([first]))?;
