@@ -127,8 +127,7 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
     if let Some(poller) = &daemon.poller {
         poller.resume()?;
     }
-    let socket = control::bind(&socket_path(datadir))
-        .map_err(io(format!("the control socket in {}", datadir.display())))?;
+    let socket = control::bind(&socket_path(datadir)).map_err(io("the control socket"))?;
     let mut tasks = serve(&daemon, listeners);
     let every = Duration::from_millis(daemon.config.lightning.poll_ms);
     let stopped = daemon.stop.subscribe();
