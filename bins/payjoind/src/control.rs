@@ -22,7 +22,10 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other("its path is too long: choose a shorter --datadir"),
+        _ => error,
+    })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -73,10 +73,7 @@ fn show(json: bool, answer: &Value) -> ExitCode {
         true => format!("{answer}\n"),
         false => render::text(answer, std::io::stdout().is_terminal()),
     };
-    match print(&text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    print(&text).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 /// `println!` would panic when the reader has left, as `head` does.

@@ -135,7 +135,8 @@ impl Daemon {
     /// Why a payment now would open none of the queued channels, if that is sure.
     fn obstacle(&self) -> Result<Option<&'static str>, CommandError> {
         let wishes = self.store.queued_wishes(MOST_CHANNELS).map_err(failed)?;
-        let wait = wishes.iter().any(|wish| !wish.payer_is_me) && self.reserve().balance == Amount::ZERO;
+        let all_need_coins = !wishes.is_empty() && wishes.iter().all(|wish| !wish.payer_is_me);
+        let wait = all_need_coins && self.reserve().balance == Amount::ZERO;
         Ok(wait.then_some(
             "the wallet has no confirmed coin, and a channel needs one beside the payment: this payment arrives on \
              chain, the next one opens channels",

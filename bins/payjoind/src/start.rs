@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::{Amount, OutPoint};
+use bitcoin::{Amount, Network, OutPoint};
 use payjoin_core::Settled;
 use payjoin_io::{
     ExchangeRecord, Host, HttpError, Limits, Listener, OhttpError, PollError, Rate, Server, Settler, Store,
@@ -153,6 +153,9 @@ pub(crate) async fn run(datadir: &Path, args: &RunArgs) -> Result<(), StartError
 fn tell_ready(daemon: &Daemon) {
     let (node_id, height) = (daemon.node.node_id(), daemon.node.height());
     tracing::info!(target: "step", step = "ready", %node_id, height);
+    if daemon.config.network == Network::Bitcoin {
+        tracing::warn!("this version is not meant for mainnet yet: use amounts that you can lose");
+    }
     if let Err(missing) = daemon.ways().choose(None) {
         tracing::info!("{missing}");
     }

@@ -1,6 +1,8 @@
 //! The embedded default node: LDK for channels, BDK for coins, bitcoind for the chain.
 //!
 //! [`Node::start`] reads everything back from a [`NodeStore`], catches up with bitcoind and runs until [`Node::stop`].
+//! The daemon shows how it goes with `payjoin-io`: `bins/payjoind/src/keep.rs` makes its store a [`NodeStore`], and
+//! `roles.rs` beside it makes the node the chain, wallet and funder of its host.
 
 mod broadcast;
 mod chain;

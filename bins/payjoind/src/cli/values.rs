@@ -24,7 +24,7 @@ impl TryFrom<u64> for Lifetime {
 
     fn try_from(seconds: u64) -> Result<Self, Self::Error> {
         match seconds {
-            0 => Err("the code would have expired when it is made: give it a second at least"),
+            0 => Err("the code would expire at once: give it a second at least"),
             1..=Self::LONGEST => Ok(Self(seconds)),
             _ => Err("a code is good for a year at most"),
         }
@@ -55,7 +55,11 @@ impl TryFrom<u32> for SatPerVb {
     type Error = &'static str;
 
     fn try_from(rate: u32) -> Result<Self, Self::Error> {
-        if (1..=1000).contains(&rate) { Ok(Self(rate)) } else { Err("a fee rate is 1 to 1000 sat/vB") }
+        if (1..=1000).contains(&rate) {
+            Ok(Self(rate))
+        } else {
+            Err("a fee rate is a whole number from 1 to 1000 sat/vB")
+        }
     }
 }
 
@@ -75,7 +79,8 @@ impl FromStr for SatPerVb {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.parse::<u32>().map_err(|error| error.to_string())?.try_into()?)
+        // What is no number is refused with the same words as 0.
+        Ok(text.parse().unwrap_or(0u32).try_into()?)
     }
 }
 

@@ -24,12 +24,16 @@ pub(super) fn on_chain(world: &World<'_>) -> Result<()> {
 pub(super) fn empty_wallet(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     let intent = node.queue(&peer, "500000", &[])?;
+    let note = || Ok::<_, anyhow::Error>(node.call(&["receive"])?["note"].clone());
+    ensure!(note()?.as_str().is_some_and(|note| note.contains("no confirmed coin")), "{}", note()?);
     let invoice = world.receive(&node, Some(600_000))?;
     let txid = world.pay(&invoice)?;
     ensure!(world.chain.transaction(txid)?.input.len() == 1, "an empty wallet added an input");
     node.expect_queued(intent)?;
     world.mine(1)?;
-    node.await_balance(invoice.amount)
+    node.await_balance(invoice.amount)?;
+    ensure!(note()?.is_null(), "the wallet has a coin now: {}", note()?);
+    Ok(())
 }
 
 pub(super) fn substitution_off(world: &World<'_>) -> Result<()> {
