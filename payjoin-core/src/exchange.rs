@@ -240,7 +240,9 @@ impl Exchange {
         if !facts.allows_coins() {
             resources.coins.clear();
         }
-        if !facts.allows_channels(self.authenticated, &self.invoice.change) {
+        let hindrance = facts.hindrance(self.authenticated, &self.invoice.change);
+        let wanted = !resources.wishes.is_empty();
+        if hindrance.is_some() {
             resources.wishes.clear();
         }
         let (Some(payment), Ok(drafter)) = (facts.payment(), Drafter::new(&vetted, &self.policy)) else {
@@ -268,7 +270,10 @@ impl Exchange {
         let admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
         match plan {
             Some(plan) => State::Admit(Box::new(Ready { vetted, plan, plain, admission })),
-            None => sign_plain(OnRecord::No(Box::new(admission)), plain, None),
+            None => {
+                let reason = wanted.then(|| hindrance.unwrap_or(unplanned(&resources)).to_owned());
+                sign_plain(OnRecord::No(Box::new(admission)), plain, reason)
+            }
         }
     }
 
@@ -335,6 +340,15 @@ fn abandoned(next: Option<Box<Admitted>>) -> State {
 /// A plain payjoin: the same output, raised by a coin of ours if there is one.
 fn plain(admitted: Admitted, reason: Option<String>) -> State {
     sign_plain(OnRecord::Yes(admitted.exchange), admitted.plain, reason)
+}
+
+/// Why none of the queued channels was planned, for the operator.
+fn unplanned(resources: &Resources) -> &'static str {
+    let lonely = resources.coins.is_empty() && !resources.wishes.iter().any(|wish| wish.payer_is_me);
+    match lonely {
+        true => "no channel: the wallet has no free coin to add",
+        false => "no channel: none that is queued fits the payment, the wallet's free coins and its reserve",
+    }
 }
 
 fn sign_plain(on_record: OnRecord, draft: Draft, reason: Option<String>) -> State {

@@ -103,7 +103,7 @@ pub struct ResourceRequest {
     pub payment: Amount,
     /// Script of the payer's first input: coins of the same type come first.
     pub payer_script: ScriptBuf,
-    /// `false` when no output may be replaced: then no intent is named.
+    /// `false` when no output may be replaced: queued intents are only named then, and none is taken.
     pub channels: bool,
 }
 
@@ -160,7 +160,7 @@ pub struct Release {
     pub txid: Txid,
     /// The channels it funds; empty for a plain payjoin.
     pub channels: Vec<FundedChannel>,
-    /// Why intents that were taken are not among `channels`; they go back to the queue with it.
+    /// Why queued intents are not among `channels`; those that were taken go back to the queue with it.
     pub reason: Option<String>,
     /// Coins of ours that it spends. Locks on others of this exchange end here.
     pub coins: Vec<OutPoint>,

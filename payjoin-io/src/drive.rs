@@ -136,10 +136,10 @@ impl<'a> Attempt<'a> {
         let (coins, reserve) = host.wallet.reserve(request, &shown)?;
         self.coins = coins.iter().map(|coin| coin.outpoint).collect();
         self.watch(self.coins.clone());
-        let mut wishes = Vec::new();
+        // Before the look at the queue: what another exchange takes from there leaves the reserved ones only then.
+        let mut reserved = host.reserved();
+        let mut wishes = host.store.queued_wishes(MOST_CHANNELS)?;
         if request.channels {
-            let mut reserved = host.reserved();
-            wishes = host.store.queued_wishes(MOST_CHANNELS)?;
             wishes.retain(|wish| reserved.insert(wish.id));
             self.intents = wishes.iter().map(|wish| wish.id).collect();
         }
@@ -246,8 +246,8 @@ impl Drop for Attempt<'_> {
 }
 
 fn tell(release: &Release) {
-    let (txid, channels) = (release.txid, release.channels.len());
-    tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels);
+    let (txid, channels, reason) = (release.txid, release.channels.len(), release.reason.as_deref());
+    tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels, reason);
 }
 
 /// Ends an exchange that was admitted and not released. Its channels go first: until then its intents are taken.

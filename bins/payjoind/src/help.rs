@@ -178,6 +178,7 @@ Example:
 pub(crate) const EXCHANGES_HELP: &str = "\
 States: admitted (it runs), failed (no proposal left; the Original is broadcast at `fallback_at` if the payer does not
 come back), released (the payer has a proposal), settled (an outcome is buried: payjoin, original or conflict).
+`reason` says why there is no proposal, or why a payment opened none of the queued channels.
 
 JSON: exchanges
   exchanges: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled

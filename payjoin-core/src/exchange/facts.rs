@@ -88,10 +88,23 @@ impl Facts {
 
     /// Money rules 4 and 10, as far as the Original decides them.
     pub(crate) fn allows_channels(&self, authenticated: bool, change: &ScriptBuf) -> bool {
-        let stable = has_final_txid(&self.transaction, &self.prevouts);
+        self.hindrance(authenticated, change).is_none()
+    }
+
+    /// Why the payment can open no channel, for the operator.
+    pub(crate) fn hindrance(&self, authenticated: bool, change: &ScriptBuf) -> Option<&'static str> {
+        if !authenticated {
+            return Some("no channel: the way to us was not authenticated");
+        }
+        if !self.params.substitution {
+            return Some("no channel: the payer forbids output substitution");
+        }
+        if !has_final_txid(&self.transaction, &self.prevouts) {
+            return Some("no channel: an input of the payer is not native segwit");
+        }
         // An earlier attempt showed our change address: a payer who pays to it would blur which output is ours.
         let clear = self.transaction.output.iter().all(|output| output.script_pubkey != *change);
-        stable && clear && authenticated && self.params.substitution
+        (!clear).then_some("no channel: the payer pays to our change address, too")
     }
 
     /// Whether an input of ours can stand beside the payer's. Our input takes over the payer's sequence, which must not

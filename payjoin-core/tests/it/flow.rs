@@ -1,7 +1,9 @@
 //! The order of questions, failures at each of them, and what the payer gets to read.
 
 use bitcoin::{Amount, Psbt, ScriptBuf, Transaction};
-use payjoin_core::{Answer, Exchange, ExchangeError, ExchangeId, Output, Policy, Question, Reply, Timestamp};
+use payjoin_core::{
+    Answer, Exchange, ExchangeError, ExchangeId, Output, Policy, Question, Reply, Request, Timestamp,
+};
 
 use crate::kit::*;
 
@@ -112,6 +114,34 @@ fn channels_that_fail_leave_a_plain_payjoin_with_a_locked_coin() {
         assert!(value(&psbt, &invoice().script) > sats(PAID));
         assert_eq!(admission.intents.len(), 2);
         assert!(host.abandoned.is_empty(), "the host abandoned them already");
+    }
+}
+
+#[test]
+fn a_plain_payjoin_tells_the_operator_why_no_queued_channel_was_opened() {
+    let (segwit, nested): (&[Kind], &[Kind]) = (&[Kind::P2wpkh], &[Kind::Nested]);
+    let coin = || vec![our_coin(0, 100_000)];
+    for (kinds, fixed_outputs, authenticated, coins, wish, expected) in [
+        (segwit, false, false, coin(), Some(400_000), Some("authenticated")),
+        (segwit, true, true, coin(), Some(400_000), Some("substitution")),
+        (nested, false, true, coin(), Some(400_000), Some("native segwit")),
+        (segwit, false, true, vec![], Some(400_000), Some("no free coin")),
+        (segwit, false, true, coin(), Some(900_000), Some("none that is queued fits")),
+        (nested, true, false, coin(), None, None),
+        (segwit, false, true, vec![], None, None),
+    ] {
+        let payment = payment(kinds);
+        let payment = Payment { wishes: Wishes { fixed_outputs, ..payment.wishes }, ..payment };
+        let wishes: Vec<_> = wish.map(|amount| exact(1, amount)).into_iter().collect();
+        let mut host = Host::new(&payment.spends).with_coins(&coins).with_wishes(&wishes);
+        host.exchange(Request { authenticated, ..payment.request() });
+        let release = host.release.unwrap();
+        let fits =
+            expected.is_none_or(|part| release.reason.as_deref().is_some_and(|why| why.contains(part)));
+        assert!(
+            release.channels.is_empty() && fits && release.reason.is_some() == expected.is_some(),
+            "{release:?}"
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use lightning::io;
-use lightning_net_tokio::{connect_outbound, setup_outbound};
-use tokio::net::{TcpListener, lookup_host};
+use lightning_net_tokio::setup_outbound;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -94,53 +94,45 @@ impl Peers {
             Some(dialer) => timeout(CONNECT_BY_DIALER, self.dial_by(dialer, peer)).await,
             None => timeout(CONNECT, self.dial_tcp(peer)).await,
         };
-        match dialled {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err("no connection, or the handshake failed".to_owned()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err("timed out".to_owned()),
-        }
+        let dialled = dialled.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        dialled.map_err(|error| format!("no connection to {}:{}: {error}", peer.host(), peer.port()))
     }
 
-    /// Returns whether the handshake succeeded.
-    async fn dial_by(&self, dialer: &dyn Dialer, peer: &PeerAddress) -> Result<bool, String> {
+    async fn dial_by(&self, dialer: &dyn Dialer, peer: &PeerAddress) -> Result<(), String> {
         let stream = dialer.dial(peer.host(), peer.port()).await?;
         let socket = socket_for(stream).map_err(|error| error.to_string())?;
-        let connection = setup_outbound(Arc::clone(&self.manager), peer.node_id(), socket);
-        Ok(self.shakes_hands(peer.node_id(), connection).await)
+        self.shake_hands(peer.node_id(), socket).await
     }
 
-    /// Returns whether the handshake succeeded at one of the host's addresses.
-    async fn dial_tcp(&self, peer: &PeerAddress) -> Result<bool, String> {
+    /// Tries the host's addresses; the error is that of the last.
+    async fn dial_tcp(&self, peer: &PeerAddress) -> Result<(), String> {
         // The name would reach a name server. RFC 7686, section 2.
         if peer.host().to_ascii_lowercase().ends_with(".onion") {
             return Err("onion peers are reached through Tor only".to_owned());
         }
         let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
+        let mut last = Err("the name has no address".to_owned());
         for address in addresses {
-            let (manager, node_id) = (Arc::clone(&self.manager), peer.node_id());
-            if let Some(connection) = connect_outbound(manager, node_id, address).await
-                && self.shakes_hands(node_id, connection).await
-            {
-                return Ok(true);
+            last = match TcpStream::connect(address).await.and_then(TcpStream::into_std) {
+                Ok(socket) => self.shake_hands(peer.node_id(), socket).await,
+                Err(error) => Err(error.to_string()),
+            };
+            if last.is_ok() {
+                break;
             }
         }
-        Ok(false)
+        last
     }
 
-    async fn shakes_hands(
-        &self,
-        node_id: PublicKey,
-        connection: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
-        let closed = tokio::spawn(connection);
-        while !closed.is_finished() {
-            if self.is_connected(&node_id) {
-                return true;
-            }
+    async fn shake_hands(&self, node_id: PublicKey, socket: std::net::TcpStream) -> Result<(), String> {
+        let closed = tokio::spawn(setup_outbound(Arc::clone(&self.manager), node_id, socket));
+        while !closed.is_finished() && !self.is_connected(&node_id) {
             tokio::time::sleep(LOOK).await;
         }
-        self.is_connected(&node_id)
+        match self.is_connected(&node_id) {
+            true => Ok(()),
+            false => Err("it hung up: perhaps another node with another node id is there".to_owned()),
+        }
     }
 
     /// Accepts connections until `stop`.

@@ -29,7 +29,7 @@ pub(super) fn empty_wallet(world: &World<'_>) -> Result<()> {
     let invoice = world.receive(&node, Some(600_000))?;
     let txid = world.pay(&invoice)?;
     ensure!(world.chain.transaction(txid)?.input.len() == 1, "an empty wallet added an input");
-    node.expect_queued(intent)?;
+    expect_passed_over(&node, intent, "no free coin")?;
     world.mine(1)?;
     node.await_balance(invoice.amount)?;
     ensure!(note()?.is_null(), "the wallet has a coin now: {}", note()?);
@@ -50,7 +50,7 @@ pub(super) fn substitution_off(world: &World<'_>) -> Result<()> {
     let script = invoice.address.parse::<Address<_>>()?.assume_checked().script_pubkey();
     let kept = payjoin.output.iter().any(|o| o.script_pubkey == script && o.value >= invoice.amount);
     ensure!(kept, "the payment output was changed against the payer's word");
-    node.expect_queued(intent)
+    expect_passed_over(&node, intent, "substitution")
 }
 
 pub(super) fn nested_segwit(world: &World<'_>) -> Result<()> {
@@ -63,9 +63,17 @@ pub(super) fn nested_segwit(world: &World<'_>) -> Result<()> {
     let payment = Payment::new(world.chain.known_wallet("nested"), &invoice.uri, Substitution::Allowed)?;
     let txid = world.broadcast(&payment.exchange(&world.tls)?)?;
     expect_input(world, txid, ours)?;
-    node.expect_queued(intent)?;
+    expect_passed_over(&node, intent, "native segwit")?;
     ensure!(node.channels()? == 0, "a channel stands on a transaction id that could change");
     world.mine(1)
+}
+
+/// The channel waits, and the operator is told why.
+fn expect_passed_over(node: &Daemon, intent: u64, why: &str) -> Result<()> {
+    node.expect_queued(intent)?;
+    let exchange = node.exchange()?;
+    ensure!(exchange.text("reason")?.contains(why), "not the reason that was expected: {exchange}");
+    Ok(())
 }
 
 fn only_coin(node: &Daemon) -> Result<OutPoint> {
