@@ -145,7 +145,8 @@ impl Settlement {
                 self.pending = found.and_then(|transaction| self.classify(&transaction));
             }
             SettlementInput::Mined(transaction, height) => self.mined(transaction, height),
-            SettlementInput::Disconnected(height) => self.disconnected(height),
+            // Nothing is sent: the blocks of the other branch follow, and may hold it all.
+            SettlementInput::Disconnected(height) => return self.disconnected(height),
             SettlementInput::Refused => self.refused(),
             SettlementInput::Tip(height) => {
                 self.tip = height;
