@@ -241,7 +241,7 @@ impl Exchange {
             resources.coins.clear();
         }
         let hindrance = facts.hindrance(self.authenticated, &self.invoice.change);
-        let wanted = !resources.wishes.is_empty();
+        let reason = passed_over(hindrance, &resources);
         if hindrance.is_some() {
             resources.wishes.clear();
         }
@@ -270,10 +270,7 @@ impl Exchange {
         let admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
         match plan {
             Some(plan) => State::Admit(Box::new(Ready { vetted, plan, plain, admission })),
-            None => {
-                let reason = wanted.then(|| hindrance.unwrap_or(unplanned(&resources)).to_owned());
-                sign_plain(OnRecord::No(Box::new(admission)), plain, reason)
-            }
+            None => sign_plain(OnRecord::No(Box::new(admission)), plain, reason),
         }
     }
 
@@ -342,13 +339,14 @@ fn plain(admitted: Admitted, reason: Option<String>) -> State {
     sign_plain(OnRecord::Yes(admitted.exchange), admitted.plain, reason)
 }
 
-/// Why none of the queued channels was planned, for the operator.
-fn unplanned(resources: &Resources) -> &'static str {
+/// Should no channel be planned although some are queued: why, for the operator.
+fn passed_over(hindrance: Option<&str>, resources: &Resources) -> Option<String> {
     let lonely = resources.coins.is_empty() && !resources.wishes.iter().any(|wish| wish.payer_is_me);
-    match lonely {
+    let otherwise = match lonely {
         true => "no channel: the wallet has no free coin to add",
         false => "no channel: none that is queued fits the payment, the wallet's free coins and its reserve",
-    }
+    };
+    (!resources.wishes.is_empty()).then(|| hindrance.unwrap_or(otherwise).to_owned())
 }
 
 fn sign_plain(on_record: OnRecord, draft: Draft, reason: Option<String>) -> State {

@@ -7,6 +7,7 @@ use payjoin_core::{ChannelAmount, ExchangeId, IntentId, IntentState, requested_o
 use payjoin_io::{ExchangeRecord, IntentRecord, NewIntent};
 use payjoin_lightning::{ChannelLimits, ChannelSpec, PeerAddress};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::cli::{
     ChannelCommand, Command, ExchangeCommand, InvoiceArgs, PeerCommand, QueueArgs, SendArgs, WalletCommand,
@@ -20,6 +21,8 @@ pub(crate) struct CommandError(String);
 
 pub(crate) type Answer = Result<Value, CommandError>;
 
+/// For its answer to `status`, which is wanted most when it does not answer.
+const BITCOIND_PATIENCE: Duration = Duration::from_secs(3);
 /// Seconds a BOLT 11 invoice is good for.
 const INVOICE_EXPIRY: Duration = Duration::from_secs(3600);
 
@@ -41,7 +44,7 @@ impl Daemon {
             Command::Invoice(args) => self.invoice(&args),
             Command::Pay { bolt11 } => self.pay(&bolt11).await,
             Command::Exchange(command) => self.exchange(command).await,
-            Command::Status => self.status(),
+            Command::Status => self.status().await,
             // The control socket throws the switch once this is on its way.
             Command::Stop => Ok(json!({ "stopped": true })),
         }
@@ -210,7 +213,8 @@ impl Daemon {
         }
     }
 
-    fn status(&self) -> Answer {
+    async fn status(&self) -> Answer {
+        let asked = timeout(BITCOIND_PATIENCE, self.node.rpc().call("getblockcount", json!([]))).await;
         let http = &self.config.http;
         let tls = http.listen.map(|address| address.to_string());
         let tor = self.tor.as_ref().map(|state| state.borrow().clone());
@@ -219,6 +223,7 @@ impl Daemon {
             "node_id": self.node.node_id().to_string(),
             "network": self.config.network.to_string(),
             "height": self.node.height(),
+            "bitcoind_height": asked.ok().and_then(Result::ok),
             "http": tls.or(http.plain_listen.as_ref().map(ToString::to_string)),
             "endpoint": http.public_endpoint,
             "tor": tor,

@@ -199,9 +199,10 @@ Example:
 pub(crate) const STATUS_HELP: &str = "\
 `obligations` counts payments to us that are not buried yet, `payments` those of ours: do not delete the datadir before
 both are 0. In `tor`, `percent` and `blocked` tell how far the connection to Tor has come, `reachable` and `problem`
-whether payers can reach our onion service.
+whether payers can reach our onion service. `height` is the last block that was dealt with, `bitcoind_height` that of
+bitcoind, null when it does not answer.
 
-JSON: version, node_id, network, height, http, endpoint, tor, lightning, peers, channels, obligations, payments
+JSON: version, node_id, network, height, bitcoind_height, http, endpoint, tor, lightning, peers, channels, obligations, payments
   tor: percent, ready, blocked, endpoint, reachable, problem
 
 Example:

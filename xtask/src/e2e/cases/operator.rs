@@ -75,7 +75,8 @@ pub(super) fn outage(world: &World<'_>) -> Result<()> {
     let error: Value = serde_json::from_str(&reply.body())?;
     ensure!(error.text("errorCode")? == "unavailable", "not `unavailable`: {error}");
     ensure!(node.locked()? == Amount::ZERO, "a coin is locked by a refused payment");
-    node.call(&["status"])?;
+    let status = node.call(&["status"])?;
+    ensure!(status["bitcoind_height"].is_null(), "bitcoind answers from the grave: {status}");
 
     world.chain.restart(&["payer", "nested"])?;
     let payjoin = payment.exchange(&world.tls)?;
@@ -84,7 +85,10 @@ pub(super) fn outage(world: &World<'_>) -> Result<()> {
     world.chain.restart(&["payer", "nested"])?;
     world.broadcast(&payjoin)?;
     node.step("broadcast")?;
-    world.mine(1)
+    world.mine(1)?;
+    let status = node.call(&["status"])?;
+    ensure!(status["bitcoind_height"] == status["height"], "not at the tip: {status}");
+    Ok(())
 }
 
 pub(super) fn commands(world: &World<'_>) -> Result<()> {
