@@ -259,7 +259,10 @@ impl Drop for Daemon {
 fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shared: &Shared) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         let Ok(step) = serde_json::from_str::<Value>(&line) else { continue };
-        lock(&shared.trap).take_if(|trap| step["step"] == *trap).and_then(|_| lock(&shared.server).take());
+        if lock(&shared.trap).take_if(|trap| step["step"] == *trap).is_some() {
+            // Under its lock: until it is dead it is running.
+            drop(lock(&shared.server).take());
+        }
         // The file is for people who look for a fault; a full disk shows elsewhere.
         let _ = writeln!(told, "{line}");
         if let Some(listener) = &listener {
