@@ -228,6 +228,11 @@ pub(crate) const CASES: &[Case] = &[
         run: safety::original_bumped,
     },
     Case {
+        name: "payjoin-bumped",
+        about: "a payjoin that opens a channel waits for want of fees: a child out of our change pays for both",
+        run: safety::payjoin_bumped,
+    },
+    Case {
         name: "seed-restored",
         about: "everything is lost but the seed: from its birthday on the coins are found again",
         run: safety::seed_restored,

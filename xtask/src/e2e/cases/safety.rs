@@ -150,14 +150,43 @@ pub(super) fn original_bumped(world: &World<'_>) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn payjoin_bumped(world: &World<'_>) -> Result<()> {
+    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    world.give(&node, &[300_000])?;
+    let intent = node.queue(&peer, "500000", &[])?;
+    let txid = world.pay(&world.receive(&node, Some(600_000))?)?;
+    let child = raise(world, &node, "1", 30)?.0;
+    ensure!(child.input[0].previous_output.txid == txid, "the child spends something else");
+    ensure!(world.chain.mempool()?.contains(&txid), "the payjoin is gone");
+    world.mine(6)?;
+    node.await_channel(node.funding(intent)?)?;
+
+    let rest = node.queue(&peer, "rest", &["--payer-is-me"])?;
+    world.pay(&world.receive(&node, Some(200_000))?)?;
+    node.await_intent(rest, "released")?;
+    let refused = node.refusal(&["exchange", "bump", "2", "--fee-rate", "30"])?;
+    ensure!(refused.contains("all of it is channels"), "raised with what? {refused}");
+    // The ledger knows no children.
+    node.call(&["stop"])?;
+    node.kill();
+    peer.kill();
+    Ok(())
+}
+
 /// The child that raises the Original to so many sat/vB.
 fn raised(world: &World<'_>, node: &Daemon, invoice: &Invoice, rate: u64) -> Result<Transaction> {
-    let told = node.call(&["exchange", "bump", "1", "--fee-rate", &rate.to_string()])?;
+    let (child, fee) = raise(world, node, "1", rate)?;
+    ensure!(child.output[0].value + fee == invoice.amount, "what did it cost? {fee}");
+    Ok(child)
+}
+
+/// The child that raises an exchange to so many sat/vB, and its fee.
+fn raise(world: &World<'_>, node: &Daemon, exchange: &str, rate: u64) -> Result<(Transaction, Amount)> {
+    let told = node.call(&["exchange", "bump", exchange, "--fee-rate", &rate.to_string()])?;
     let child = world.chain.transaction(told.txid("txid")?)?;
     let entry = world.chain.call("getmempoolentry", serde_json::json!([child.compute_txid()]))?;
     let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().context("no fee")?)?.to_sat();
     let size = entry.number("ancestorsize")?;
     ensure!((rate * size..(rate + 1) * size).contains(&paid), "{paid} sat for {size} vB at {rate}");
-    ensure!(child.output[0].value + told.sat("fee_sat")? == invoice.amount, "what did it cost? {told}");
-    Ok(child)
+    Ok((child, told.sat("fee_sat")?))
 }
