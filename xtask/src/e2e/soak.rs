@@ -245,6 +245,11 @@ impl<'a> Soak<'a> {
                 },
             )?;
         }
+        for exchange in self.node.call(&["exchange", "list", "--limit", "100000"])?.list("exchanges")? {
+            if let Some(reason) = exchange["reason"].as_str() {
+                self.count(&format!("reason: {reason}"));
+            }
+        }
         for (what, times) in &self.tally {
             println!("{times:6}  {what}");
         }
