@@ -13,8 +13,8 @@ use super::wait;
 use super::world::{Invoice, World};
 use crate::tor::TorNetwork;
 
-/// Launch, upload and look-up take a second or two each, and are tried again after some more.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Launch, upload and look-up take a second or two each; for half a minute after a time period began, look-ups fail.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A circuit to an onion service takes less than a second.
 const TRY: Duration = Duration::from_secs(10);
