@@ -99,6 +99,13 @@ impl Host {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends a transaction to the network. The inner error is the network's reason not to take it; a node that is away
+    /// refuses nothing.
+    pub(crate) async fn send(&self, transaction: &Transaction) -> Result<Result<(), String>, HostError> {
+        let Err(error) = self.chain.broadcast(transaction).await else { return Ok(Ok(())) };
+        self.chain.inspect(transaction).await?.acceptable.err().map(Err).ok_or(error)
+    }
+
     /// Tells the settler that this exchange owes something, or something else than before.
     pub(crate) fn owes(&self, exchange: ExchangeId, watches: Watches) {
         // Nobody listens only where there is no settler, or while the process ends.

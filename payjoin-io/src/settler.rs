@@ -231,12 +231,13 @@ impl Running {
             match self.machine.poll_output() {
                 SettlementOutput::Broadcast(transaction) => {
                     let txid = transaction.compute_txid();
-                    match host.chain.broadcast(&transaction).await {
-                        Ok(()) => tracing::info!(%txid, exchange = id.0, "broadcast"),
-                        Err(error) => {
-                            tracing::warn!(%txid, exchange = id.0, %error, "not broadcast");
+                    match host.send(&transaction).await {
+                        Ok(Ok(())) => tracing::info!(%txid, exchange = id.0, "broadcast"),
+                        Ok(Err(reason)) => {
+                            tracing::warn!(%txid, exchange = id.0, reason, "the network refuses a transaction");
                             self.machine.handle_input(host.now(), SettlementInput::Refused);
                         }
+                        Err(error) => tracing::warn!(%txid, exchange = id.0, %error, "not broadcast"),
                     }
                 }
                 SettlementOutput::RecordMined(mined) => {

@@ -87,7 +87,9 @@ impl Chain for World {
             self.inspections.acquire().await.unwrap().forget();
         }
         let prevout = TxOut { value: COIN, script_pubkey: script("payer") };
-        Ok(Inspection { acceptable: Ok(()), prevouts: vec![Some(prevout); transaction.input.len()] })
+        let refused = self.faults.lock().unwrap().contains(&("mempool", Fault::Refuse));
+        let acceptable = if refused { Err("no mempool".to_owned()) } else { Ok(()) };
+        Ok(Inspection { acceptable, prevouts: vec![Some(prevout); transaction.input.len()] })
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<(), HostError> {

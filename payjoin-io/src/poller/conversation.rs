@@ -170,10 +170,8 @@ impl Conversation {
         let host = &self.poller.host;
         let exchange = Exchange::new(host.now(), self.invoice()?, request, host.policy.clone());
         if host.store.recall(exchange.original_id())?.is_none()
-            && let Err(error) = host.chain.broadcast(&original).await
+            && let Err(reason) = host.send(&original).await?
         {
-            // A node that is away refuses nothing: only what it says of the Original is an end.
-            let reason = host.chain.inspect(&original).await?.acceptable.err().ok_or(error)?;
             let txid = original.compute_txid();
             tracing::warn!(?reason, %txid, session = self.key.name, "an Original cannot be broadcast");
         }

@@ -148,7 +148,8 @@ async fn money_rule_6_an_original_nobody_broadcast_is_broadcast_at_its_deadline(
 
 #[tokio::test]
 async fn money_rule_6_a_payjoin_that_is_refused_past_the_deadline_gives_way_to_the_original() {
-    for (fallback_at, sent) in [("0", 2), ("fallback_at", 1)] {
+    // A node that is away refuses nothing.
+    for (fallback_at, refused, sent) in [("0", true, 2), ("0", false, 1), ("fallback_at", true, 1)] {
         let case = Case::new().await;
         let db = rusqlite::Connection::open(case.stage.file()).unwrap();
         db.execute(&format!("UPDATE exchanges SET fallback_at = {fallback_at}"), []).unwrap();
@@ -156,6 +157,7 @@ async fn money_rule_6_a_payjoin_that_is_refused_past_the_deadline_gives_way_to_t
         let seen = HashMap::from([(outpoint(1), case.payjoin.clone())]);
         case.settler.on_mempool(&seen).await;
         case.stage.world.fault("broadcast", Fault::Refuse);
+        case.stage.world.fault(if refused { "mempool" } else { "inspect" }, Fault::Refuse);
         case.settler.on_mempool(&HashMap::new()).await;
         case.settler.tick().await;
         let acts = case.stage.world.acts();
