@@ -1,5 +1,7 @@
 //! Keys that really sign, Originals, and a host that plays chain, wallet, store and Lightning node by script.
 
+mod host;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -18,10 +20,10 @@ use bitcoin::{
 };
 use payjoin::send::v1::{SenderBuilder, V1Context};
 use payjoin_core::{
-    Admission, Answer, ChannelAmount, ChannelWish, CheckedProposal, Coin, Delivery, Exchange, ExchangeId,
-    Inspection, IntentId, Invoice, InvoiceId, Output, PlannedChannel, Policy, Question, Release, Reply,
-    Request, Reserve, Resources, StableProposal, Timestamp,
+    ChannelAmount, ChannelWish, Coin, Delivery, IntentId, Invoice, InvoiceId, Reply, Request, Timestamp,
 };
+
+pub(crate) use host::{Host, Lightning, Signing};
 
 pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
@@ -318,222 +320,6 @@ pub(crate) fn rest(id: u64) -> ChannelWish {
 
 pub(crate) fn mine(wish: ChannelWish) -> ChannelWish {
     ChannelWish { payer_is_me: true, ..wish }
-}
-
-/// How the Lightning node behaves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Lightning {
-    #[default]
-    Works,
-    OpenFails,
-    FundFails,
-    /// Gives these funding scripts.
-    Scripts(Vec<ScriptBuf>),
-}
-
-/// How the wallet signs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Signing {
-    #[default]
-    Works,
-    Fails,
-    /// Leaves our inputs unsigned.
-    Nothing,
-    /// Signs with a type that binds no outputs.
-    SighashNone,
-    /// Signs an input of the payer.
-    Theirs,
-    /// Takes a satoshi from an output first.
-    OtherTransaction,
-    /// Writes a scriptSig into the transaction, which leaves its id without scriptSigs as it was.
-    ScriptSig,
-}
-
-/// Answers every question, and keeps what was asked.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    pub(crate) prevouts: Vec<Option<TxOut>>,
-    pub(crate) acceptable: Result<(), String>,
-    pub(crate) ours: Vec<ScriptBuf>,
-    pub(crate) wishes: Vec<ChannelWish>,
-    pub(crate) coins: Vec<Spend>,
-    pub(crate) reserve: Reserve,
-    pub(crate) recall: Option<String>,
-    pub(crate) seen: bool,
-    pub(crate) lightning: Lightning,
-    pub(crate) signing: Signing,
-    pub(crate) release_fails: bool,
-    pub(crate) real: bool,
-    pub(crate) now: Timestamp,
-    /// Names of the questions, in order.
-    pub(crate) asked: Vec<&'static str>,
-    pub(crate) channels_offered: Option<bool>,
-    pub(crate) admission: Option<Admission>,
-    pub(crate) opened: Vec<PlannedChannel>,
-    pub(crate) stable: Option<StableProposal>,
-    pub(crate) checked: Option<CheckedProposal>,
-    pub(crate) release: Option<Release>,
-    pub(crate) abandoned: Vec<&'static str>,
-}
-
-impl Host {
-    pub(crate) fn new(spends: &[Spend]) -> Self {
-        Self {
-            prevouts: spends.iter().map(|spend| Some(spend.txout.clone())).collect(),
-            acceptable: Ok(()),
-            ours: Vec::new(),
-            wishes: Vec::new(),
-            coins: Vec::new(),
-            reserve: Reserve::default(),
-            recall: None,
-            seen: false,
-            lightning: Lightning::Works,
-            signing: Signing::Works,
-            release_fails: false,
-            real: true,
-            now: NOW,
-            asked: Vec::new(),
-            channels_offered: None,
-            admission: None,
-            opened: Vec::new(),
-            stable: None,
-            checked: None,
-            release: None,
-            abandoned: Vec::new(),
-        }
-    }
-
-    /// Gives the wallet coins, and a balance that holds them.
-    pub(crate) fn with_coins(mut self, coins: &[Spend]) -> Self {
-        self.coins = coins.to_vec();
-        self.reserve.balance = coins.iter().map(|coin| coin.txout.value).sum();
-        self
-    }
-
-    pub(crate) fn with_wishes(mut self, wishes: &[ChannelWish]) -> Self {
-        self.wishes = wishes.to_vec();
-        self
-    }
-
-    fn answer(&mut self, question: Question) -> (&'static str, Answer) {
-        match question {
-            Question::Recall(_) => ("recall", Answer::Recalled(self.recall.clone())),
-            Question::Inspect(_) => {
-                let (acceptable, prevouts) = (self.acceptable.clone(), self.prevouts.clone());
-                ("inspect", Answer::Inspected(Inspection { acceptable, prevouts }))
-            }
-            Question::Owns(scripts) => {
-                ("owns", Answer::Owned(scripts.iter().map(|script| self.ours.contains(script)).collect()))
-            }
-            Question::Resources(request) => {
-                self.channels_offered = Some(request.channels);
-                let coins = self.coins.iter().map(Spend::coin).collect();
-                let resources = Resources {
-                    wishes: self.wishes.clone(),
-                    coins,
-                    reserve: self.reserve,
-                    ..Resources::default()
-                };
-                ("resources", Answer::Resources(resources))
-            }
-            Question::Admit(_) if self.seen => ("admit", Answer::Seen),
-            Question::Admit(admission) => {
-                self.admission = Some(admission);
-                ("admit", Answer::Admitted(ExchangeId(1)))
-            }
-            Question::OpenChannels(channels) => ("open", self.open(channels)),
-            Question::Fund(stable) => {
-                self.stable = Some(stable);
-                let fails = self.lightning == Lightning::FundFails;
-                (
-                    "fund",
-                    if fails { Answer::ChannelsFailed("the peer hung up".into()) } else { Answer::Funded },
-                )
-            }
-            Question::Abandon(reason) => {
-                self.abandoned.push(reason);
-                ("abandon", Answer::Abandoned)
-            }
-            Question::Sign(checked) => ("sign", self.sign(checked)),
-            Question::Release(..) if self.release_fails => ("release", Answer::Failed("disk full".into())),
-            Question::Offer(..) if self.release_fails => ("offer", Answer::Failed("disk full".into())),
-            Question::Offer(..) if self.seen => ("offer", Answer::Seen),
-            Question::Release(_, release) => {
-                self.release = Some(release);
-                ("release", Answer::Released)
-            }
-            Question::Offer(admission, release) => {
-                (self.admission, self.release) = (Some(*admission), Some(release));
-                ("offer", Answer::Released)
-            }
-        }
-    }
-
-    fn open(&mut self, channels: Vec<PlannedChannel>) -> Answer {
-        self.opened = channels;
-        match &self.lightning {
-            Lightning::OpenFails => Answer::ChannelsFailed("the peer is offline".into()),
-            Lightning::Scripts(scripts) => Answer::Opened(scripts.clone()),
-            _ => Answer::Opened((0..self.opened.len()).map(|index| funding_script(index as u32)).collect()),
-        }
-    }
-
-    fn sign(&mut self, checked: CheckedProposal) -> Answer {
-        let mut psbt = checked.psbt().clone();
-        let prevouts: Vec<TxOut> = psbt
-            .iter_funding_utxos()
-            .map(|utxo| utxo.cloned().unwrap_or_else(|_| txout(0, ScriptBuf::new())))
-            .collect();
-        sign(&mut psbt, &self.coins, &prevouts, self.real);
-        let ours = checked.our_inputs().to_vec();
-        let theirs = (0..psbt.inputs.len()).find(|index| !ours.contains(index)).unwrap();
-        match self.signing {
-            Signing::Works => {}
-            Signing::Fails => return Answer::Failed("the signer is gone".into()),
-            Signing::Nothing => ours.iter().for_each(|index| psbt.inputs[*index].final_script_witness = None),
-            Signing::SighashNone => {
-                for index in &ours {
-                    let mut items = psbt.inputs[*index].final_script_witness.as_ref().unwrap().to_vec();
-                    *items[0].last_mut().unwrap() = 2;
-                    psbt.inputs[*index].final_script_witness = Some(Witness::from_slice(&items));
-                }
-            }
-            Signing::Theirs => {
-                psbt.inputs[theirs].final_script_witness = Some(Witness::from_slice(&[[1; 64]]))
-            }
-            Signing::OtherTransaction => psbt.unsigned_tx.output[0].value -= Amount::ONE_SAT,
-            Signing::ScriptSig => psbt.unsigned_tx.input[0].script_sig = ScriptBuf::from_bytes(vec![0x51]),
-        }
-        self.checked = Some(checked);
-        Answer::Signed(Box::new(psbt))
-    }
-
-    /// Answers one question; gives the reply when there is none left.
-    pub(crate) fn step(&mut self, exchange: &mut Exchange) -> Option<Reply> {
-        match exchange.poll_output() {
-            Output::Done(reply) => Some(reply),
-            Output::Ask(question) => {
-                let (name, answer) = self.answer(question);
-                self.asked.push(name);
-                exchange.handle_input(self.now, answer).unwrap();
-                None
-            }
-        }
-    }
-
-    /// Runs an exchange to its end.
-    pub(crate) fn run(&mut self, exchange: &mut Exchange) -> Reply {
-        loop {
-            if let Some(reply) = self.step(exchange) {
-                return reply;
-            }
-        }
-    }
-
-    /// Runs one request against the usual invoice and the default policy.
-    pub(crate) fn exchange(&mut self, request: Request) -> Reply {
-        self.run(&mut Exchange::new(NOW, invoice(), request, Policy::default()))
-    }
 }
 
 /// The Proposal PSBT of a reply.
