@@ -5,8 +5,8 @@ use std::error::Error;
 
 use bitcoin::Psbt;
 use payjoin_core::{
-    Answer, Delivery, Exchange, ExchangeId, Inspection, Invoice, InvoiceId, Output, Policy, Question,
-    Request, Resources, Timestamp,
+    Acceptance, Answer, Delivery, Exchange, ExchangeId, Inspection, Invoice, InvoiceId, Output, Policy,
+    Question, Request, Resources, Timestamp,
 };
 
 const ORIGINAL: &str = "cHNidP8BAHMCAAAAAY8nutGgJdyYGXWiBEb45Hoe9lWGbkxh/6bNiOJdCDuDAAAAAAD+////AtyVuAUAAAAAF6kUHe\
@@ -28,11 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let script = original.unsigned_tx.output.last().ok_or("the vector has outputs")?.script_pubkey.clone();
     let invoice = Invoice {
         id: InvoiceId("2qzsyqx4tvd5eay6cvd2hk27bd".into()),
-        change: script.clone(),
         script,
         amount: None,
         created: now,
         expires: now.plus(3600),
+        payer_is_me: false,
     };
 
     let mut exchange = Exchange::new(now, invoice, request, Policy::default());
@@ -55,14 +55,14 @@ fn answer(question: Question, original: &Psbt) -> Result<Answer, Box<dyn Error>>
         Question::Recall(_) => Answer::Recalled(None),
         Question::Inspect(_) => {
             let prevouts = original.iter_funding_utxos().map(|utxo| utxo.ok().cloned()).collect();
-            Answer::Inspected(Inspection { acceptable: Ok(()), prevouts })
+            Answer::Inspected(Inspection { acceptable: Acceptance::Yes, prevouts })
         }
         Question::Owns(scripts) => Answer::Owned(vec![false; scripts.len()]),
         Question::Resources(_) => Answer::Resources(Resources::default()),
         Question::Admit(_) => Answer::Admitted(ExchangeId(1)),
         Question::Sign(proposal) => Answer::Signed(Box::new(proposal.psbt().clone())),
         Question::Release(..) | Question::Offer(..) => Answer::Released,
-        Question::OpenChannels(_) | Question::Fund(_) | Question::Abandon(_) => {
+        Question::Scripts(_) | Question::OpenChannels(_) | Question::Fund(..) | Question::Abandon(_) => {
             return Err("no channel was queued".into());
         }
     })
@@ -75,8 +75,9 @@ fn name(question: &Question) -> &'static str {
         Question::Owns(_) => "Owns: is one of them ours?",
         Question::Resources(_) => "Resources: which coins and intents may be used?",
         Question::Admit(_) => "Admit: record it durably",
+        Question::Scripts(_) => "Scripts",
         Question::OpenChannels(_) => "OpenChannels",
-        Question::Fund(_) => "Fund",
+        Question::Fund(..) => "Fund",
         Question::Abandon(_) => "Abandon",
         Question::Sign(_) => "Sign our inputs",
         Question::Release(..) => "Release: store the proposal durably",

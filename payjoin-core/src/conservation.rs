@@ -1,54 +1,22 @@
 //! The check that stands before every signature (money rule 2).
 
-use std::collections::HashSet;
+mod proofs;
 
+use std::collections::{HashMap, HashSet};
+
+use bitcoin::policy::MAX_STANDARD_TX_WEIGHT;
 use bitcoin::psbt::Input;
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, Psbt, Script, ScriptBuf, Transaction, TxOut, Weight};
 
-use crate::{Coin, PlannedChannel};
+pub use self::proofs::{CheckedProposal, StableProposal};
+use crate::fees::FeeTerms;
+use crate::{Coin, MinFeeRate, PaymentOutput, PlannedChannel};
 
-/// A proposal whose transaction id cannot change before it is broadcast (money rule 4) and that the payer cannot
-/// replace by one of another id (money rule 5). Only [`Conservation`] makes one.
-#[derive(Clone, Debug)]
-pub struct StableProposal {
-    transaction: Transaction,
-    funding: Vec<(PlannedChannel, u32)>,
-}
-
-impl StableProposal {
-    /// The unsigned payjoin; its id is final.
-    #[must_use]
-    pub fn transaction(&self) -> &Transaction {
-        &self.transaction
-    }
-
-    /// Each channel with the index of its funding output, in the order the scripts were asked for.
-    #[must_use]
-    pub fn funding(&self) -> &[(PlannedChannel, u32)] {
-        &self.funding
-    }
-}
-
-/// A proposal that passed [`Conservation`] and may be signed.
-#[derive(Clone, Debug)]
-pub struct CheckedProposal {
-    psbt: Psbt,
-    ours: Vec<usize>,
-}
-
-impl CheckedProposal {
-    /// The proposal to sign, every input of ours with its `witness_utxo`.
-    #[must_use]
-    pub fn psbt(&self) -> &Psbt {
-        &self.psbt
-    }
-
-    /// Indexes of our inputs: sign these and no others.
-    #[must_use]
-    pub fn our_inputs(&self) -> &[usize] {
-        &self.ours
-    }
-}
+/// The mempool takes nothing heavier.
+const MOST: Weight = Weight::from_wu(MAX_STANDARD_TX_WEIGHT as u64);
+/// "Topologically restricted until confirmation", and the most that such a transaction weighs. BIP 431.
+const TRUC: (Version, Weight) = (Version(3), Weight::from_vb_unchecked(10_000));
 
 /// What a proposal must satisfy. All values come from the chain and from the plan, none from the proposal.
 #[derive(Clone, Debug)]
@@ -65,9 +33,12 @@ pub struct Conservation {
     pub coins: Vec<Coin>,
     /// Channels with their funding scripts, exact to the satoshi.
     pub channels: Vec<(PlannedChannel, ScriptBuf)>,
-    /// Script of the output of ours that carries the remainder, the only one whose value may move. `None` when the
-    /// channels take everything.
-    pub drain: Option<ScriptBuf>,
+    /// Outputs of ours beside the payment, exact to the satoshi.
+    pub splits: Vec<TxOut>,
+    /// What becomes of the payment, the only output of ours whose value may move.
+    pub output: PaymentOutput,
+    /// What the payer demands of the payjoin.
+    pub min_fee_rate: MinFeeRate,
     /// Most that we pay in fees.
     pub max_fee: Amount,
     /// The operator vouches that the payer will not replace the payjoin (lifts money rule 5).
@@ -80,6 +51,9 @@ pub enum ConservationError {
     /// Version or lock time differ from the Original's.
     #[error("version or lock time changed")]
     Header,
+    /// Signed, it would be heavier than what the mempool takes.
+    #[error("too heavy for the mempool")]
+    Weight,
     /// The inputs are not the payer's, in order and with their sequences, and exactly our coins.
     #[error("inputs are not the payer's in order and exactly our coins")]
     Inputs,
@@ -92,16 +66,19 @@ pub enum ConservationError {
     /// An output that is neither the payer's in order, nor a planned one of ours.
     #[error("outputs are not the payer's in order and exactly the planned ones")]
     Outputs,
+    /// Something new stands before the payment, or the payment is not where it was.
+    #[error("the payment is not at its place")]
+    Place,
     /// Two outputs that must be told apart share a script.
     #[error("two outputs share a script")]
     Ambiguous,
     /// A channel output has another value than planned.
     #[error("a channel output has the wrong value")]
     Channel,
-    /// Without a channel, the payment output may only grow.
+    /// The payment shrank or went where it must not: without a channel, or because the payer forbids it.
     #[error("the payment output shrank")]
     Payment,
-    /// The remainder is too small to be spent.
+    /// The remainder, or what is split off it, is too small to be spent.
     #[error("the change is dust")]
     Dust,
     /// Inputs and outputs plus fee differ, or a sum overflows.
@@ -110,6 +87,9 @@ pub enum ConservationError {
     /// We pay more than the cap.
     #[error("our part of the fee exceeds the cap")]
     Fee,
+    /// The payer demands a greater fee rate.
+    #[error("the fee rate is below the payer's minimum")]
+    FeeRate,
     /// More was taken from the payer than was offered.
     #[error("the payer's contribution is exceeded")]
     Contribution,
@@ -131,9 +111,12 @@ impl Conservation {
         if (proposal.version, proposal.lock_time) != (self.original.version, self.original.lock_time) {
             return Err(ConservationError::Header);
         }
+        self.check_weight(proposal)?;
         let ours = self.check_inputs(&psbt)?;
-        let Outputs { taken, drain } = self.check_outputs(proposal)?;
-        self.check_values(proposal, taken, drain)?;
+        let Outputs { taken, payment } = self.check_outputs(proposal)?;
+        self.check_payment(payment)?;
+        let fee = self.check_values(proposal, taken)?;
+        self.check_fee_rate(proposal, fee)?;
         self.check_contribution(taken)?;
         Ok(CheckedProposal { psbt, ours })
     }
@@ -151,7 +134,8 @@ impl Conservation {
         if self.coins.is_empty() && !self.payer_is_me {
             return Err(ConservationError::Replaceable);
         }
-        let transaction = proposal.psbt.unsigned_tx.clone();
+        let psbt = self.with_spent(&proposal.psbt.unsigned_tx)?;
+        let transaction = &psbt.unsigned_tx;
         let funding = self.channels.iter().map(|(channel, script)| {
             let index = transaction.output.iter().position(|output| output.script_pubkey == *script)?;
             Some((channel.clone(), u32::try_from(index).ok()?))
@@ -160,7 +144,35 @@ impl Conservation {
         if funding.is_empty() {
             return Err(ConservationError::Outputs);
         }
-        Ok(StableProposal { transaction, funding })
+        Ok(StableProposal { psbt: Box::new(psbt), funding })
+    }
+
+    /// The unsigned transaction, each input with what the chain says that it spends.
+    fn with_spent(&self, transaction: &Transaction) -> Result<Psbt, ConservationError> {
+        let theirs = self.original.input.iter().map(|input| input.previous_output).zip(&self.prevouts);
+        let ours = self.coins.iter().map(|coin| (coin.outpoint, &coin.txout));
+        let spent: HashMap<_, _> = theirs.chain(ours).collect();
+        let mut psbt = Psbt::from_unsigned_tx(transaction.clone()).map_err(|_| ConservationError::Signed)?;
+        for (input, at) in psbt.inputs.iter_mut().zip(&transaction.input) {
+            let spent = spent.get(&at.previous_output).ok_or(ConservationError::Inputs)?;
+            input.witness_utxo = Some((*spent).clone());
+        }
+        Ok(psbt)
+    }
+
+    /// Signed as the payer signed the Original, and by us.
+    fn check_weight(&self, proposal: &Transaction) -> Result<(), ConservationError> {
+        let mut signed = proposal.clone();
+        let mut theirs = self.original.input.iter().peekable();
+        for input in &mut signed.input {
+            if let Some(original) = theirs.next_if(|theirs| theirs.previous_output == input.previous_output) {
+                input.clone_from(original);
+            }
+        }
+        let ours = self.coins.iter().map(Coin::signature_weight).sum::<Option<Weight>>();
+        let weight = signed.weight() + ours.ok_or(ConservationError::Inputs)?;
+        let most = if proposal.version == TRUC.0 { TRUC.1 } else { MOST };
+        if weight <= most { Ok(()) } else { Err(ConservationError::Weight) }
     }
 
     /// The payer's inputs in order with their sequences, and each of our coins once. Gives the indexes of ours.
@@ -195,95 +207,137 @@ impl Conservation {
         if complete { Ok(ours) } else { Err(ConservationError::Inputs) }
     }
 
-    /// The payer's outputs in order, each channel once and exact, the drain once; one of ours where the payment was.
+    /// The payer's outputs in order, each channel and each split once and exact, the payment once and at its place or a channel
+    /// there.
     fn check_outputs(&self, proposal: &Transaction) -> Result<Outputs, ConservationError> {
         self.check_scripts()?;
-        let mut theirs =
-            self.original.output.iter().enumerate().filter(|(index, _)| *index != self.payment).peekable();
-        let mut channels: Vec<_> = self.channels.iter().collect();
-        let mut found = Outputs { taken: Amount::ZERO, drain: None };
-        let mut in_place = false;
+        let payment = self.payment()?;
+        let mut theirs = self.theirs().peekable();
+        let (mut channels, mut splits): (Vec<_>, Vec<_>) =
+            (self.channels.iter().collect(), self.splits.iter().collect());
+        let mut found = Outputs { taken: Amount::ZERO, payment: None };
+        // Whether we are where the payment was, and whether anything of ours stands there.
+        let (mut passed, mut in_place) = (0, false);
         for output in &proposal.output {
             if let Some((index, original)) =
                 theirs.next_if(|(_, theirs)| theirs.script_pubkey == output.script_pubkey)
             {
-                let allowed = self.contribution.is_some_and(|(_, fee_output)| fee_output == index);
-                let taken = original.value.checked_sub(output.value).ok_or(ConservationError::Outputs)?;
-                if taken > Amount::ZERO && !allowed {
-                    return Err(ConservationError::Contribution);
-                }
-                found.taken = taken.max(found.taken);
+                found.taken = self.taken(index, original, output)?.max(found.taken);
+                passed += 1;
                 continue;
             }
-            in_place |= theirs.peek().is_none_or(|(index, _)| *index > self.payment);
+            let here = passed == self.payment;
             if let Some(at) = channels.iter().position(|(_, script)| *script == output.script_pubkey) {
                 if channels.swap_remove(at).0.amount != output.value {
                     return Err(ConservationError::Channel);
                 }
-            } else if found.drain.is_none() && self.drain.as_ref() == Some(&output.script_pubkey) {
-                found.drain = Some(output.value);
+            } else if let Some(at) = splits.iter().position(|split| *split == output) {
+                splits.swap_remove(at);
+            } else if output.script_pubkey == payment.script_pubkey && found.payment.is_none() {
+                if !here || in_place {
+                    return Err(ConservationError::Place);
+                }
+                found.payment = Some(output.value);
             } else {
                 return Err(ConservationError::Outputs);
             }
+            in_place |= here;
         }
-        let complete =
-            theirs.next().is_none() && channels.is_empty() && found.drain.is_some() == self.drain.is_some();
-        if complete && in_place { Ok(found) } else { Err(ConservationError::Outputs) }
+        let complete = theirs.next().is_none() && channels.is_empty() && splits.is_empty() && in_place;
+        if complete { Ok(found) } else { Err(ConservationError::Outputs) }
     }
 
-    /// Our scripts differ from one another and from those of the payer's outputs. Channels are P2WSH.
+    /// From an output of the payer: nothing, unless it is the one that he offered.
+    fn taken(&self, index: usize, before: &TxOut, after: &TxOut) -> Result<Amount, ConservationError> {
+        let allowed = self.contribution.is_some_and(|(_, fee_output)| fee_output == index);
+        let taken = before.value.checked_sub(after.value).ok_or(ConservationError::Outputs)?;
+        if taken > Amount::ZERO && !allowed { Err(ConservationError::Contribution) } else { Ok(taken) }
+    }
+
+    fn payment(&self) -> Result<&TxOut, ConservationError> {
+        self.original.output.get(self.payment).ok_or(ConservationError::Outputs)
+    }
+
+    /// The payer's outputs with their indexes in the Original.
+    fn theirs(&self) -> impl Iterator<Item = (usize, &TxOut)> {
+        self.original.output.iter().enumerate().filter(|(index, _)| *index != self.payment)
+    }
+
+    /// Channels are P2WSH, and their scripts and those of what is split off differ from one another and from those of the
+    /// Original's outputs.
     fn check_scripts(&self) -> Result<(), ConservationError> {
         let channels = self.channels.iter().map(|(_, script)| script);
         if !channels.clone().all(|script| script.is_p2wsh()) {
             return Err(ConservationError::Channel);
         }
+        if self.splits.iter().any(|split| split.value < split.script_pubkey.minimal_non_dust()) {
+            return Err(ConservationError::Dust);
+        }
+        let splits = self.splits.iter().map(|split| &split.script_pubkey);
         let mut ours = HashSet::new();
-        let distinct = channels.chain(&self.drain).all(|script| ours.insert(script.as_script()));
-        let theirs = self.original.output.iter().enumerate().filter(|(index, _)| *index != self.payment);
+        let distinct = channels.chain(splits).all(|script| ours.insert(script.as_script()));
         let apart =
-            theirs.map(|(_, output)| output.script_pubkey.as_script()).all(|script| !ours.contains(script));
-        if distinct && apart { Ok(()) } else { Err(ConservationError::Ambiguous) }
+            self.original.output.iter().all(|output| !ours.contains(output.script_pubkey.as_script()));
+        let payment = &self.payment()?.script_pubkey;
+        let once = self.theirs().all(|(_, output)| output.script_pubkey != *payment);
+        if distinct && apart && once { Ok(()) } else { Err(ConservationError::Ambiguous) }
+    }
+
+    /// The payment is there or gone as planned, can be spent, and shrinks only where channels are paid with it, or by what
+    /// the Original lacks of its own least rate where nobody else pays for that.
+    fn check_payment(&self, value: Option<Amount>) -> Result<(), ConservationError> {
+        let payment = self.payment()?;
+        match (self.output, value) {
+            (PaymentOutput::Replaced, None) if self.channels.is_empty() => Err(ConservationError::Payment),
+            (PaymentOutput::Change, Some(value)) if self.channels.is_empty() && !self.completes(value) => {
+                Err(ConservationError::Payment)
+            }
+            (PaymentOutput::Kept, Some(value)) if value < payment.value => Err(ConservationError::Payment),
+            (PaymentOutput::Change, Some(value)) if value < payment.script_pubkey.minimal_non_dust() => {
+                Err(ConservationError::Dust)
+            }
+            (PaymentOutput::Kept | PaymentOutput::Change, Some(_)) | (PaymentOutput::Replaced, None) => {
+                Ok(())
+            }
+            _ => Err(ConservationError::Outputs),
+        }
+    }
+
+    /// Whether a payment of this value gives just what the Original lacks of its own least rate.
+    fn completes(&self, value: Amount) -> bool {
+        let terms = FeeTerms::new(&self.original, &self.prevouts, self.min_fee_rate, Amount::ZERO);
+        let whole = terms.and_then(|terms| terms.lacking(Weight::ZERO)?.checked_add(value));
+        self.coins.is_empty() && whole == self.payment().ok().map(|payment| payment.value)
     }
 
     /// Every output is accounted for, so what is missing from the inputs is fee. It does not fall, and what of it is
-    /// neither the Original's nor taken from the payer is ours and stays within the cap.
-    fn check_values(
-        &self,
-        proposal: &Transaction,
-        taken: Amount,
-        drain: Option<Amount>,
-    ) -> Result<(), ConservationError> {
+    /// neither the Original's nor taken from the payer is ours and stays within the cap. Gives the fee.
+    fn check_values(&self, proposal: &Transaction, taken: Amount) -> Result<Amount, ConservationError> {
         let inputs = self.prevouts.iter().chain(self.coins.iter().map(|coin| &coin.txout));
         let fee = difference(inputs, &proposal.output)?;
-        let before = total([self.original_fee()?, taken])?;
+        let before = total([difference(&self.prevouts, &self.original.output)?, taken])?;
         let ours = fee.checked_sub(before).ok_or(ConservationError::Value)?;
-        if ours > self.max_fee {
-            return Err(ConservationError::Fee);
-        }
-        if self.drain.as_ref().zip(drain).is_some_and(|(script, value)| value < script.minimal_non_dust()) {
-            return Err(ConservationError::Dust);
-        }
-        let payment = self.original.output.get(self.payment).ok_or(ConservationError::Outputs)?;
-        let raised = self.drain.as_ref() == Some(&payment.script_pubkey) && drain >= Some(payment.value);
-        if self.channels.is_empty() && !raised {
-            return Err(ConservationError::Payment);
-        }
-        Ok(())
+        if ours > self.max_fee { Err(ConservationError::Fee) } else { Ok(fee) }
     }
 
-    /// BIP 78, "Fee output": bounded by the offer, and by the Original's fee rate times the weight of our inputs.
+    /// BIP 78, `minfeerate`. The payer's inputs weigh what they weigh in the Original.
+    fn check_fee_rate(&self, proposal: &Transaction, fee: Amount) -> Result<(), ConservationError> {
+        let outputs = |outputs: &[TxOut]| outputs.iter().map(TxOut::weight).sum::<Weight>();
+        let weight = self.original.weight() + self.coins_weight()? + outputs(&proposal.output);
+        let weight = weight.checked_sub(outputs(&self.original.output)).ok_or(ConservationError::Outputs)?;
+        if fee >= self.min_fee_rate.fee(weight) { Ok(()) } else { Err(ConservationError::FeeRate) }
+    }
+
+    fn coins_weight(&self) -> Result<Weight, ConservationError> {
+        self.coins.iter().map(Coin::weight).sum::<Option<Weight>>().ok_or(ConservationError::Inputs)
+    }
+
+    /// BIP 78, "Fee output": bounded by the offer, and by what inputs like the payer's cost at the Original's rate.
     fn check_contribution(&self, taken: Amount) -> Result<(), ConservationError> {
         let offer = self.contribution.map_or(Amount::ZERO, |(most, _)| most);
-        let weight =
-            self.coins.iter().map(Coin::weight).sum::<Option<Weight>>().ok_or(ConservationError::Inputs)?;
-        let rate = self.original_fee()?.div_by_weight_floor(self.original.weight());
-        let share =
-            rate.and_then(|rate| rate.checked_mul_by_weight(weight)).ok_or(ConservationError::Value)?;
-        if taken <= offer.min(share) { Ok(()) } else { Err(ConservationError::Contribution) }
-    }
-
-    fn original_fee(&self) -> Result<Amount, ConservationError> {
-        difference(&self.prevouts, &self.original.output)
+        let terms = FeeTerms::new(&self.original, &self.prevouts, self.min_fee_rate, offer);
+        let most = terms.and_then(|terms| terms.contribution(&self.coins)).ok_or(ConservationError::Value)?;
+        if taken <= most { Ok(()) } else { Err(ConservationError::Contribution) }
     }
 }
 
@@ -291,8 +345,8 @@ impl Conservation {
 struct Outputs {
     /// Taken from the payer's fee output.
     taken: Amount,
-    /// Value of our remainder.
-    drain: Option<Amount>,
+    /// Value of the payment, where it stays.
+    payment: Option<Amount>,
 }
 
 /// Whether a transaction keeps its id when its inputs are signed again, by what they really spend. An empty witness

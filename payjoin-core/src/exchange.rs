@@ -2,26 +2,30 @@
 
 mod delivery;
 mod facts;
+mod negotiation;
 mod params;
 mod proposal;
+mod reasons;
 mod request;
 mod state;
 
-use bitcoin::{OutPoint, Psbt, ScriptBuf};
+use bitcoin::Psbt;
 
 pub use self::delivery::Delivery;
-use self::facts::{Inspected, Vetted};
-use self::proposal::{Draft, Drafter, dummy_scripts};
+use self::facts::{Facts, Inspected, Vetted};
+use self::proposal::{Drafter, dummy_scripts};
+use self::reasons::passed_over;
 use self::request::Original;
-use self::state::{Admitted, OnRecord, Ready, Signing, State};
+use self::state::{Admitted, OnRecord, Ready, Signing, State, funded_channels, outpoints, sign_plain};
 use crate::{
     Admission, Answer, Coin, ExchangeId, FundedChannel, Invoice, OriginalId, Plan, PlanRequest, Policy,
-    Question, Release, Reply, ResourceRequest, Resources, StableProposal, Timestamp, plan,
+    Question, Release, Reply, ResourceRequest, Resources, Timestamp, plan,
 };
 
 /// Kept back from the time of an exchange so that a plain payjoin can be signed and stored after channels failed.
 const MARGIN_SECONDS: u64 = 5;
 const BUSY: Reply = Reply::unavailable("The receiver cannot make a payjoin now.");
+const PAID: Reply = Reply::unavailable("The invoice has been paid.");
 
 /// A request as it came over the wire, body already read and bounded. One from a mailbox has the same shape; its
 /// `v` is not a parameter of BIP 77.
@@ -70,7 +74,6 @@ pub struct Exchange {
     id: OriginalId,
     invoice: Invoice,
     policy: Policy,
-    authenticated: bool,
     delivery: Delivery,
     begun: Timestamp,
     state: State,
@@ -85,8 +88,7 @@ impl Exchange {
             Ok(original) => State::Recall(Box::new(original)),
             Err(reply) => State::Done(reply),
         };
-        let Request { authenticated, delivery, .. } = request;
-        Self { id, invoice, policy, authenticated, delivery, begun: now, state }
+        Self { id, invoice, policy, delivery: request.delivery, begun: now, state }
     }
 
     /// Identity of the Original.
@@ -121,8 +123,9 @@ impl Exchange {
             State::Admit(ready) => Question::Admit(ready.admission.clone()),
             State::Keep(admission) => Question::Admit(*admission.clone()),
             State::Offer(admission, release) => Question::Offer(admission.clone(), release.clone()),
-            State::Open(admitted) => Question::OpenChannels(admitted.plan.channels.clone()),
-            State::Fund(_, _, stable) => Question::Fund(stable.clone()),
+            State::Scripts(admitted) => Question::Scripts(admitted.plan.splits.len()),
+            State::Open(admitted) => Question::OpenChannels(admitted.wanted.clone()),
+            State::Fund(admitted, _, stable) => Question::Fund(stable.clone(), admitted.scarce.clone()),
             State::Sign(signing) => Question::Sign(signing.draft.checked.clone()),
             State::Release(exchange, release) => Question::Release(*exchange, release.clone()),
             State::Abandon(reason, _) => Question::Abandon(reason),
@@ -176,6 +179,7 @@ impl Exchange {
             (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Seen) => {
                 State::Done(Reply::rejected("An input was offered before."))
             }
+            (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Paid) => State::Done(PAID),
             (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
             (State::Keep(_), Answer::Admitted(_)) => State::Done(BUSY),
             (State::Offer(_, release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
@@ -187,9 +191,18 @@ impl Exchange {
     /// once it is signed.
     fn step_admitted(&self, now: Timestamp, state: State, answer: Answer) -> Result<State, Box<State>> {
         Ok(match (state, answer) {
-            (State::Open(admitted), Answer::Opened(scripts)) => self.opened(admitted, &scripts),
+            (State::Scripts(mut admitted), Answer::Scripts(own))
+                if own.len() == admitted.plan.splits.len() =>
+            {
+                admitted.own = own;
+                State::Open(admitted)
+            }
+            (State::Open(admitted), Answer::Opened(answers)) => self.opened(admitted, answers),
             (State::Open(admitted) | State::Fund(admitted, _, _), Answer::ChannelsFailed(reason)) => {
                 plain(*admitted, Some(reason))
+            }
+            (State::Fund(admitted, _, _), Answer::Short(left)) if left.len() == admitted.open.len() => {
+                self.short(now, admitted, left)
             }
             (State::Fund(admitted, draft, stable), Answer::Funded) => State::Sign(Box::new(Signing {
                 on_record: OnRecord::Yes(admitted.exchange),
@@ -207,6 +220,9 @@ impl Exchange {
     /// The host could not do it. What was opened is abandoned; the payer reads `unavailable`.
     fn failed(&self, state: State) -> State {
         match state {
+            State::Scripts(admitted) => {
+                plain(*admitted, Some("the wallet has no scripts for its change".into()))
+            }
             State::Open(_) | State::Fund(..) => State::Abandon("the Lightning node failed", None),
             State::Sign(signing) => unsigned(signing.on_record, &signing.channels),
             State::Release(_, release) if !release.channels.is_empty() => {
@@ -230,7 +246,7 @@ impl Exchange {
             invoice: self.invoice.id.clone(),
             payment: facts.payment().map(|payment| payment.value).unwrap_or_default(),
             payer_script: facts.spent_scripts().into_iter().next().unwrap_or_default(),
-            channels: facts.allows_channels(self.authenticated, &self.invoice.change),
+            channels: facts.hindrance().is_none(),
         }
     }
 
@@ -240,38 +256,62 @@ impl Exchange {
         if !facts.allows_coins() {
             resources.coins.clear();
         }
-        let hindrance = facts.hindrance(self.authenticated, &self.invoice.change);
-        let reason = passed_over(hindrance, &resources);
-        if hindrance.is_some() {
-            resources.wishes.clear();
-        }
-        let (Some(payment), Ok(drafter)) = (facts.payment(), Drafter::new(&vetted, &self.policy)) else {
-            return State::Done(BUSY);
+        let (plan, reason) = match facts.hindrance() {
+            Some(hindrance) => (None, (!resources.wishes.is_empty()).then(|| hindrance.to_owned())),
+            None => self.planned(&vetted, &resources),
         };
-        let request = PlanRequest {
-            payment,
-            change: &self.invoice.change,
-            resources: &resources,
-            fee_rate: facts.fee_rate,
-            contribution: facts.contribution(),
-            policy: &self.policy,
-        };
-        let plan = plan(&request).filter(|plan| {
-            let scripts = dummy_scripts(plan.channels.len());
-            let draft = drafter.channels(plan, &scripts, &self.invoice.change);
-            draft.is_ok_and(|draft| draft.stable().is_ok() && draft.fits(self.delivery))
-        });
+        let Some(request) = self.plan_request(facts, &resources) else { return State::Done(BUSY) };
         let mut coins = request.plain_coins();
         if let Some(plan) = &plan {
             coins.retain(|coin| plan.coins.contains(coin));
         }
+        let drafter = self.drafter(&vetted);
         let fitting = |coins: &[Coin]| drafter.plain(coins).ok().filter(|draft| draft.fits(self.delivery));
         let Some(plain) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
-        let admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
+        let mut admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
+        admission.height = resources.height;
         match plan {
-            Some(plan) => State::Admit(Box::new(Ready { vetted, plan, plain, admission })),
+            Some(plan) => {
+                let scarce = resources.scarce;
+                State::Admit(Box::new(Ready { vetted, plan, scarce, plain, admission }))
+            }
             None => sign_plain(OnRecord::No(Box::new(admission)), plain, reason),
         }
+    }
+
+    fn plan_request<'a>(&'a self, facts: &'a Facts, resources: &'a Resources) -> Option<PlanRequest<'a>> {
+        let (output, types, fees) = (facts.output, facts.types(), facts.fees);
+        let (payer_is_me, policy) = (self.invoice.payer_is_me, &self.policy);
+        let (payment, outputs) = (facts.payment()?, &*facts.transaction.output);
+        Some(PlanRequest { payment, outputs, output, resources, types, fees, payer_is_me, policy })
+    }
+
+    fn drafter<'a>(&'a self, vetted: &'a Vetted) -> Drafter<'a> {
+        Drafter::new(vetted, &self.policy, self.invoice.payer_is_me)
+    }
+
+    /// The channels to open, as many as the reply has room for; otherwise why there are none though some are queued.
+    fn planned(&self, vetted: &Vetted, resources: &Resources) -> (Option<Plan>, Option<String>) {
+        let mut resources = resources.clone();
+        let mut too_long = false;
+        while let Some(plan) = self.plan_request(&vetted.facts, &resources).and_then(|request| plan(&request))
+        {
+            let scripts = dummy_scripts(plan.channels.len() + plan.splits.len());
+            let (funding, own) = scripts.split_at(plan.channels.len());
+            let draft = self.drafter(vetted).channels(&plan, funding, own);
+            match draft.ok().filter(|draft| draft.stable().is_ok()) {
+                Some(draft) if draft.fits(self.delivery) => return (Some(plan), None),
+                Some(_) => too_long = true,
+                None => break,
+            }
+            let last = plan.channels.last().map(|channel| channel.intent);
+            resources.wishes.retain(|wish| Some(wish.id) != last);
+        }
+        let reason = match too_long {
+            true => Some("no channel: the reply would be longer than the payer's mailbox holds".to_owned()),
+            false => passed_over(&vetted.facts, &resources, self.invoice.payer_is_me),
+        };
+        (None, reason)
     }
 
     fn admission(&self, now: Timestamp, vetted: &Vetted, plan: Option<&Plan>, coins: &[Coin]) -> Admission {
@@ -279,44 +319,33 @@ impl Exchange {
             invoice: self.invoice.id.clone(),
             original_id: self.id.clone(),
             original: vetted.facts.transaction.clone(),
+            fee: vetted.facts.fees.fee,
             coins: outpoints(plan.map_or(coins, |plan| &plan.coins)),
             intents: plan
                 .map_or_else(Vec::new, |plan| plan.channels.iter().map(|channel| channel.intent).collect()),
             now,
+            height: 0,
             fallback_at: now.plus(self.policy.fallback_seconds),
         }
     }
 
     fn admitted(&self, now: Timestamp, ready: Ready, exchange: ExchangeId) -> State {
-        let Ready { vetted, plan, plain: draft, .. } = ready;
-        let admitted = Admitted { exchange, vetted, plan, plain: draft, begun: now, reason: None };
+        let admitted = Admitted::new(exchange, ready, now);
         match now >= self.channel_deadline(now) {
             true => plain(admitted, Some("no time was left to open channels".into())),
-            false => State::Open(Box::new(admitted)),
-        }
-    }
-
-    /// The real proposal with the real funding scripts.
-    fn opened(&self, mut admitted: Box<Admitted>, scripts: &[ScriptBuf]) -> State {
-        let draft = Drafter::new(&admitted.vetted, &self.policy)
-            .and_then(|drafter| drafter.channels(&admitted.plan, scripts, &self.invoice.change))
-            .and_then(|draft| draft.stable().map(|stable| (draft, stable)));
-        match draft {
-            Ok((draft, stable)) => State::Fund(admitted, Box::new(draft), stable),
-            Err(error) => {
-                admitted.reason = Some(error.to_string());
-                State::Abandon("the funding scripts cannot be used", Some(admitted))
-            }
+            false if admitted.plan.splits.is_empty() => State::Open(Box::new(admitted)),
+            false => State::Scripts(Box::new(admitted)),
         }
     }
 
     fn signed(&self, now: Timestamp, signing: Signing, psbt: &Psbt) -> State {
         let Signing { on_record, draft, channels, reason } = signing;
         let txid = draft.checked.psbt().unsigned_tx.compute_txid();
-        let coins = outpoints(draft.coins());
-        let fallback_at = now.plus(self.policy.fallback_seconds);
+        let (coins, fee, is_final) = (outpoints(draft.coins()), draft.fee(), draft.has_final_txid());
+        let (partitions, fallback_at) = (draft.partitions(), now.plus(self.policy.fallback_seconds));
         let Ok(proposal) = draft.sign(psbt, self.delivery) else { return unsigned(on_record, &channels) };
-        let release = Release { proposal, txid, channels, reason, coins, fallback_at };
+        let release =
+            Release { proposal, txid, is_final, fee, channels, reason, coins, partitions, fallback_at };
         match on_record {
             OnRecord::No(admission) => State::Offer(admission, release),
             OnRecord::Yes(exchange) => State::Release(exchange, release),
@@ -339,20 +368,6 @@ fn plain(admitted: Admitted, reason: Option<String>) -> State {
     sign_plain(OnRecord::Yes(admitted.exchange), admitted.plain, reason)
 }
 
-/// Should no channel be planned although some are queued: why, for the operator.
-fn passed_over(hindrance: Option<&str>, resources: &Resources) -> Option<String> {
-    let lonely = resources.coins.is_empty() && !resources.wishes.iter().any(|wish| wish.payer_is_me);
-    let otherwise = match lonely {
-        true => "no channel: the wallet has no free coin to add",
-        false => "no channel: none that is queued fits the payment, the wallet's free coins and its reserve",
-    };
-    (!resources.wishes.is_empty()).then(|| hindrance.unwrap_or(otherwise).to_owned())
-}
-
-fn sign_plain(on_record: OnRecord, draft: Draft, reason: Option<String>) -> State {
-    State::Sign(Box::new(Signing { on_record, draft, channels: Vec::new(), reason }))
-}
-
 /// The wallet did not sign. Channels are forgotten; the Original is kept.
 fn unsigned(on_record: OnRecord, channels: &[FundedChannel]) -> State {
     match on_record {
@@ -360,17 +375,4 @@ fn unsigned(on_record: OnRecord, channels: &[FundedChannel]) -> State {
         OnRecord::Yes(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
         OnRecord::Yes(_) => State::Done(BUSY),
     }
-}
-
-fn funded_channels(stable: &StableProposal) -> Vec<FundedChannel> {
-    let channel = |(channel, vout): &(crate::PlannedChannel, u32)| FundedChannel {
-        intent: channel.intent,
-        vout: *vout,
-        amount: channel.amount,
-    };
-    stable.funding().iter().map(channel).collect()
-}
-
-fn outpoints(coins: &[Coin]) -> Vec<OutPoint> {
-    coins.iter().map(|coin| coin.outpoint).collect()
 }

@@ -15,6 +15,9 @@ pub enum ChannelAmount {
     Exact(Amount),
     /// What the payment leaves after the other channels.
     Rest,
+    /// The payment, and the coins of ours that go with it, whole: nothing comes back that amounts could tell from the
+    /// payer's. As [`ChannelAmount::Rest`] where it is not alone, or where the payment's script must stay.
+    Absorb,
 }
 
 /// A queued intent as the planner sees it: no peer, no address, only money.
@@ -28,8 +31,27 @@ pub struct ChannelWish {
     pub min: Amount,
     /// Greatest value the node can open.
     pub max: Amount,
-    /// The operator's word that payer and operator are the same person. Lifts money rule 5 for this intent.
-    pub payer_is_me: bool,
+}
+
+impl ChannelWish {
+    /// What a peer is asked for when nobody pays: of "the rest" nobody knows how much it will be.
+    #[must_use]
+    pub fn typical(&self) -> Amount {
+        const REST: Amount = Amount::from_sat(1_000_000);
+        match self.amount {
+            ChannelAmount::Exact(amount) => amount,
+            ChannelAmount::Rest | ChannelAmount::Absorb => REST.max(self.min).min(self.max),
+        }
+    }
+}
+
+/// One channel with its exact value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedChannel {
+    /// The intent it serves.
+    pub intent: IntentId,
+    /// The value of its funding output, to the satoshi.
+    pub amount: Amount,
 }
 
 /// Where an intent stands. Money rule 9: at most one live channel per intent.
@@ -50,7 +72,7 @@ pub enum IntentState {
         /// Index of the funding output.
         vout: u32,
     },
-    /// The payjoin was seen in a block but is not buried.
+    /// The payjoin was seen in a block, but it is not buried or the channel is not usable yet.
     Confirming {
         /// The payjoin's transaction id.
         txid: Txid,
@@ -63,6 +85,17 @@ pub enum IntentState {
         txid: Txid,
         /// Index of the funding output.
         vout: u32,
+    },
+    /// The channel was closed, by whomever.
+    Closed {
+        /// The payjoin's transaction id.
+        txid: Txid,
+        /// Index of the funding output.
+        vout: u32,
+        /// The transaction that spent the funding output, once it is in a block.
+        closing: Option<Txid>,
+        /// Why, in words for the operator.
+        reason: String,
     },
     /// Withdrawn by the operator.
     Cancelled,

@@ -1,6 +1,6 @@
 //! What a payer was asked to pay.
 
-use bitcoin::{Amount, ScriptBuf};
+use bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
@@ -9,21 +9,61 @@ use crate::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InvoiceId(pub String);
 
-/// One BIP 21 payment request. Both scripts are fixed when it is made, so that no exchange derives an address.
+/// One BIP 21 payment request. Its script is fixed when it is made, so that no exchange derives an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
     /// Its name in the endpoint.
     pub id: InvoiceId,
-    /// The address of the BIP 21 code. P2TR in the embedded node: a P2WSH output in its place weighs the same.
+    /// The address of the BIP 21 code. Our change goes there, too.
     pub script: ScriptBuf,
-    /// Where our change goes when the payment output is replaced.
-    pub change: ScriptBuf,
     /// The least the payment output must carry; `None` accepts any amount.
     pub amount: Option<Amount>,
     /// When it was made.
     pub created: Timestamp,
     /// After this moment no new exchange is begun for it. A payment on chain is still ours.
     pub expires: Timestamp,
+    /// The operator's word that whoever pays this is himself. Lifts money rule 5 for its payments, and for no others.
+    #[serde(default)]
+    pub payer_is_me: bool,
+}
+
+impl Invoice {
+    /// For so long after an invoice has expired, payments to it without payjoin are looked for: a year.
+    pub const WATCHED_SECONDS: u64 = 366 * 24 * 3600;
+
+    /// Since when invoices may have expired to which payments are still looked for.
+    #[must_use]
+    pub fn watched_since(now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_sub(Self::WATCHED_SECONDS))
+    }
+
+    /// What this Original owes its invoice: any spend of the payer's inputs that pays so much to the script has paid it.
+    /// The amount of the invoice, or of an invoice without one what the Original pays.
+    #[must_use]
+    pub fn owed(script: ScriptBuf, amount: Option<Amount>, original: &Transaction) -> TxOut {
+        let paid = paid_to(&script, original);
+        TxOut { value: amount.map_or(paid, |amount| amount.min(paid)), script_pubkey: script }
+    }
+}
+
+/// All that a transaction pays to a script.
+#[must_use]
+pub fn paid_to(script: &ScriptBuf, transaction: &Transaction) -> Amount {
+    let paid = transaction.output.iter().filter(|output| output.script_pubkey == *script);
+    paid.map(|output| output.value)
+        .fold(Amount::ZERO, |sum, value| sum.checked_add(value).unwrap_or(Amount::MAX_MONEY))
+}
+
+/// What becomes of the output that pays us. Where it stays, it stays at its place: nothing new stands between it and
+/// the payer's output before it, since some wallets take the first thing that stands there for the payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentOutput {
+    /// It stays, no smaller than it was: a plain payjoin, or channels beside it that coins of ours pay for.
+    Kept,
+    /// Its script stays and carries our change.
+    Change,
+    /// Channels take its place and all of its value; there is no change.
+    Replaced,
 }
 
 impl InvoiceId {

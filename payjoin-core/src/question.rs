@@ -2,11 +2,11 @@
 //!
 //! Every question is one act of one role: chain, wallet, store or Lightning node.
 
-use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid};
+use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChannelWish, CheckedProposal, Coin, IntentId, InvoiceId, PlannedChannel, Reserve, StableProposal,
+    CheckedProposal, Inspection, IntentId, InvoiceId, Left, PlannedChannel, Resources, StableProposal,
     Timestamp,
 };
 
@@ -17,6 +17,10 @@ pub struct OriginalId(pub String);
 /// Names an admitted exchange in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ExchangeId(pub u64);
+
+/// Names a payment of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PaymentId(pub u64);
 
 /// A question to the host. Exactly one is outstanding at a time.
 #[derive(Clone, Debug)]
@@ -32,17 +36,24 @@ pub enum Question {
     /// -> [`Answer::Resources`]
     Resources(ResourceRequest),
     /// Store, one durable transaction, the first of two: record the inputs as seen (all or none), keep the
-    /// Original and its deadline, lock the coins, take the intents. -> [`Answer::Admitted`] or [`Answer::Seen`]
+    /// Original and its deadline, lock the coins, take the intents. -> [`Answer::Admitted`], [`Answer::Seen`] or
+    /// [`Answer::Paid`]
     Admit(Admission),
     /// Store, one durable transaction in place of [`Question::Admit`] and [`Question::Release`]: a plain payjoin waits
-    /// for nobody in between. -> [`Answer::Released`] or [`Answer::Seen`]
+    /// for nobody in between. -> [`Answer::Released`], [`Answer::Seen`] or [`Answer::Paid`]
     Offer(Box<Admission>, Release),
-    /// Lightning: `create_channel` for each, side by side, all or nothing. -> [`Answer::Opened`] with one funding
-    /// script each, in order, or [`Answer::ChannelsFailed`] with every channel already abandoned.
+    /// Wallet: so many fresh scripts, durably, for what is split off the change. Not asked before the Original is on record:
+    /// scripts cost the payer a payment. -> [`Answer::Scripts`]
+    Scripts(usize),
+    /// Lightning: `create_channel` for each, side by side. -> [`Answer::Opened`] with one answer for each, in order, or
+    /// [`Answer::ChannelsFailed`] with every channel of the exchange already abandoned. It may be asked again, for those
+    /// that [`Left::Abandoned`] names: the slot that such a channel had is lost, and it needs another one.
     OpenChannels(Vec<PlannedChannel>),
-    /// Lightning: give every channel its funding transaction and wait until every `FundingTxBroadcastSafe` came.
-    /// -> [`Answer::Funded`], or [`Answer::ChannelsFailed`] with every channel already abandoned.
-    Fund(StableProposal),
+    /// Lightning: give every channel its funding transaction and wait until every `FundingTxBroadcastSafe` came. Channels
+    /// of these intents come last, one after another: their peers are not known to have a slot to spare. No peer gets it
+    /// while the payer is known to wait no longer. -> [`Answer::Funded`], [`Answer::Short`] with what is left of each
+    /// channel, in order, or [`Answer::ChannelsFailed`] with every channel of the exchange already abandoned.
+    Fund(StableProposal, Vec<IntentId>),
     /// Lightning: forget every channel of this exchange; nothing of it was released. -> [`Answer::Abandoned`]
     Abandon(&'static str),
     /// Wallet: sign our inputs, and no others. -> [`Answer::Signed`]
@@ -68,10 +79,16 @@ pub enum Answer {
     Admitted(ExchangeId),
     /// An input was offered before in another Original; nothing was written.
     Seen,
-    /// Funding scripts, one per channel asked for, in order.
-    Opened(Vec<ScriptBuf>),
+    /// The invoice was paid over Lightning.
+    Paid,
+    /// As many scripts of ours as were asked for.
+    Scripts(Vec<ScriptBuf>),
+    /// For each channel asked for, in order, its funding script, or why it is abandoned, for the operator.
+    Opened(Vec<Result<ScriptBuf, String>>),
     /// Every channel has its commitment signed by the peer and its monitor is durable.
     Funded,
+    /// At least one channel was not signed, so that the transaction is void: what is left of each.
+    Short(Vec<Left>),
     /// At least one channel failed and all are abandoned. The text goes to the operator.
     ChannelsFailed(String),
     /// All channels of the exchange are forgotten.
@@ -82,16 +99,6 @@ pub enum Answer {
     Released,
     /// The host could not do it. The text goes to the operator's log; the payer reads `unavailable`.
     Failed(String),
-}
-
-/// What the chain knows about an Original.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// `testmempoolaccept`: `Err` carries the node's reject reason for the log.
-    pub acceptable: Result<(), String>,
-    /// The real output each input spends, in input order; `None` when it is not in the chain or is spent. Of an output
-    /// that is only in the mempool say `None`: its parent can be replaced, and then nothing ever settles the exchange.
-    pub prevouts: Vec<Option<TxOut>>,
 }
 
 /// What the host must know to choose coins and intents.
@@ -107,19 +114,6 @@ pub struct ResourceRequest {
     pub channels: bool,
 }
 
-/// What an exchange may use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// Queued intents in the operator's order.
-    pub wishes: Vec<ChannelWish>,
-    /// Confirmed coins, best first; a bounded number of them. Not locked, but for those in `shown`.
-    pub coins: Vec<Coin>,
-    /// Coins that unfinished attempts at the same invoice hold: they may be spent whatever this exchange takes.
-    pub shown: Vec<OutPoint>,
-    /// What must stay in the wallet.
-    pub reserve: Reserve,
-}
-
 /// The first durable write of an exchange ("write 1" in ARCHITECTURE.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -129,12 +123,16 @@ pub struct Admission {
     pub original_id: OriginalId,
     /// The Original as a transaction that can be broadcast.
     pub original: Transaction,
+    /// What the Original pays the miners.
+    pub fee: Amount,
     /// Coins of ours to lock.
     pub coins: Vec<OutPoint>,
     /// Intents to take; each must still be queued.
     pub intents: Vec<IntentId>,
     /// When it was admitted.
     pub now: Timestamp,
+    /// The best block's height then.
+    pub height: u32,
     /// When the Original is to be broadcast if nothing else happened.
     pub fallback_at: Timestamp,
 }
@@ -155,15 +153,21 @@ pub struct FundedChannel {
 pub struct Release {
     /// The Proposal PSBT in base64: these bytes and no others answer this Original from now on.
     pub proposal: String,
-    /// The payjoin's transaction id. Stable when there are channels (money rule 4); otherwise the id it has if the
-    /// payer's inputs are native segwit.
+    /// The payjoin's transaction id without scriptSigs: the id it will have where `is_final`.
     pub txid: Txid,
+    /// The payer's inputs are native segwit, so that the id does not change with his signatures. Always, where there are
+    /// channels (money rule 4).
+    pub is_final: bool,
+    /// What it pays the miners.
+    pub fee: Amount,
     /// The channels it funds; empty for a plain payjoin.
     pub channels: Vec<FundedChannel>,
     /// Why queued intents are not among `channels`; those that were taken go back to the queue with it.
     pub reason: Option<String>,
     /// Coins of ours that it spends. Locks on others of this exchange end here.
     pub coins: Vec<OutPoint>,
+    /// In how many ways its amounts can be split ([`partitions`](crate::partitions)); `None` when that was not counted.
+    pub partitions: Option<u32>,
     /// When the Original is to be broadcast if the payjoin was not seen.
     pub fallback_at: Timestamp,
 }

@@ -1,15 +1,18 @@
 //! A BIP 77 mailbox conversation around one [`Exchange`](crate::Exchange).
 
+mod crate_gaps;
 mod message;
 mod outbox;
+mod refusal;
 
 use bitcoin::{Address, Amount, Transaction};
+use payjoin::OhttpKeys;
 use payjoin::persist::{InMemoryPersister, OptionalTransitionOutcome, SessionPersister};
 use payjoin::receive::ProtocolError;
-use payjoin::receive::v2::{self, Initialized, Receiver, ReceiverBuilder};
-use payjoin::{OhttpKeys, OhttpResponse};
+use payjoin::receive::v2::{self, Initialized, Receiver};
 use serde::{Deserialize, Serialize};
 
+use self::crate_gaps::{Key, Timeless};
 use self::message::Message;
 use self::outbox::Outbox;
 use crate::{ErrorCode, Reply, Request, Timestamp};
@@ -81,12 +84,15 @@ pub enum SessionEnd {
     Cancelled,
 }
 
+/// What opens the directory's answer to one request.
+pub struct AnswerKey(Key);
+
 /// An input to a [`Session`].
 pub enum SessionInput {
     /// What the last output asked for is done.
     Done,
     /// The directory's answer to a request of [`Session::encapsulate`], with what opens it.
-    Answer(Vec<u8>, OhttpResponse),
+    Answer(Vec<u8>, AnswerKey),
     /// What the exchange replies.
     Reply(Reply),
     /// The directory has new keys.
@@ -131,9 +137,6 @@ pub enum SessionError {
     /// The input does not fit the outstanding output.
     #[error("the input does not fit the outstanding output")]
     Unexpected,
-    /// The session has expired.
-    #[error("the session has expired")]
-    Expired,
     /// The message cannot be encapsulated.
     #[error("no request can be made: {0}")]
     Message(String),
@@ -143,6 +146,8 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     mailbox: Receiver<Initialized>,
+    /// The mailbox as it makes requests.
+    timeless: Timeless,
     directory: String,
     keys: OhttpKeys,
     expires: Timestamp,
@@ -168,20 +173,10 @@ impl Session {
     /// [`SessionError::Directory`].
     pub fn create(now: Timestamp, terms: SessionTerms) -> Result<Self, SessionError> {
         let SessionTerms { address, amount, directory, keys, lifetime } = terms;
-        let lifetime = lifetime.min(LONGEST);
-        let mut builder = ReceiverBuilder::new(address, &directory, keys.clone())
-            .map_err(|_| SessionError::Directory(directory.clone()))?
-            .with_expiration(core::time::Duration::from_secs(lifetime));
-        if let Some(amount) = amount {
-            builder = builder.with_amount(amount);
-        }
-        let Ok(mailbox) = builder.build().save(&InMemoryPersister::default());
-        let created = SessionEvent::Created {
-            mailbox: Box::new(mailbox),
-            directory,
-            keys,
-            expires: now.plus(lifetime),
-        };
+        let expires = now.plus(lifetime.min(LONGEST));
+        let mailbox = crate_gaps::open(address, amount, &directory, keys.clone(), expires);
+        let mailbox = Box::new(mailbox.ok_or_else(|| SessionError::Directory(directory.clone()))?);
+        let created = SessionEvent::Created { mailbox, directory, keys, expires };
         let mut session = Self::resume([created.clone()])?;
         session.record = Some(created);
         Ok(session)
@@ -196,8 +191,9 @@ impl Session {
         let Some(SessionEvent::Created { mailbox, directory, keys, expires }) = events.next() else {
             return Err(SessionError::Log);
         };
+        let timeless = crate_gaps::timeless(&mailbox).ok_or(SessionError::Log)?;
         let (mailbox, record, fallback, phase) = (*mailbox, None, None, Phase::Waiting);
-        let mut session = Self { mailbox, directory, keys, expires, record, fallback, phase };
+        let mut session = Self { mailbox, timeless, directory, keys, expires, record, fallback, phase };
         for event in events {
             match event {
                 SessionEvent::Created { .. } => return Err(SessionError::Log),
@@ -235,6 +231,16 @@ impl Session {
         self.expires
     }
 
+    /// From when on nobody reads a reply.
+    #[must_use]
+    pub fn reply_by(&self) -> Timestamp {
+        match &self.phase {
+            Phase::Answering(message) if !message.v2 => message.at.plus(V1_PATIENCE).min(self.expires),
+            Phase::Replying(_, until) => *until,
+            _ => self.expires,
+        }
+    }
+
     /// What is to be done.
     #[must_use]
     pub fn poll_output(&self) -> SessionOutput {
@@ -256,17 +262,13 @@ impl Session {
     /// two requests share a ciphertext.
     ///
     /// # Errors
-    /// [`SessionError::Expired`], [`SessionError::Message`], or [`SessionError::Unexpected`] when nothing is to be sent.
-    pub fn encapsulate(&self, relay: &str) -> Result<(payjoin::Request, OhttpResponse), SessionError> {
-        let made = match &self.phase {
-            Phase::Waiting => self.mailbox.create_poll_request(relay),
-            Phase::Replying(outbox, _) => outbox.request(relay),
-            Phase::Answering(_) | Phase::Ended(_) => return Err(SessionError::Unexpected),
-        };
-        made.map_err(|error| match error.is_expired() {
-            true => SessionError::Expired,
-            false => SessionError::Message(error.to_string()),
-        })
+    /// [`SessionError::Message`], or [`SessionError::Unexpected`] when nothing is to be sent.
+    pub fn encapsulate(&self, relay: &str) -> Result<(payjoin::Request, AnswerKey), SessionError> {
+        match &self.phase {
+            Phase::Waiting => self.timeless.poll(relay),
+            Phase::Replying(outbox, _) => outbox.request(&self.timeless, &self.keys, relay),
+            Phase::Answering(_) | Phase::Ended(_) => Err(SessionError::Unexpected),
+        }
     }
 
     /// Handles an input.
@@ -289,26 +291,25 @@ impl Session {
                 self.rekey(keys.clone())?;
                 self.record = Some(SessionEvent::Keys(keys));
             }
-            (SessionInput::Answer(body, context), Phase::Waiting) => self.polled(now, &body, context)?,
-            (SessionInput::Answer(body, context), Phase::Replying(outbox, _)) => {
-                let end = outbox.delivered(&body, context)?;
+            (SessionInput::Answer(body, key), Phase::Waiting) => self.polled(now, &body, key)?,
+            (SessionInput::Answer(body, key), Phase::Replying(outbox, _)) => {
+                let end = outbox.delivered(&body, key)?;
                 self.end(end);
             }
             (SessionInput::Reply(reply), Phase::Answering(message)) => {
-                let until = if message.v2 { self.expires } else { message.at.plus(V1_PATIENCE) };
-                match Outbox::new(&self.mailbox, message, &reply)? {
-                    Some(outbox) => self.phase = Phase::Replying(Box::new(outbox), until),
-                    None => self.end(SessionEnd::Refused),
-                }
+                let until = self.reply_by();
+                let outbox = Outbox::new(&self.timeless, message, &reply)?;
+                self.phase = Phase::Replying(Box::new(outbox), until);
             }
             _ => return Err(SessionError::Unexpected),
         }
         Ok(())
     }
 
-    fn polled(&mut self, now: Timestamp, body: &[u8], context: OhttpResponse) -> Result<(), SessionError> {
+    fn polled(&mut self, now: Timestamp, body: &[u8], key: AnswerKey) -> Result<(), SessionError> {
+        let Key::Crate(key) = key.0 else { return Err(SessionError::Unexpected) };
         let log = InMemoryPersister::default();
-        let error = match self.mailbox.clone().process_response(body, context).save(&log) {
+        let error = match self.timeless.mailbox().process_response(body, key).save(&log) {
             Ok(OptionalTransitionOutcome::Stasis(_)) => return Ok(()),
             Ok(OptionalTransitionOutcome::Progress(_)) => {
                 let Ok(mut events) = log.load();
@@ -329,10 +330,12 @@ impl Session {
     }
 
     fn rekey(&mut self, keys: OhttpKeys) -> Result<(), SessionError> {
-        self.mailbox = with_keys(&self.mailbox, &keys)?;
+        let mailbox = crate_gaps::with_keys(&self.mailbox, &keys).ok_or(SessionError::Log)?;
+        let timeless = crate_gaps::timeless(&mailbox).ok_or(SessionError::Log)?;
         if let Phase::Replying(outbox, _) = &mut self.phase {
-            **outbox = outbox.again(&self.mailbox)?;
+            **outbox = outbox.again(&timeless)?;
         }
+        (self.mailbox, self.timeless) = (mailbox, timeless);
         self.keys = keys;
         Ok(())
     }
@@ -345,17 +348,4 @@ impl Session {
         }
         self.record = Some(SessionEvent::Ended(end));
     }
-}
-
-/// The crate has no call for this. What it reads back is the form in which it keeps sessions.
-fn with_keys(
-    mailbox: &Receiver<Initialized>,
-    keys: &OhttpKeys,
-) -> Result<Receiver<Initialized>, SessionError> {
-    let edit = || {
-        let mut value = serde_json::to_value(mailbox).ok()?;
-        *value.pointer_mut("/session_context/ohttp_keys")? = serde_json::to_value(keys).ok()?;
-        serde_json::from_value(value).ok()
-    };
-    edit().ok_or(SessionError::Log)
 }

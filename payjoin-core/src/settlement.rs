@@ -1,77 +1,24 @@
 //! What happens after an Original was admitted, until one of its outcomes is buried. Serves v1 and v2 alike.
 
+mod defence;
+mod obligation;
+
 use std::collections::VecDeque;
 
-use bitcoin::{OutPoint, Transaction, Txid};
-use serde::{Deserialize, Serialize};
+use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid};
 
-use crate::{ExchangeId, FundedChannel, Policy, Timestamp};
-
-/// What an admitted exchange owes: to its payer (the payment arrives), to its channels and to its coins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Obligation {
-    /// The exchange.
-    pub exchange: ExchangeId,
-    /// The Original, ready to broadcast.
-    pub original: Transaction,
-    /// The payjoin's transaction id with empty scriptSigs ([`Transaction::compute_ntxid`]), once released.
-    pub payjoin: Option<Txid>,
-    /// Coins of ours that the payjoin spends.
-    pub coins: Vec<OutPoint>,
-    /// Channels that the payjoin funds.
-    pub channels: Vec<FundedChannel>,
-    /// When to broadcast the Original if nothing was seen.
-    pub fallback_at: Timestamp,
-    /// The transaction that spent the Original's inputs in a block, and that block's height.
-    pub mined: Option<(Transaction, u32)>,
-}
-
-/// An input to a [`Settlement`].
-#[derive(Clone, Debug)]
-pub enum SettlementInput {
-    /// What the mempool holds that spends an input of the Original or a coin of ours; `None` when nothing does.
-    Mempool(Option<Transaction>),
-    /// This transaction, which spends an input of the Original or a coin of ours, is in the block at this height.
-    Mined(Transaction, u32),
-    /// The blocks at this height and above were reorganised out.
-    Disconnected(u32),
-    /// The network did not take what was sent last.
-    Refused,
-    /// The best chain has this height.
-    Tip(u32),
-    /// Time passed.
-    Tick,
-}
-
-/// How an obligation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Settled {
-    /// The payjoin is buried: unlock, the channels are real.
-    Payjoin,
-    /// The Original is buried: unlock, forget the channels, queue their intents again.
-    Original,
-    /// Another spend of the payer's inputs is buried: as for the Original.
-    Conflict,
-}
-
-/// What a [`Settlement`] wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettlementOutput {
-    /// Send this transaction to the network; a refusal is not fatal, it is asked for again.
-    Broadcast(Transaction),
-    /// Record this as [`Obligation::mined`] (`None` after a reorganisation).
-    RecordMined(Option<(Transaction, u32)>),
-    /// The end. Nothing follows.
-    Done(Settled),
-    /// Nothing to do before this moment or the next input.
-    Wait(Option<Timestamp>),
-}
+use self::defence::child_fee;
+pub use self::defence::{Kin, Prices, Rival, Undefended};
+pub use self::obligation::{Fees, Obligation, Settled, SettlementInput, SettlementOutput};
+use crate::invoice::paid_to;
+use crate::{Policy, Timestamp};
 
 /// The machine over one [`Obligation`].
 ///
 /// It ends only when a spend of the payer's inputs is buried (money rule 6): never by the clock, and not by a foreign
-/// spend of our coin either. That one makes the payjoin impossible, so the Original is sent at once.
+/// spend of our coin either. That one makes the payjoin impossible, so the Original is sent at once. Only a spend that
+/// pays us holds a broadcast back: a payer who spends his coins elsewhere, too, is answered at each block, if need be with
+/// a child that pays for both, up to [`Policy::defend`].
 #[derive(Debug)]
 pub struct Settlement {
     obligation: Obligation,
@@ -79,12 +26,14 @@ pub struct Settlement {
     now: Timestamp,
     tip: u32,
     /// What the mempool holds of this.
-    pending: Option<Spend>,
-    /// The payjoin with all signatures, once seen. It is worth more than the Original: it funds the channels.
-    payjoin: Option<Transaction>,
+    pending: Vec<Spend>,
+    /// Those of them that take the payment back.
+    rivals: Vec<Txid>,
+    /// What was asked for last, if its answer may lead to more.
+    attempt: Option<(Which, Step)>,
     /// Height of a block with a spend of our coin that leaves the payer's inputs alone.
     coin_spent: Option<u32>,
-    /// Something was sent since the last block.
+    /// Something was sent since the last block or the last new rival.
     sent: bool,
     /// It was the payjoin, and the network did not take it.
     refused: bool,
@@ -101,26 +50,42 @@ enum Spend {
     Coin,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Payjoin,
+    Original,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It was sent alone.
+    Alone,
+    /// Its rivals are being weighed.
+    Weighing,
+    /// It was sent with a child.
+    Package,
+}
+
 impl Settlement {
     /// Takes up an obligation, new or from the store.
     #[must_use]
     pub fn new(obligation: Obligation, policy: Policy) -> Self {
-        let mined = obligation.mined.as_ref().map(|(transaction, _)| transaction.clone());
         let mut settlement = Self {
             obligation,
             policy,
             now: Timestamp(0),
             tip: 0,
-            pending: None,
-            payjoin: None,
+            pending: Vec::new(),
+            rivals: Vec::new(),
+            attempt: None,
             coin_spent: None,
             sent: false,
             refused: false,
             outputs: VecDeque::new(),
             settled: None,
         };
-        if let Some(transaction) = mined {
-            settlement.classify(&transaction);
+        if let Some((transaction, _)) = settlement.obligation.mined.clone() {
+            settlement.keep_payjoin(&transaction);
         }
         settlement
     }
@@ -136,21 +101,28 @@ impl Settlement {
         self.now = now;
         // The policy puts no deadline further ahead. One that lies there is from a clock that has been set back since.
         let latest = now.plus(self.policy.fallback_seconds);
-        self.obligation.fallback_at = self.obligation.fallback_at.min(latest);
+        if !self.obligation.plain {
+            self.obligation.fallback_at = self.obligation.fallback_at.min(latest);
+        }
         if self.settled.is_some() {
             return;
         }
         match input {
             SettlementInput::Mempool(found) => {
-                self.pending = found.and_then(|transaction| self.classify(&transaction));
+                self.found(&found);
+                let is_nowhere = self.is_quiet() && self.rivals.is_empty();
+                if self.obligation.plain && is_nowhere && now >= self.obligation.fallback_at {
+                    self.settled = Some(Settled::Gone);
+                }
             }
             SettlementInput::Mined(transaction, height) => self.mined(transaction, height),
             // Nothing is sent: the blocks of the other branch follow, and may hold it all.
             SettlementInput::Disconnected(height) => return self.disconnected(height),
             SettlementInput::Refused => self.refused(),
+            SettlementInput::Weighed(prices) => self.weighed(prices.as_ref()),
             SettlementInput::Tip(height) => {
                 self.tip = height;
-                self.begin_block();
+                self.begin_round();
             }
             SettlementInput::Tick => {}
         }
@@ -166,38 +138,77 @@ impl Settlement {
         match self.settled {
             Some(settled) => SettlementOutput::Done(settled),
             None => {
-                let waits = self.is_quiet() && self.now < self.obligation.fallback_at;
+                let may_be_sent = self.is_quiet() && !self.obligation.plain;
+                let waits = may_be_sent && self.now < self.obligation.fallback_at;
                 SettlementOutput::Wait(waits.then_some(self.obligation.fallback_at))
             }
         }
     }
 
-    /// What a transaction means; `None` when it spends nothing of this. Legacy and nested inputs change the id with
-    /// their signatures, so ids are compared without scriptSigs.
-    fn classify(&mut self, transaction: &Transaction) -> Option<Spend> {
+    /// What a transaction means; `None` when it spends nothing of this.
+    fn classify(&self, transaction: &Transaction) -> Option<Spend> {
         let spends =
             |outpoint: &OutPoint| transaction.input.iter().any(|input| input.previous_output == *outpoint);
-        if self.obligation.original.input.iter().any(|input| spends(&input.previous_output)) {
-            let ntxid = transaction.compute_ntxid();
-            let payjoin = self.obligation.payjoin.map(|txid| txid.to_raw_hash());
-            return Some(Spend::Payer(if payjoin == Some(ntxid) {
-                self.payjoin = Some(transaction.clone());
-                Settled::Payjoin
-            } else if self.obligation.original.compute_ntxid() == ntxid {
-                Settled::Original
-            } else {
-                Settled::Conflict
-            }));
+        if !self.obligation.original.input.iter().any(|input| spends(&input.previous_output)) {
+            return self.obligation.coins.iter().any(spends).then_some(Spend::Coin);
         }
-        self.obligation.coins.iter().any(spends).then_some(Spend::Coin)
+        Some(Spend::Payer(if self.is_payjoin(transaction) {
+            Settled::Payjoin
+        } else if self.pays(transaction) {
+            if self.obligation.plain { Settled::Plain } else { Settled::Original }
+        } else {
+            Settled::Conflict
+        }))
+    }
+
+    /// Whether it was news.
+    fn keep_payjoin(&mut self, transaction: &Transaction) -> bool {
+        let news = self.obligation.signed.is_none() && self.is_payjoin(transaction);
+        if news {
+            self.obligation.signed = Some(transaction.clone());
+        }
+        news
+    }
+
+    /// Legacy and nested inputs change the id with their signatures, so ids are compared without scriptSigs.
+    fn is_payjoin(&self, transaction: &Transaction) -> bool {
+        self.obligation.signed.as_ref() == Some(transaction)
+            || self.obligation.payjoin.is_some_and(|id| id.to_raw_hash() == transaction.compute_ntxid())
+    }
+
+    /// Whether this spend of the payer's inputs pays the invoice in full.
+    fn pays(&self, transaction: &Transaction) -> bool {
+        let TxOut { value, script_pubkey } = &self.obligation.payment;
+        let paid = paid_to(script_pubkey, transaction);
+        paid >= *value && paid > Amount::ZERO
+    }
+
+    /// A rival that was not there before is answered at once, and not only at the next block.
+    fn found(&mut self, transactions: &[Transaction]) {
+        let known = std::mem::take(&mut self.rivals);
+        self.pending.clear();
+        for transaction in transactions {
+            let spend = self.classify(transaction);
+            self.pending.extend(spend);
+            if spend == Some(Spend::Payer(Settled::Payjoin)) && self.keep_payjoin(transaction) {
+                self.outputs.push_back(SettlementOutput::RecordSigned(transaction.clone()));
+            }
+            if spend == Some(Spend::Payer(Settled::Conflict)) {
+                self.rivals.push(transaction.compute_txid());
+            }
+        }
+        if self.rivals.iter().any(|rival| !known.contains(rival)) {
+            self.begin_round();
+        }
     }
 
     fn mined(&mut self, transaction: Transaction, height: u32) {
         self.tip = self.tip.max(height);
         match self.classify(&transaction) {
             Some(Spend::Payer(_)) => {
+                self.keep_payjoin(&transaction);
                 // What the mempool held is in the block or impossible now.
-                self.pending = None;
+                (self.pending, self.rivals) = (Vec::new(), Vec::new());
                 // Two conflicts may spend two inputs of the payer's: the first of them decided.
                 if self.obligation.mined.as_ref().is_none_or(|(_, first)| height <= *first) {
                     self.record(Some((transaction, height)));
@@ -210,27 +221,82 @@ impl Settlement {
 
     fn disconnected(&mut self, height: u32) {
         self.tip = height.saturating_sub(1);
-        self.begin_block();
+        self.begin_round();
         self.coin_spent = self.coin_spent.filter(|spent| *spent < height);
         if self.obligation.mined.as_ref().is_some_and(|(_, mined)| *mined >= height) {
             self.record(None);
         }
     }
 
-    fn begin_block(&mut self) {
-        (self.sent, self.refused) = (false, false);
+    fn begin_round(&mut self) {
+        (self.sent, self.refused, self.attempt) = (false, false, None);
     }
 
-    /// The block with our coin may be gone, or another transaction may have taken it that we do not know of.
+    /// Whoever stands in the way is weighed. Without one, the fee is not what is wrong.
     fn refused(&mut self) {
-        if self.payjoin.is_some() && self.is_possible() {
+        match self.attempt {
+            Some((which, Step::Alone)) if !self.rivals.is_empty() => {
+                self.attempt = Some((which, Step::Weighing));
+                self.outputs.push_back(SettlementOutput::Weigh(self.rivals.clone()));
+            }
+            Some((which, Step::Alone | Step::Package)) => self.leave(which),
+            Some((_, Step::Weighing)) | None => {}
+        }
+    }
+
+    fn weighed(&mut self, prices: Option<&Prices>) {
+        let Some((which, Step::Weighing)) = self.attempt else { return };
+        let Some((prices, parent)) = prices.zip(self.transaction(which).cloned()) else {
+            return self.leave(which);
+        };
+        match self.defence(which, &parent, prices) {
+            Ok((vout, fee)) => {
+                self.attempt = Some((which, Step::Package));
+                self.outputs.push_back(SettlementOutput::Defend { parent, vout, fee });
+            }
+            Err(why) => {
+                self.outputs.push_back(SettlementOutput::GiveUp(parent.compute_txid(), why));
+                self.leave(which);
+            }
+        }
+    }
+
+    /// The output that the child spends, and its fee.
+    fn defence(
+        &self,
+        which: Which,
+        parent: &Transaction,
+        prices: &Prices,
+    ) -> Result<(u32, Amount), Undefended> {
+        let Obligation { payment, fees, .. } = &self.obligation;
+        let ours = |output: &TxOut| output.script_pubkey == payment.script_pubkey;
+        let ours = (0..).zip(&parent.output).filter(|(_, output)| ours(output));
+        let (vout, output) = ours.max_by_key(|(_, output)| output.value).ok_or(Undefended::NoOutput)?;
+        let paid = if which == Which::Payjoin { fees.payjoin } else { fees.original };
+        let limit = payment.value.to_sat() / 100 * u64::from(self.policy.defend);
+        let fee = child_fee(parent, paid, output.value, prices, Amount::from_sat(limit))?;
+        Ok((vout, fee))
+    }
+
+    fn transaction(&self, which: Which) -> Option<&Transaction> {
+        match which {
+            Which::Payjoin => self.obligation.signed.as_ref(),
+            Which::Original => Some(&self.obligation.original),
+        }
+    }
+
+    /// A payjoin that cannot be had in this block gives way to the Original. The block with our coin may be gone, too, or
+    /// another transaction may have taken it that we do not know of.
+    fn leave(&mut self, which: Which) {
+        self.attempt = None;
+        if which == Which::Payjoin {
             (self.sent, self.refused) = (false, true);
         }
     }
 
     /// As far as we know the payjoin can still be mined.
     fn is_possible(&self) -> bool {
-        self.coin_spent.is_none() && self.pending != Some(Spend::Coin) && !self.refused
+        self.coin_spent.is_none() && !self.pending.contains(&Spend::Coin) && !self.refused
     }
 
     fn record(&mut self, mined: Option<(Transaction, u32)>) {
@@ -242,34 +308,36 @@ impl Settlement {
 
     /// Ends when the spend in the chain is buried.
     fn settle(&mut self) {
-        let Some((transaction, height)) = self.obligation.mined.clone() else { return };
-        let depth = self.tip.saturating_add(1).saturating_sub(height);
-        if depth < self.policy.burial.max(1) {
-            return;
-        }
+        let mined = self.obligation.mined.as_ref().filter(|(_, height)| self.is_buried(*height));
+        let Some((transaction, _)) = mined.cloned() else { return };
         if let Some(Spend::Payer(settled)) = self.classify(&transaction) {
             self.settled = Some(settled);
         }
     }
 
-    /// Neither the chain nor the mempool holds a spend of the payer's inputs.
+    fn is_buried(&self, height: u32) -> bool {
+        self.tip.saturating_add(1).saturating_sub(height) >= self.policy.burial.max(1)
+    }
+
+    /// Neither the chain has a spend of the payer's inputs, nor the mempool one that pays us.
     fn is_quiet(&self) -> bool {
-        self.obligation.mined.is_none() && !matches!(self.pending, Some(Spend::Payer(_)))
+        let takes_back = |spend: &Spend| matches!(spend, Spend::Payer(Settled::Conflict) | Spend::Coin);
+        self.obligation.mined.is_none() && self.pending.iter().all(takes_back)
     }
 
     /// Sends, once per block: a payjoin that vanished, as long as it is possible and not refused; otherwise, in its time,
     /// the Original.
     fn send(&mut self) {
-        if !self.is_quiet() || self.sent {
+        if !self.is_quiet() || self.sent || self.obligation.plain {
             return;
         }
         let due = self.now >= self.obligation.fallback_at || self.coin_spent.is_some();
-        let transaction = match &self.payjoin {
-            Some(payjoin) if self.is_possible() => payjoin.clone(),
-            _ if due => self.obligation.original.clone(),
+        let (which, transaction) = match &self.obligation.signed {
+            Some(payjoin) if self.is_possible() => (Which::Payjoin, payjoin.clone()),
+            _ if due => (Which::Original, self.obligation.original.clone()),
             _ => return,
         };
-        self.sent = true;
+        (self.sent, self.attempt) = (true, Some((which, Step::Alone)));
         self.outputs.push_back(SettlementOutput::Broadcast(transaction));
     }
 }

@@ -1,6 +1,6 @@
-//! BIP 21 codes: that of an invoice, and those that we pay.
+//! The BIP 21 code of an invoice.
 
-use bitcoin::{Address, Amount, Network, TxOut};
+use bitcoin::{Address, Amount};
 use payjoin::OutputSubstitution;
 use payjoin::receive::v1::build_v1_pj_uri;
 
@@ -10,24 +10,6 @@ pub enum UriError {
     /// BIP 78 wants TLS or an onion service.
     #[error("{0} is not an endpoint for payjoin: use an https URL, or http with an onion address")]
     Endpoint(String),
-    /// No BIP 21 code, or one for another network.
-    #[error("not a payment request for this network: {0}")]
-    Unreadable(String),
-    /// A code that leaves the amount to the payer.
-    #[error("the payment request names no amount")]
-    NoAmount,
-}
-
-/// The output that a code asks for. BIP 21.
-///
-/// # Errors
-/// [`UriError::Unreadable`] or [`UriError::NoAmount`].
-pub fn requested_output(uri: &str, network: Network) -> Result<TxOut, UriError> {
-    let uri = payjoin::Uri::try_from(uri)
-        .and_then(|uri| uri.require_network(network))
-        .map_err(|error| UriError::Unreadable(error.to_string()))?;
-    let value = uri.amount().ok_or(UriError::NoAmount)?;
-    Ok(TxOut { value, script_pubkey: uri.address().script_pubkey() })
 }
 
 /// `bitcoin:ADDRESS?amount=BTC&pj=ENDPOINT`, with output substitution allowed. BIP 21; BIP 78, "Protocol".
@@ -53,6 +35,12 @@ fn without_capitals(code: &str, endpoint: &str) -> String {
     } else {
         code.to_owned()
     }
+}
+
+/// Is this host an onion service? RFC 7686, section 2: nobody but Tor may be asked for its name.
+#[must_use]
+pub fn is_onion(host: &str) -> bool {
+    host.trim_end_matches('.').to_ascii_lowercase().ends_with(".onion")
 }
 
 #[cfg(test)]
@@ -92,18 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_read_for_its_own_network_if_it_names_an_amount() {
-        let amount = Amount::from_sat(150_000);
-        let uri = bip21_v1(&address(), Some(amount), "https://pay.example.com/abc").unwrap();
-        let output = TxOut { value: amount, script_pubkey: address().script_pubkey() };
-        assert_eq!(requested_output(&uri, Network::Regtest), Ok(output.clone()));
-        assert_eq!(
-            requested_output(&format!("bitcoin:{}?amount=0.0015", address()), Network::Regtest),
-            Ok(output)
-        );
-        assert!(matches!(requested_output(&uri, Network::Bitcoin), Err(UriError::Unreadable(_))));
-        assert!(matches!(requested_output("lnbcrt1", Network::Regtest), Err(UriError::Unreadable(_))));
-        let open = format!("bitcoin:{}", address());
-        assert_eq!(requested_output(&open, Network::Regtest), Err(UriError::NoAmount));
+    fn an_onion_service_is_known_by_its_name() {
+        for onion in ["aaa.onion", "AAA.Onion", "b.aaa.onion."] {
+            assert!(is_onion(onion), "{onion}");
+        }
+        for other in ["node.example", "aaa.onion.example", "onion", "127.0.0.1", "2001:db8::1"] {
+            assert!(!is_onion(other), "{other}");
+        }
     }
 }

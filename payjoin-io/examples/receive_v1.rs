@@ -21,17 +21,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("usage: receive_v1 http://USER:PASSWORD@HOST:PORT KEY_IN_WIF https://ENDPOINT");
         return Ok(());
     };
-    let (node, store) = (Arc::new(Bitcoind::new(url)), Store::open("receive_v1.sqlite")?);
+    let (node, store) = (Arc::new(Bitcoind::new(url)), Arc::new(Store::open("receive_v1.sqlite")?));
     store.recover().await?;
     let wallet = OneKey::new(key, &node, &store).await?;
     let (address, script) = (wallet.address().clone(), wallet.address().script_pubkey());
     let (wallet, funder) = (Arc::new(wallet), Arc::new(NoChannels));
     let (host, owed) = Host::new(node.clone(), wallet, funder, store, Policy::default(), now);
-    let (id, change, expires) = (InvoiceId::from_entropy(rand::random()), script.clone(), now().plus(86_400));
-    let invoice = Invoice { id, script, change, amount: None, created: now(), expires };
-    host.store.insert_invoice(&invoice).await?;
+    let (id, expires) = (InvoiceId::from_entropy(rand::random()), now().plus(86_400));
+    let invoice = Invoice { id, script, amount: None, created: now(), expires, payer_is_me: false };
+    host.add_invoice(&invoice).await?;
     println!("{}", bip21_v1(&address, None, &format!("{endpoint}/{}", invoice.id))?);
-    let (server, settler) = (Server::new(host.clone(), Limits::default()), Settler::new(host, owed)?);
+    let (server, settler) = (Server::new(host.clone(), Limits::default()), Settler::new(host, owed).await?);
     let tcp = Tcp::behind_tls_proxy("127.0.0.1:8078").await?;
     tokio::spawn(async move { server.run(&tcp, std::future::pending()).await });
     Ok(node.watch(settler).await?)

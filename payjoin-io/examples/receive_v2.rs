@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("usage: receive_v2 http://USER:PASSWORD@HOST:PORT KEY_IN_WIF RELAY DIRECTORY");
         return Ok(());
     };
-    let (node, store) = (Arc::new(Bitcoind::new(url)), Store::open("receive_v2.sqlite")?);
+    let (node, store) = (Arc::new(Bitcoind::new(url)), Arc::new(Store::open("receive_v2.sqlite")?));
     store.recover().await?;
     let wallet = Arc::new(OneKey::new(key, &node, &store).await?);
     let script = wallet.address().script_pubkey();
@@ -32,20 +32,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ohttp = Arc::new(Ohttp::new(client, vec![relay.clone()])?);
     let settings = PollSettings { directories: vec![directory.clone()], ..PollSettings::default() };
     let poller = Poller::new(host.clone(), ohttp, settings);
-    if poller.resume()? == 0 {
-        let (id, change) = (InvoiceId::from_entropy(rand::random()), script.clone());
+    if poller.resume().await? == 0 {
+        let id = InvoiceId::from_entropy(rand::random());
         let (created, expires) = (now(), now().plus(86_400));
-        let invoice = Invoice { id, script, change, amount: None, created, expires };
-        host.store.insert_invoice(&invoice).await?;
+        let invoice = Invoice { id, script, amount: None, created, expires, payer_is_me: false };
+        host.add_invoice(&invoice).await?;
         poller.open(&invoice, Network::Regtest).await?;
     }
-    for invoice in poller.open_sessions()? {
-        if let Some(session) = poller.session(&invoice)? {
+    for invoice in poller.open_sessions().await? {
+        if let Some(session) = poller.session(&invoice).await? {
             println!("{}", session.uri);
         }
     }
 
-    Ok(node.watch(Settler::new(host, owed)?).await?)
+    Ok(node.watch(Settler::new(host, owed).await?).await?)
 }
 
 fn now() -> Timestamp {

@@ -1,30 +1,32 @@
 //! The loop around an [`Exchange`]: each question goes to the role that can answer it.
 
+mod channels;
+mod wishes;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::OutPoint;
 use payjoin_core::{
-    Admission, Answer, Exchange, ExchangeId, IntentId, MOST_CHANNELS, Output, Question, Release, Reply,
-    ResourceRequest, Resources, Timestamp,
+    Acceptance, Admission, AdmitOutcome, Answer, Exchange, ExchangeId, Holder, IntentId, Openable,
+    OriginalId, Output, Question, Release, Reply, ResourceRequest, Resources, Step, Timestamp,
 };
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::host::Watches;
-use crate::{AdmitOutcome, Host, HostError, StoreError};
+use crate::host::{Leftovers, Number};
+use crate::watched::Watches;
+use crate::{Host, HostError, Payer};
 
-/// A funder keeps the time of its channels itself, and says which were late. It is cut when it does not.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Takes an exchange to its reply. Whatever it reserved and did not release is given back, after a panic too.
-///
-/// Run it in a task of its own and let it end: when the future is dropped in the middle of a durable write, what that
-/// write locked stays locked, and what it made us owe is seen to from the next start on, after
-/// [`Store::recover`](crate::Store::recover).
+/// Takes an exchange to its reply. Whatever it reserved and did not release is given back. What it cannot give back, after
+/// a panic too, the next [`Settler::tick`](crate::Settler::tick) does.
 pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
-    let mut attempt = Attempt::new(host);
+    drive_for(host, exchange, &Timestamp(u64::MAX)).await
+}
+
+/// [`drive`] for a payer who may leave: from then on no channel is opened for him.
+pub async fn drive_for(host: &Host, exchange: &mut Exchange, payer: &dyn Payer) -> Reply {
+    let mut attempt = Attempt::new(host, payer, exchange.original_id().clone());
     let reply = loop {
         let question = match exchange.poll_output() {
             Output::Done(reply) => break reply,
@@ -43,17 +45,25 @@ pub async fn drive(host: &Host, exchange: &mut Exchange) -> Reply {
     reply
 }
 
-/// What one exchange holds.
+/// What one exchange has in hand.
 struct Attempt<'a> {
     host: &'a Host,
+    payer: &'a dyn Payer,
+    original: OriginalId,
+    /// Its number, once it needs one.
+    number: Option<Number>,
     /// Intents in hand, not taken in the store.
     intents: Vec<IntentId>,
-    /// Coins reserved in the wallet, not locked in the store.
+    /// Intents taken in the store, whose peers have got no `funding_created`.
+    slots: Vec<IntentId>,
+    /// The coins that it holds according to the store.
     coins: Vec<OutPoint>,
+    /// The wallet may think otherwise, or the store be in the middle of a write.
+    unsure: bool,
     /// The payer's inputs and our coins: a block that spends one before the settler knows of us is kept for it.
     watches: Watches,
     /// Admitted and not released.
-    admitted: Option<ExchangeId>,
+    admitted: bool,
     /// The Lightning node may have channels of it.
     channels: bool,
     /// Why the last question could not be answered.
@@ -61,18 +71,32 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(host: &'a Host) -> Self {
-        let (intents, coins, watches) = (Vec::new(), Vec::new(), Vec::new());
-        Self { host, intents, coins, watches, admitted: None, channels: false, trouble: None }
+    fn new(host: &'a Host, payer: &'a dyn Payer, original: OriginalId) -> Self {
+        let (intents, slots, coins, watches) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (number, unsure, admitted, channels, trouble) = (None, false, false, false, None);
+        Self {
+            host,
+            payer,
+            original,
+            number,
+            intents,
+            slots,
+            coins,
+            unsure,
+            watches,
+            admitted,
+            channels,
+            trouble,
+        }
     }
 
     async fn answer(&mut self, question: Question, deadline: Timestamp) -> Answer {
-        let lightning = matches!(question, Question::OpenChannels(_) | Question::Fund(_));
+        let lightning = matches!(question, Question::OpenChannels(_) | Question::Fund(..));
         let error = match self.ask(question, deadline).await {
             Ok(answer) => return answer,
             Err(HostError(error)) => error,
         };
-        tracing::warn!(%error, exchange = self.admitted.map(|id| id.0), "a question was not answered");
+        tracing::warn!(%error, exchange = self.number.as_ref().map(|number| number.exchange.0), "a question was not answered");
         self.trouble = Some(error.clone());
         if !lightning {
             return Answer::Failed(error);
@@ -86,29 +110,29 @@ impl<'a> Attempt<'a> {
         let host = self.host;
         let left = Duration::from_secs(deadline.0.saturating_sub(host.now().0));
         Ok(match question {
-            Question::Recall(original) => Answer::Recalled(host.store.recall(&original)?),
+            Question::Recall(original) => Answer::Recalled(host.store.recall(&original).await?),
             Question::Inspect(transaction) => {
                 // From before the look: what is mined later must be told to the settler.
                 self.watch(transaction.input.iter().map(|input| input.previous_output));
                 let inspection = in_time(left, host.chain.inspect(&transaction)).await?;
-                if let Err(reason) = &inspection.acceptable {
-                    tracing::info!(?reason, "the node would not take an Original");
+                match &inspection.acceptable {
+                    Acceptance::Yes => {}
+                    Acceptance::No(reason) => {
+                        tracing::info!(?reason, "the node would not take an Original");
+                    }
+                    Acceptance::Unknown(reason) => {
+                        tracing::info!(?reason, "the node cannot judge an Original");
+                    }
                 }
                 Answer::Inspected(inspection)
             }
-            Question::Owns(scripts) => Answer::Owned(host.wallet.owns(&scripts)),
-            Question::Resources(request) => Answer::Resources(self.reserve(&request)?),
+            Question::Owns(scripts) => Answer::Owned(in_time(left, host.wallet.owns(&scripts)).await?),
+            Question::Resources(request) => Answer::Resources(self.reserve(&request, left).await?),
             Question::Admit(admission) => self.admit(&admission).await?,
             Question::Offer(admission, release) => self.offer(&admission, &release).await?,
-            Question::OpenChannels(channels) => {
-                let id = self.id()?;
-                self.channels = true;
-                Answer::Opened(in_time(left + GRACE, host.funder.open(id, &channels)).await?)
-            }
-            Question::Fund(proposal) => {
-                in_time(left + GRACE, host.funder.fund(self.id()?, &proposal)).await?;
-                Answer::Funded
-            }
+            Question::Scripts(count) => Answer::Scripts(in_time(left, host.wallet.scripts(count)).await?),
+            Question::OpenChannels(channels) => Answer::Opened(self.open(channels, left).await?),
+            Question::Fund(proposal, last) => self.fund(&proposal, &last, left).await?,
             Question::Abandon(reason) => {
                 self.abandon(reason).await;
                 Answer::Abandoned
@@ -120,71 +144,82 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn id(&self) -> Result<ExchangeId, HostError> {
-        self.admitted.ok_or_else(|| HostError("the exchange is not admitted".into()))
+    /// That of an earlier attempt with the same Original which failed, or one that nobody had.
+    async fn id(&mut self) -> Result<ExchangeId, HostError> {
+        if let Some(number) = &self.number {
+            return Ok(number.exchange);
+        }
+        let store = &self.host.store;
+        let failed = store.failed_exchange(&self.original).await?;
+        let number = self.host.take_number(failed.unwrap_or_else(|| store.new_exchange()));
+        // Again: another attempt may have had it in hand until now.
+        match (number, store.failed_exchange(&self.original).await? == failed) {
+            (Some(number), true) => Ok(self.number.insert(number).exchange),
+            _ => Err(HostError("the same Original is being served".into())),
+        }
     }
 
     /// Past its share of offers an invoice gets neither coins nor channels (money rule 8).
-    fn reserve(&mut self, request: &ResourceRequest) -> Result<Resources, HostError> {
+    async fn reserve(&mut self, request: &ResourceRequest, left: Duration) -> Result<Resources, HostError> {
         let host = self.host;
-        let (invoice, amount_sat) = (&request.invoice.0, request.payment.to_sat());
-        tracing::info!(target: "step", step = "Original PSBT", %invoice, amount_sat);
-        if host.store.offers(&request.invoice)? >= host.policy.offers_per_invoice {
+        host.tell(None, Step::Original { invoice: request.invoice.clone(), amount: request.payment });
+        if host.store.offers(&request.invoice).await? >= host.policy.offers_per_invoice {
             return Ok(Resources::default());
         }
-        let shown = host.store.offered_coins(&request.invoice)?;
-        let (coins, reserve) = host.wallet.reserve(request, &shown)?;
-        self.coins = coins.iter().map(|coin| coin.outpoint).collect();
-        self.watch(self.coins.clone());
-        // Before the look at the queue: what another exchange takes from there leaves the reserved ones only then.
-        let mut reserved = host.reserved();
-        let mut wishes = host.store.queued_wishes(MOST_CHANNELS)?;
-        if request.channels {
-            wishes.retain(|wish| reserved.insert(wish.id));
-            self.intents = wishes.iter().map(|wish| wish.id).collect();
-        }
-        Ok(Resources { wishes, coins, shown, reserve })
+        let shown = host.store.offered_coins(&request.invoice).await?;
+        let holder = Holder::Exchange(self.id().await?);
+        self.unsure = true;
+        let (coins, reserve) = in_time(left, host.wallet.reserve(holder, request, &shown)).await?;
+        self.watch(coins.iter().map(|coin| coin.outpoint));
+        let openable = match self.may_open(&request.invoice).await? {
+            true => self.wishes(request.channels).await?,
+            false => Openable::default(),
+        };
+        let Openable { wishes, scarce, .. } = openable;
+        Ok(Resources { wishes, scarce, coins, shown, reserve, height: host.height() })
     }
 
     async fn admit(&mut self, admission: &Admission) -> Result<Answer, HostError> {
-        let write = self.host.store.admit(admission);
-        let Some(id) = self.record(admission, write).await? else { return Ok(Answer::Seen) };
-        self.admitted = Some(id);
-        self.give_back();
+        let (host, id) = (self.host, self.id().await?);
+        self.unsure = true;
+        if let Some(refusal) = refusal(host.store.admit(id, admission).await?) {
+            return Ok(refusal);
+        }
+        self.admitted = true;
+        self.slots.clone_from(&admission.intents);
+        self.hold(&admission.coins).await;
+        self.let_go_of_intents();
         // The payer may broadcast at any moment: the settler watches from here on.
-        self.host.owes(id, self.watches.clone());
+        host.owes(id, self.watches.clone());
         Ok(Answer::Admitted(id))
     }
 
     async fn offer(&mut self, admission: &Admission, release: &Release) -> Result<Answer, HostError> {
-        let write = self.host.store.offer(admission, release);
-        let Some(id) = self.record(admission, write).await? else { return Ok(Answer::Seen) };
-        self.give_back();
-        self.host.owes(id, self.watches.clone());
-        tell(release);
+        let (host, id) = (self.host, self.id().await?);
+        self.unsure = true;
+        if let Some(refusal) = refusal(host.store.offer(id, admission, release).await?) {
+            return Ok(refusal);
+        }
+        self.hold(&release.coins).await;
+        host.owes(id, self.watches.clone());
+        host.tell(id, told(release));
         Ok(Answer::Released)
     }
 
-    /// Puts the exchange on record: from then on the store says who holds its coins. `None`: an input was seen.
-    async fn record(
-        &mut self,
-        admission: &Admission,
-        write: impl Future<Output = Result<AdmitOutcome, StoreError>>,
-    ) -> Result<Option<ExchangeId>, HostError> {
-        // Not ours to give back while it is not known whether the store has them.
-        let taken: Vec<_> = self.coins.extract_if(.., |coin| admission.coins.contains(coin)).collect();
-        let outcome = write.await;
-        if let Ok(AdmitOutcome::Admitted(id)) = outcome {
-            return Ok(Some(id));
+    /// Tells the wallet what the store has.
+    async fn hold(&mut self, coins: &[OutPoint]) {
+        let Some(number) = &self.number else { return };
+        self.coins = coins.to_vec();
+        let held = self.host.hold(number.exchange, coins).await;
+        if let Err(error) = &held {
+            tracing::warn!(%error, exchange = number.exchange.0, "the wallet does not know what an exchange holds");
         }
-        self.coins.extend(taken);
-        outcome?;
-        Ok(None)
+        self.unsure = held.is_err();
     }
 
     async fn abandon(&mut self, reason: &str) {
-        if let (true, Some(id)) = (self.channels, self.admitted) {
-            self.host.funder.abandon(id, reason).await;
+        if let (true, Some(number)) = (self.channels, &self.number) {
+            self.host.funder.abandon(number.exchange, reason).await;
         }
         self.channels = false;
     }
@@ -195,81 +230,97 @@ impl<'a> Attempt<'a> {
             true => Vec::new(),
             false => host.funder.state(exchange, &release.channels).await?,
         };
-        // Nothing may be undone while it is not known whether the proposal is out.
-        let id = self.admitted.take();
-        match host.store.release(exchange, release, node).await {
-            Ok(freed) => host.wallet.unlock(&freed),
-            Err(error) => {
-                self.admitted = id;
-                return Err(error.into());
-            }
-        }
+        host.store.release(exchange, release, node).await?;
+        (self.admitted, self.channels) = (false, false);
+        self.hold(&release.coins).await;
         host.owes(exchange, self.watches.clone());
-        tell(release);
+        host.tell(exchange, told(release));
         Ok(Answer::Released)
     }
 
-    /// Gives back what was reserved in memory.
-    fn give_back(&mut self) {
+    fn let_go_of_intents(&mut self) {
         let mut reserved = self.host.reserved();
+        reserved.given_back += u64::from(!self.intents.is_empty());
         for intent in self.intents.drain(..) {
-            reserved.remove(&intent);
+            reserved.intents.remove(&intent);
         }
-        drop(reserved);
-        self.host.wallet.unlock(&std::mem::take(&mut self.coins));
     }
 
     fn watch(&mut self, coins: impl IntoIterator<Item = OutPoint>) {
         self.watches.push(Arc::new(self.host.watched().watch(coins)));
     }
 
-    fn undo(&mut self, id: ExchangeId) -> impl Future<Output = ()> + use<> {
-        undo(self.host.clone(), id, self.channels, self.trouble.take(), self.watches.clone())
+    fn leftovers(&mut self) -> Option<Leftovers> {
+        let exchange = self.number.as_ref().filter(|_| self.admitted || self.unsure)?.exchange;
+        let reason = self.trouble.take();
+        let reason = reason.unwrap_or_else(|| "the exchange ended without a proposal".to_owned());
+        Some(Leftovers { exchange, channels: self.channels, reason, watches: self.watches.clone() })
     }
 
+    /// Gives everything back that did not leave.
     async fn end(&mut self) {
-        if let Some(id) = self.admitted {
-            self.undo(id).await;
-            self.admitted = None;
+        self.let_go_of_intents();
+        self.free_slots().await;
+        let Some(left) = self.leftovers() else { return };
+        if self.admitted {
+            if let Err(error) = self.host.give_up(&left).await {
+                tracing::error!(%error, exchange = left.exchange.0, "an exchange stays locked for now");
+                return self.host.leave(left);
+            }
+            (self.admitted, self.coins) = (false, Vec::new());
+        }
+        let coins = std::mem::take(&mut self.coins);
+        self.hold(&coins).await;
+        if std::mem::take(&mut self.unsure) {
+            self.host.leave(left);
         }
     }
 }
 
 impl Drop for Attempt<'_> {
+    /// After a panic or a cancellation something is left.
     fn drop(&mut self) {
-        self.give_back();
-        // Here after a panic or a cancellation only.
-        if let (Some(id), Ok(runtime)) = (self.admitted, Handle::try_current()) {
-            runtime.spawn(self.undo(id));
+        self.let_go_of_intents();
+        if let Some(left) = self.leftovers() {
+            self.host.leave(left);
         }
     }
 }
 
-fn tell(release: &Release) {
-    let (txid, channels, reason) = (release.txid, release.channels.len(), release.reason.as_deref());
-    tracing::info!(target: "step", step = "Proposal PSBT", %txid, channels, reason);
+/// Why nothing was admitted.
+fn refusal(outcome: AdmitOutcome) -> Option<Answer> {
+    match outcome {
+        AdmitOutcome::Admitted => None,
+        AdmitOutcome::Seen => Some(Answer::Seen),
+        AdmitOutcome::Paid => Some(Answer::Paid),
+    }
 }
 
-/// Ends an exchange that was admitted and not released. Its channels go first: until then its intents are taken.
-async fn undo(host: Host, id: ExchangeId, channels: bool, trouble: Option<String>, watches: Watches) {
-    let reason = trouble.as_deref().unwrap_or("the exchange ended without a proposal");
-    if channels {
-        host.funder.abandon(id, reason).await;
-    }
-    match host.store.fail(id, reason).await {
-        Ok(freed) => host.wallet.unlock(&freed),
-        Err(error) => {
-            tracing::error!(%error, exchange = id.0, "an exchange stays locked until the next start")
+fn told(release: &Release) -> Step {
+    let (channels, reason) = (release.channels.len(), release.reason.clone());
+    Step::Proposal { txid: release.is_final.then_some(release.txid), channels, reason }
+}
+
+/// Why something that waits for others was not done.
+enum Late<E> {
+    Failed(E),
+    OutOfTime,
+}
+
+impl<E: Into<HostError>> From<Late<E>> for HostError {
+    fn from(late: Late<E>) -> Self {
+        match late {
+            Late::Failed(error) => error.into(),
+            Late::OutOfTime => Self("out of time".into()),
         }
     }
-    host.owes(id, watches);
 }
 
-async fn in_time<T>(
-    left: Duration,
-    work: impl Future<Output = Result<T, HostError>>,
-) -> Result<T, HostError> {
-    timeout(left, work).await.unwrap_or_else(|_| Err(HostError("out of time".into())))
+async fn in_time<T, E>(left: Duration, work: impl Future<Output = Result<T, E>>) -> Result<T, Late<E>> {
+    match timeout(left, work).await {
+        Ok(done) => done.map_err(Late::Failed),
+        Err(_) => Err(Late::OutOfTime),
+    }
 }
 
 #[cfg(test)]

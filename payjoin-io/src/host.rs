@@ -1,30 +1,37 @@
-//! The roles that answer an [`Exchange`](payjoin_core::Exchange): chain, wallet, Lightning funder. The fourth role,
-//! the store, is [`Store`] itself.
+//! The roles that answer an [`Exchange`](payjoin_core::Exchange), joined: chain, wallet, Lightning funder and store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
+use bitcoin::secp256k1::PublicKey;
+
 use payjoin_core::{
-    CheckedProposal, Coin, ExchangeId, FundedChannel, Inspection, IntentId, InvoiceId, PlannedChannel,
-    Policy, Reserve, ResourceRequest, StableProposal, Timestamp,
+    Chain, ChainError, Event, ExchangeId, Funder, FunderError, IntentId, Invoice, InvoiceId, Ledger,
+    LedgerError, Openable, Policy, Step, Timestamp, Wallet, WalletError, openable,
 };
+use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::watched::Watch;
-use crate::{KvWrite, Store, StoreError, Watched};
+use crate::Watched;
+use crate::watched::Watches;
 
 /// A role could not do its work. The text is for the operator's log; a payer never reads it (money rule 11).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HostError(pub String);
 
-impl From<StoreError> for HostError {
-    fn from(error: StoreError) -> Self {
-        Self(error.to_string())
-    }
+macro_rules! from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for HostError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )*};
 }
+
+from!(ChainError, FunderError, LedgerError, WalletError);
 
 /// The four roles, the operator's policy and a clock. Clones share everything.
 #[derive(Clone)]
@@ -33,27 +40,38 @@ pub struct Host {
     pub chain: Arc<dyn Chain>,
     /// The wallet.
     pub wallet: Arc<dyn Wallet>,
-    /// The Lightning node, or [`NoChannels`].
+    /// The Lightning node, or [`NoChannels`](payjoin_core::NoChannels).
     pub funder: Arc<dyn Funder>,
-    /// The durable store.
-    pub store: Store,
+    /// What survives a crash.
+    pub store: Arc<dyn Ledger>,
     /// What the operator allows.
     pub policy: Policy,
     clock: fn() -> Timestamp,
-    /// Intents that running exchanges have in hand and have not taken in the store.
-    reserved: Arc<Mutex<HashSet<IntentId>>>,
+    height: Arc<AtomicU32>,
+    reserved: Arc<Mutex<Reserved>>,
     /// Invoices with a running exchange, whichever way their payers came.
     serving: Arc<Mutex<HashSet<InvoiceId>>>,
+    /// Exchanges in somebody's hand: of an attempt, or of who clears up after one.
+    numbers: Arc<Mutex<HashSet<ExchangeId>>>,
+    leftovers: Arc<Mutex<Vec<Leftovers>>>,
     watched: Watched,
     owing: UnboundedSender<(ExchangeId, Watches)>,
+    events: Option<broadcast::Sender<Event>>,
+}
+
+/// Intents that running exchanges have in hand and have not taken in the store, with their peers.
+#[derive(Debug, Default)]
+pub(crate) struct Reserved {
+    pub(crate) intents: HashMap<IntentId, PublicKey>,
+    /// Peers that are asked for channels that nobody funds.
+    pub(crate) asked: HashSet<PublicKey>,
+    /// How many were let go of: a list of the queue from before is out of date then.
+    pub(crate) given_back: u64,
 }
 
 /// The exchanges that come to owe something, for [`Settler`](crate::Settler).
 #[derive(Debug)]
 pub struct Owed(pub(crate) UnboundedReceiver<(ExchangeId, Watches)>);
-
-/// What an exchange watches while it runs. The settler lets go of it once it watches by itself.
-pub(crate) type Watches = Vec<Arc<Watch>>;
 
 impl Host {
     /// Joins the roles. [`Owed`] names each exchange that begins to owe something; give it to
@@ -63,14 +81,52 @@ impl Host {
         chain: Arc<dyn Chain>,
         wallet: Arc<dyn Wallet>,
         funder: Arc<dyn Funder>,
-        store: Store,
+        store: Arc<dyn Ledger>,
         policy: Policy,
         clock: fn() -> Timestamp,
     ) -> (Self, Owed) {
         let (owing, receiver) = unbounded_channel();
-        let (reserved, serving, watched) = (Arc::default(), Arc::default(), Watched::default());
-        let host = Self { chain, wallet, funder, store, policy, clock, reserved, serving, watched, owing };
+        let host = Self {
+            chain,
+            wallet,
+            funder,
+            store,
+            policy,
+            clock,
+            height: Arc::default(),
+            reserved: Arc::default(),
+            serving: Arc::default(),
+            numbers: Arc::default(),
+            leftovers: Arc::default(),
+            watched: Watched::default(),
+            owing,
+            events: None,
+        };
         (host, Owed(receiver))
+    }
+
+    /// Tells every step here. Nobody is waited for: whoever listens too slowly misses some.
+    #[must_use]
+    pub fn with_events(self, events: broadcast::Sender<Event>) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    /// Tells a step of this exchange, or of one that has no number yet.
+    pub(crate) fn tell(&self, exchange: impl Into<Option<ExchangeId>>, step: Step) {
+        if let Some(events) = &self.events {
+            // Nobody may be listening.
+            let _ = events.send(Event { exchange: exchange.into(), ..Event::new(self.now(), step) });
+        }
+    }
+
+    /// Keeps a new invoice. From now on a payment to it is news, also one without payjoin.
+    ///
+    /// # Errors
+    /// As [`Exchanges::insert_invoice`](payjoin_core::Exchanges::insert_invoice).
+    pub async fn add_invoice(&self, invoice: &Invoice) -> Result<(), LedgerError> {
+        self.store.insert_invoice(invoice).await?;
+        self.watched.add_codes([(invoice.script.clone(), invoice.id.clone())]);
+        Ok(())
     }
 
     /// The time.
@@ -79,31 +135,68 @@ impl Host {
         (self.clock)()
     }
 
+    /// Height of the best block, as far as anybody told; 0 before.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height.load(Ordering::Relaxed)
+    }
+
+    /// The same with a best chain of this height.
+    #[must_use]
+    pub fn at_height(self, height: u32) -> Self {
+        self.set_height(height);
+        self
+    }
+
+    /// The best chain has this height.
+    pub(crate) fn set_height(&self, height: u32) {
+        self.height.store(height, Ordering::Relaxed);
+    }
+
+    /// What the next payment may open, and why the rest of the queue waits.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn openable(&self) -> Result<Openable, LedgerError> {
+        let (queue, peers) = (self.store.waiting().await?, self.store.peer_records(self.height()).await?);
+        Ok(openable(&queue, &peers, &self.policy.several_at_once, self.now()))
+    }
+
     /// The coins of the exchanges that run or owe something.
     #[must_use]
     pub fn watched(&self) -> &Watched {
         &self.watched
     }
 
-    pub(crate) fn reserved(&self) -> MutexGuard<'_, HashSet<IntentId>> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn reserved(&self) -> MutexGuard<'_, Reserved> {
+        lock(&self.reserved)
     }
 
-    /// The right to run an exchange for this invoice, alone, until the claim is dropped. `None` while another has it.
-    pub(crate) fn claim(&self, invoice: &InvoiceId) -> Option<Claim> {
+    /// The right to run an exchange for this invoice, alone, until the claim is dropped. `None` while another has it,
+    /// whichever way its payer came. Whoever calls [`drive`](crate::drive()) himself takes it before.
+    #[must_use]
+    pub fn claim(&self, invoice: &InvoiceId) -> Option<Claim> {
         let free = self.serving().insert(invoice.clone());
         free.then(|| Claim { host: self.clone(), invoice: invoice.clone() })
     }
 
     pub(crate) fn serving(&self) -> MutexGuard<'_, HashSet<InvoiceId>> {
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.serving)
     }
 
-    /// Sends a transaction to the network. The inner error is the network's reason not to take it; a node that is away
-    /// refuses nothing.
-    pub(crate) async fn send(&self, transaction: &Transaction) -> Result<Result<(), String>, HostError> {
-        let Err(error) = self.chain.broadcast(transaction).await else { return Ok(Ok(())) };
-        self.chain.inspect(transaction).await?.acceptable.err().map(Err).ok_or(error)
+    /// The right to change an exchange, until the answer is dropped. `None` while another has it.
+    pub(crate) fn take_number(&self, exchange: ExchangeId) -> Option<Number> {
+        let free = lock(&self.numbers).insert(exchange);
+        free.then(|| Number { host: self.clone(), exchange })
+    }
+
+    /// Leaves the rest of an attempt to the settler's next tick.
+    pub(crate) fn leave(&self, left: Leftovers) {
+        lock(&self.leftovers).push(left);
+    }
+
+    pub(crate) fn take_leftovers(&self) -> Vec<Leftovers> {
+        std::mem::take(&mut *lock(&self.leftovers))
     }
 
     /// Tells the settler that this exchange owes something, or something else than before.
@@ -119,8 +212,34 @@ impl std::fmt::Debug for Host {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An attempt that ended, and what may be left of it: coins that its holder has in the wallet and not in the store, or
+/// the other way round; an admitted exchange without a proposal; channels of it.
+pub(crate) struct Leftovers {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) channels: bool,
+    pub(crate) reason: String,
+    pub(crate) watches: Watches,
+}
+
+/// See [`Host::take_number`].
+pub(crate) struct Number {
+    host: Host,
+    pub(crate) exchange: ExchangeId,
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        lock(&self.host.numbers).remove(&self.exchange);
+    }
+}
+
 /// See [`Host::claim`].
-pub(crate) struct Claim {
+#[derive(Debug)]
+pub struct Claim {
     host: Host,
     invoice: InvoiceId,
 }
@@ -128,86 +247,5 @@ pub(crate) struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.host.serving().remove(&self.invoice);
-    }
-}
-
-/// A Bitcoin node.
-#[async_trait]
-pub trait Chain: Send + Sync {
-    /// `testmempoolaccept` and every real prevout, in one round trip.
-    async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, HostError>;
-    /// Sends a transaction to the network. `Ok` too when the node has it already.
-    async fn broadcast(&self, transaction: &Transaction) -> Result<(), HostError>;
-}
-
-/// The wallet whose coins are offered.
-#[async_trait]
-pub trait Wallet: Send + Sync {
-    /// Which scripts are ours, in order.
-    fn owns(&self, scripts: &[ScriptBuf]) -> Vec<bool>;
-    /// Confirmed, unlocked coins, best first, at most a bounded number. `prefer` names coins shown to an earlier
-    /// unfinished attempt at the same invoice: they come first even though they are locked (money rule 8). Costs nothing
-    /// that grows with the wallet.
-    ///
-    /// Locks are counted: each coin given is locked once more, until one [`Wallet::unlock`] for it.
-    ///
-    /// # Errors
-    /// When the wallet cannot answer; then no coin is locked. A wallet without coins gives none.
-    fn reserve(
-        &self,
-        request: &ResourceRequest,
-        prefer: &[OutPoint],
-    ) -> Result<(Vec<Coin>, Reserve), HostError>;
-    /// Ends one lock on each of these coins.
-    fn unlock(&self, coins: &[OutPoint]);
-    /// Signs and finalizes the inputs [`CheckedProposal::our_inputs`], and no others.
-    async fn sign(&self, proposal: &CheckedProposal) -> Result<Psbt, HostError>;
-}
-
-/// A Lightning node that funds channels from somebody else's transaction.
-#[async_trait]
-pub trait Funder: Send + Sync {
-    /// Opens all channels side by side and returns their funding scripts in order. On error every one is abandoned.
-    async fn open(
-        &self,
-        exchange: ExchangeId,
-        channels: &[PlannedChannel],
-    ) -> Result<Vec<ScriptBuf>, HostError>;
-    /// Hands over the funding transaction and waits until the peer of every channel has signed and every monitor is
-    /// durable. On error every channel of the exchange is abandoned.
-    async fn fund(&self, exchange: ExchangeId, proposal: &StableProposal) -> Result<(), HostError>;
-    /// Forgets every channel of the exchange, of which nothing was released. Does not wait for peers.
-    async fn abandon(&self, exchange: ExchangeId, reason: &str);
-    /// Closes the channels of a released payjoin that can never be mined any more. Called again after a crash.
-    async fn forget(&self, exchange: ExchangeId, channels: &[FundedChannel]);
-    /// The node's state, to be written in the same transaction as the release (money rule 1). An error when one of the
-    /// channels that the exchange is about to release is not there any more.
-    async fn state(
-        &self,
-        exchange: ExchangeId,
-        channels: &[FundedChannel],
-    ) -> Result<Vec<KvWrite>, HostError>;
-}
-
-/// The [`Funder`] of a wallet without Lightning: every payment is a plain payjoin.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoChannels;
-
-#[async_trait]
-impl Funder for NoChannels {
-    async fn open(&self, _: ExchangeId, _: &[PlannedChannel]) -> Result<Vec<ScriptBuf>, HostError> {
-        Err(HostError("no Lightning node".into()))
-    }
-
-    async fn fund(&self, _: ExchangeId, _: &StableProposal) -> Result<(), HostError> {
-        Err(HostError("no Lightning node".into()))
-    }
-
-    async fn abandon(&self, _: ExchangeId, _: &str) {}
-
-    async fn forget(&self, _: ExchangeId, _: &[FundedChannel]) {}
-
-    async fn state(&self, _: ExchangeId, _: &[FundedChannel]) -> Result<Vec<KvWrite>, HostError> {
-        Ok(Vec::new())
     }
 }

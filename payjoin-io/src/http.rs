@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http_body_util::Full;
 use hyper::body::Bytes;
+use payjoin_core::{causes, with_causes};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Certificate, Client, ClientBuilder, Method, Proxy, Url};
@@ -25,6 +26,8 @@ pub struct HttpRequest {
     /// `http` or `https` URL of a server to tunnel through with `CONNECT`, so that the target does not learn our
     /// address. A client that hides the address by itself may go without it. Only for targets with `https`.
     pub tunnel: Option<String>,
+    /// Goes out on a new connection, on none that was kept from an earlier request.
+    pub fresh: bool,
 }
 
 impl HttpRequest {
@@ -33,8 +36,7 @@ impl HttpRequest {
     pub fn is_onion(&self) -> bool {
         let is_onion = |url: &str| {
             let url = Url::parse(url);
-            let host = url.ok().and_then(|url| Some(url.host_str()?.trim_end_matches('.').to_owned()));
-            host.is_some_and(|host| host.ends_with(".onion"))
+            url.is_ok_and(|url| url.host_str().is_some_and(payjoin_core::is_onion))
         };
         is_onion(&self.url) || self.tunnel.as_deref().is_some_and(is_onion)
     }
@@ -61,7 +63,11 @@ pub enum HttpError {
     /// The answer's body is longer than allowed.
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
-    /// Anything between us and the other side.
+    /// The connection was closed before an answer began: most often one that was kept, and that the other side closed
+    /// while the request was on its way. Whether the other side saw the request is not known.
+    #[error("the connection was closed before an answer")]
+    Closed,
+    /// Anything else between us and the other side.
     #[error("no connection: {0}")]
     Transport(String),
 }
@@ -72,6 +78,14 @@ pub enum HttpError {
 pub trait HttpClient: Send + Sync {
     /// Sends one request, once.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+
+    /// Sends a request that may arrive twice. After [`HttpError::Closed`] it goes out once more, on a new connection.
+    async fn send_again(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        match self.send(request.clone()).await {
+            Err(HttpError::Closed) => self.send(HttpRequest { fresh: true, ..request }).await,
+            answer => answer,
+        }
+    }
 }
 
 /// Settings of a [`DirectClient`].
@@ -89,7 +103,8 @@ pub struct DirectSettings {
 #[derive(Clone, Debug)]
 pub struct DirectClient {
     settings: DirectSettings,
-    client: Client,
+    keeping: Client,
+    fresh: Client,
 }
 
 impl DirectClient {
@@ -98,8 +113,9 @@ impl DirectClient {
     /// # Errors
     /// [`HttpError::Invalid`] when the proxy or the certificate cannot be used.
     pub fn new(settings: DirectSettings) -> Result<Self, HttpError> {
-        let client = builder(&settings)?.build().map_err(invalid)?;
-        Ok(Self { settings, client })
+        let keeping = builder(&settings)?.build().map_err(invalid)?;
+        let fresh = builder(&settings)?.pool_max_idle_per_host(0).build().map_err(invalid)?;
+        Ok(Self { settings, keeping, fresh })
     }
 
     /// A client of its own for one tunnel, so that nothing else ever takes that way.
@@ -108,17 +124,22 @@ impl DirectClient {
         builder(&self.settings)?.proxy(proxy).pool_max_idle_per_host(0).build().map_err(invalid)
     }
 
+    fn client(&self, request: &HttpRequest) -> Result<Client, HttpError> {
+        match &request.tunnel {
+            Some(_) if !request.url.starts_with("https://") => {
+                Err(HttpError::Invalid(format!("{} cannot be tunnelled to", request.url)))
+            }
+            Some(tunnel) if self.settings.socks.is_none() => self.for_tunnel(tunnel),
+            _ if request.fresh => Ok(self.fresh.clone()),
+            _ => Ok(self.keeping.clone()),
+        }
+    }
+
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if self.settings.socks.is_none() && request.is_onion() {
             return Err(HttpError::Invalid("an onion service is reached through Tor only".to_owned()));
         }
-        let client = match &request.tunnel {
-            Some(_) if !request.url.starts_with("https://") => {
-                return Err(HttpError::Invalid(format!("{} cannot be tunnelled to", request.url)));
-            }
-            Some(tunnel) if self.settings.socks.is_none() => self.for_tunnel(tunnel)?,
-            _ => self.client.clone(),
-        };
+        let client = self.client(&request)?;
         let method = if request.body.is_some() { Method::POST } else { Method::GET };
         let mut outgoing = client.request(method, &request.url).timeout(request.timeout);
         if let Some(accept) = request.accept {
@@ -129,7 +150,9 @@ impl DirectClient {
             let body = Body::wrap(Full::new(Bytes::from(body)));
             outgoing = outgoing.header(CONTENT_TYPE, content_type).body(body);
         }
-        let mut answer = outgoing.send().await.map_err(transport)?;
+        let sent = outgoing.send().await;
+        let mut answer =
+            sent.map_err(|error| if is_closed(&error) { HttpError::Closed } else { transport(error) })?;
         let status = answer.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(transport)? {
@@ -167,7 +190,7 @@ fn builder(settings: &DirectSettings) -> Result<ClientBuilder, HttpError> {
 }
 
 fn invalid(error: reqwest::Error) -> HttpError {
-    HttpError::Invalid(causes(&error))
+    HttpError::Invalid(with_causes(&error))
 }
 
 fn transport(error: reqwest::Error) -> HttpError {
@@ -177,16 +200,20 @@ fn transport(error: reqwest::Error) -> HttpError {
         invalid(error)
     } else {
         // Mailbox names are in URLs: they stay out of logs.
-        HttpError::Transport(causes(&error.without_url()))
+        HttpError::Transport(with_causes(&error.without_url()))
     }
 }
 
-/// The error's text is mostly in what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", causes(source)),
-        None => error.to_string(),
-    }
+/// Did the other side close the connection before the head of an answer was here?
+fn is_closed(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let closes = |cause: &(dyn std::error::Error + 'static)| {
+        let http = cause.downcast_ref::<hyper::Error>();
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        http.is_some_and(|error| error.is_incomplete_message() || error.is_canceled() || error.is_closed())
+            || matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+    };
+    !error.is_connect() && causes(error).any(closes)
 }
 
 #[cfg(test)]

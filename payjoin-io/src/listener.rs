@@ -2,13 +2,15 @@
 //! `payjoin-tor`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Mutex, mpsc};
+
+use crate::Peer;
 
 mod tls;
 mod unix;
@@ -20,17 +22,6 @@ pub use unix::Unix;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// Who is on the other side, as far as it can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// An address of the clear net.
-    Address(IpAddr),
-    /// A number of an onion circuit, which means nothing outside the listener.
-    Circuit(u64),
-    /// Nothing is known: memory, or a proxy stands in between.
-    Unknown,
-}
 
 /// One payer's connection.
 pub struct Connection {

@@ -157,8 +157,8 @@ impl Ohttp {
         let (mut last, mut rejected) = (String::new(), false);
         for index in self.order() {
             let Some(relay) = self.relays.get(index) else { continue };
-            let (request, context) = encapsulate(relay).map_err(Into::into)?;
-            match self.post(request, timeout).await {
+            let (answer, context) = self.carry(relay, timeout, &mut encapsulate).await.map_err(Into::into)?;
+            match answer {
                 Ok(answer) if answer.status == 200 && answer.body.len() == MESSAGE => {
                     self.worked(index);
                     return Ok((answer.body, context));
@@ -175,11 +175,32 @@ impl Ohttp {
         Err(if rejected { OhttpError::KeyRejected } else { OhttpError::Unreachable(last) })
     }
 
-    async fn post(&self, request: payjoin::Request, timeout: Duration) -> Result<HttpResponse, HttpError> {
-        let body = Some((request.content_type, request.body));
-        let request =
-            HttpRequest { url: request.url, accept: None, body, timeout, limit: MESSAGE, tunnel: None };
-        self.client.send(request).await
+    /// Asks one relay. That it closed its connection meanwhile says nothing about it: a message that is made anew takes
+    /// another one.
+    async fn carry<C, E>(
+        &self,
+        relay: &str,
+        timeout: Duration,
+        encapsulate: &mut impl FnMut(&str) -> Result<(payjoin::Request, C), E>,
+    ) -> Result<(Result<HttpResponse, HttpError>, C), E> {
+        let (request, context) = encapsulate(relay)?;
+        let answer = self.post(request, timeout, false).await;
+        if answer != Err(HttpError::Closed) {
+            return Ok((answer, context));
+        }
+        let (request, context) = encapsulate(relay)?;
+        Ok((self.post(request, timeout, true).await, context))
+    }
+
+    async fn post(
+        &self,
+        request: payjoin::Request,
+        timeout: Duration,
+        fresh: bool,
+    ) -> Result<HttpResponse, HttpError> {
+        let (url, body) = (request.url, Some((request.content_type, request.body)));
+        let (accept, tunnel, limit) = (None, None, MESSAGE);
+        self.client.send(HttpRequest { url, accept, body, timeout, limit, tunnel, fresh }).await
     }
 
     async fn fetch_keys(&self, directory: &str) -> Result<OhttpKeys, OhttpError> {
@@ -195,8 +216,9 @@ impl Ohttp {
                 timeout: KEYS_TIMEOUT,
                 limit: KEYS_LIMIT,
                 tunnel,
+                fresh: false,
             };
-            match self.client.send(request).await {
+            match self.client.send_again(request).await {
                 Ok(HttpResponse { status: 200, body }) => {
                     return OhttpKeys::decode(&body).map_err(|_| OhttpError::NoKeys);
                 }
@@ -259,7 +281,7 @@ fn wants_tunnel(directory: &str) -> Result<bool, OhttpError> {
     let local = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => Ok(true),
-        "http" if local || host.ends_with(".onion") => Ok(false),
+        "http" if local || payjoin_core::is_onion(&host) => Ok(false),
         _ => Err(OhttpError::Address(directory.to_owned())),
     }
 }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use bitcoin::key::rand::{Rng, thread_rng};
 use bitcoin::{Address, Network};
 use payjoin_core::{
-    Invoice, InvoiceId, Session, SessionEnd, SessionError, SessionEvent, SessionOutput, SessionTerms,
-    Timestamp,
+    Invoice, InvoiceId, LedgerError, Session, SessionEnd, SessionError, SessionEvent, SessionKey,
+    SessionKind, SessionOutput, SessionTerms, Timestamp,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::conversation::Conversation;
-use crate::{Host, HostError, Ohttp, OhttpError, SessionKey, SessionKind, SessionStore};
+use crate::{Host, Ohttp, OhttpError};
 
 /// Resumed sessions begin to poll at this rate at most, each second.
 const RESUMED_EACH_SECOND: u64 = 500;
@@ -41,7 +41,7 @@ pub enum PollError {
     Known(InvoiceId),
     /// The store failed.
     #[error("the store failed: {0}")]
-    Store(#[from] HostError),
+    Store(#[from] LedgerError),
 }
 
 /// Choices of the operator.
@@ -112,7 +112,7 @@ impl Poller {
     pub async fn open(&self, invoice: &Invoice, network: Network) -> Result<String, PollError> {
         let Inner { host, ohttp, settings, .. } = &*self.inner;
         let key = key(&invoice.id);
-        if !host.store.events(&key)?.is_empty() {
+        if !host.store.events(&key).await?.is_empty() {
             return Err(PollError::Known(invoice.id.clone()));
         }
         let address = Address::from_script(&invoice.script, network).map_err(|_| PollError::Address)?;
@@ -133,13 +133,13 @@ impl Poller {
     ///
     /// # Errors
     /// [`PollError::Store`].
-    pub fn resume(&self) -> Result<usize, PollError> {
-        let names = self.inner.host.store.open_sessions(SessionKind::Receive)?;
+    pub async fn resume(&self) -> Result<usize, PollError> {
+        let names = self.inner.host.store.open_sessions(SessionKind::Receive).await?;
         let spread = names.len() as u64 * 1000 / RESUMED_EACH_SECOND;
         let mut resumed = 0;
         for name in names {
             let key = SessionKey { kind: SessionKind::Receive, name };
-            match self.load(&key) {
+            match self.load(&key).await {
                 Ok(Some(session)) => {
                     let delay = Duration::from_millis(thread_rng().gen_range(0..=spread));
                     self.spawn(Conversation::new(self.inner.clone(), key, session), delay);
@@ -164,8 +164,8 @@ impl Poller {
     ///
     /// # Errors
     /// [`PollError::Store`] or [`PollError::Session`].
-    pub fn session(&self, invoice: &InvoiceId) -> Result<Option<SessionInfo>, PollError> {
-        let Some(session) = self.load(&key(invoice))? else { return Ok(None) };
+    pub async fn session(&self, invoice: &InvoiceId) -> Result<Option<SessionInfo>, PollError> {
+        let Some(session) = self.load(&key(invoice)).await? else { return Ok(None) };
         let output = session.poll_output();
         Ok(Some(SessionInfo {
             invoice: invoice.clone(),
@@ -181,8 +181,8 @@ impl Poller {
     ///
     /// # Errors
     /// [`PollError::Store`].
-    pub fn open_sessions(&self) -> Result<Vec<InvoiceId>, PollError> {
-        let names = self.inner.host.store.open_sessions(SessionKind::Receive)?;
+    pub async fn open_sessions(&self) -> Result<Vec<InvoiceId>, PollError> {
+        let names = self.inner.host.store.open_sessions(SessionKind::Receive).await?;
         Ok(names.into_iter().map(InvoiceId).collect())
     }
 
@@ -195,8 +195,8 @@ impl Poller {
         while tasks.join_next().await.is_some() {}
     }
 
-    fn load(&self, key: &SessionKey) -> Result<Option<Session>, PollError> {
-        let texts = self.inner.host.store.events(key)?;
+    async fn load(&self, key: &SessionKey) -> Result<Option<Session>, PollError> {
+        let texts = self.inner.host.store.events(key).await?;
         if texts.is_empty() {
             return Ok(None);
         }
@@ -235,5 +235,6 @@ fn key(invoice: &InvoiceId) -> SessionKey {
     SessionKey { kind: SessionKind::Receive, name: invoice.0.clone() }
 }
 
+#[cfg(feature = "sender")]
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,12 @@ use payjoin::persist::InMemoryPersister;
 use payjoin::send::{BuildSenderError, ResponseError, v1, v2};
 use payjoin::uri::v2::PjParam as PjParamV2;
 use payjoin::{PjParam, PjUri, Uri};
-use payjoin_core::Timestamp;
+use payjoin_core::{Code, CodeError, LedgerError, SessionKey, SessionKind, Sessions, Step, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 
 use self::log::Event;
-use crate::{HostError, HttpClient, Ohttp, OhttpError, SessionKey, SessionKind, SessionStore};
+use crate::{HttpClient, Ohttp, OhttpError};
 
 /// What is to be paid.
 #[derive(Clone, Debug)]
@@ -48,6 +49,9 @@ pub enum Fallback {
     /// The code does not ask for a payjoin.
     #[error("the receiver does not ask for a payjoin")]
     NotOffered,
+    /// The code asks for a payjoin in a way that nobody could make.
+    #[error("the receiver's offer of a payjoin cannot be used: {0}")]
+    Unusable(String),
     /// The receiver sent an error of BIP 78.
     #[error("the receiver refused: {0}")]
     Refused(String),
@@ -71,9 +75,9 @@ pub enum Fallback {
 /// Why a payment was not begun or cannot go on. Nothing is known of its outcome: the Original may be broadcast.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The code cannot be read or is for another network.
-    #[error("not a payment request for this network: {0}")]
-    Uri(String),
+    /// The code cannot be paid.
+    #[error(transparent)]
+    Code(#[from] CodeError),
     /// The Original does not fit the code.
     #[error("the Original cannot be offered: {0}")]
     Original(String),
@@ -88,7 +92,7 @@ pub enum SendError {
     Damaged(String),
     /// The store failed.
     #[error("the store failed: {0}")]
-    Store(#[from] HostError),
+    Store(#[from] LedgerError),
 }
 
 /// How long to wait for what.
@@ -110,9 +114,10 @@ impl Default for SendSettings {
 pub struct Sender {
     client: Arc<dyn HttpClient>,
     ohttp: Option<Arc<Ohttp>>,
-    store: Arc<dyn SessionStore>,
+    store: Arc<dyn Sessions>,
     settings: SendSettings,
     clock: fn() -> Timestamp,
+    events: Option<broadcast::Sender<payjoin_core::Event>>,
 }
 
 impl Sender {
@@ -121,11 +126,24 @@ impl Sender {
     pub fn new(
         client: Arc<dyn HttpClient>,
         ohttp: Option<Arc<Ohttp>>,
-        store: Arc<dyn SessionStore>,
+        store: Arc<dyn Sessions>,
         settings: SendSettings,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { client, ohttp, store, settings, clock }
+        Self { client, ohttp, store, settings, clock, events: None }
+    }
+
+    /// Tells the steps here; nobody is waited for.
+    #[must_use]
+    pub fn with_events(self, events: broadcast::Sender<payjoin_core::Event>) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    fn tell(&self, step: Step) {
+        if let Some(events) = &self.events {
+            // Nobody may be listening.
+            let _ = events.send(payjoin_core::Event::new((self.clock)(), step));
+        }
     }
 
     /// Begins a payment and takes it to its end: [`Sender::begin`], then [`Sender::resume`].
@@ -140,11 +158,11 @@ impl Sender {
     /// Records a payment; nothing leaves yet.
     ///
     /// # Errors
-    /// [`SendError::Uri`], [`Original`](SendError::Original), [`Known`](SendError::Known) or
+    /// [`SendError::Code`], [`Original`](SendError::Original), [`Known`](SendError::Known) or
     /// [`Store`](SendError::Store).
     pub async fn begin(&self, name: &str, payment: &Payment) -> Result<(), SendError> {
         let key = key(name);
-        if !self.store.events(&key)?.is_empty() {
+        if !self.store.events(&key).await?.is_empty() {
             return Err(SendError::Known(name.to_owned()));
         }
         let event = self.first_event(payment)?;
@@ -157,7 +175,7 @@ impl Sender {
     /// [`SendError::Unknown`], [`Damaged`](SendError::Damaged) or [`Store`](SendError::Store).
     pub async fn resume(&self, name: &str) -> Result<Sent, SendError> {
         let key = key(name);
-        let sent = match log::last(name, &self.store.events(&key)?)? {
+        let sent = match log::last(name, &self.store.events(&key).await?)? {
             Event::Ended(sent) => return Ok(sent),
             Event::V1 { sender, give_up } => self.run_v1(&sender, give_up).await,
             Event::V2 { sender, give_up } => match &self.ohttp {
@@ -179,7 +197,7 @@ impl Sender {
     /// As for [`Sender::resume`].
     pub async fn cancel(&self, name: &str) -> Result<Sent, SendError> {
         let key = key(name);
-        if let Event::Ended(sent) = log::last(name, &self.store.events(&key)?)? {
+        if let Event::Ended(sent) = log::last(name, &self.store.events(&key).await?)? {
             return Ok(sent);
         }
         let sent = Sent::Original(Fallback::Cancelled);
@@ -191,15 +209,18 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError::Store`].
-    pub fn unfinished(&self) -> Result<Vec<String>, SendError> {
-        Ok(self.store.open_sessions(SessionKind::Send)?)
+    pub async fn unfinished(&self) -> Result<Vec<String>, SendError> {
+        Ok(self.store.open_sessions(SessionKind::Send).await?)
     }
 
     fn first_event(&self, payment: &Payment) -> Result<Event, SendError> {
-        let uri = Uri::try_from(payment.uri.as_str())
-            .and_then(|uri| uri.require_network(payment.network))
-            .map_err(|error| SendError::Uri(error.to_string()))?;
-        let Ok(uri) = uri.check_pj_supported() else {
+        let code = Code::read(&payment.uri, payment.network)?;
+        let uri = code.uri();
+        if let Some(why) = code.unusable {
+            return Ok(Event::Ended(Sent::Original(Fallback::Unusable(why))));
+        }
+        let uri = Uri::try_from(uri).map_err(|_| CodeError::Unreadable)?;
+        let Ok(uri) = uri.assume_checked().check_pj_supported() else {
             return Ok(Event::Ended(Sent::Original(Fallback::NotOffered)));
         };
         let event = match uri.extras().pj_param() {

@@ -2,6 +2,7 @@
 
 mod connection;
 mod limits;
+mod line;
 mod request;
 
 use std::io;
@@ -12,9 +13,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use limits::Buckets;
-pub(crate) use limits::Held;
 pub use limits::{Limits, Rate};
 
+use crate::peer::Held;
 use crate::{Host, Listener};
 
 /// Serves payers. Clones share the limits, so that one server can run on several listeners at once.
@@ -58,7 +59,11 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => {
+                    if ended.is_err() {
+                        tracing::error!("a connection panicked; the others go on");
+                    }
+                }
                 accepted = listener.accept() => match accepted {
                     Ok(connection) => {
                         let serving = connection::serve(self.inner.clone(), connection, stopped.clone());

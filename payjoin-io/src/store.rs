@@ -4,80 +4,39 @@
 //! transaction, so that many exchanges at once cost one `fsync`. A job's caller hears of it after the commit. Reads
 //! use a second connection and see what is committed.
 
+mod age;
+mod claims;
+mod error;
 mod exchanges;
 mod intents;
 mod invoices;
 mod kv;
 mod locks;
 mod payments;
+mod peers;
 mod rescue;
+mod roles;
 mod schema;
 mod sessions;
 mod writer;
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use payjoin_core::{ExchangeId, IntentId, InvoiceId};
-use rusqlite::{Connection, OpenFlags};
+use payjoin_core::LedgerError;
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-pub use exchanges::{AdmitOutcome, ExchangeRecord, ExchangeState};
-pub use intents::{IntentRecord, NewIntent};
-pub use kv::KvWrite;
-pub use payments::{Paid, PaymentRecord};
+use age::Keeper;
+pub use error::StoreError;
+use error::{DbError, OpenError};
 pub use rescue::{Rescued, rescue};
 use writer::Writer;
-
-/// Why the store could not do it. Nothing of a failed call was written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file or its folder cannot be used.
-    #[error("cannot open {path}: {source}")]
-    Open {
-        /// The store's file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Another process has the store open.
-    #[error("{0} is in use by another process")]
-    InUse(PathBuf),
-    /// The file is no store, or is damaged. Restore it; never go on with it.
-    #[error("the store is damaged: {0}")]
-    Corrupt(String),
-    /// A later version of this software wrote the file.
-    #[error("the store has schema version {found}, this software knows {known} at most")]
-    TooNew {
-        /// Version in the file.
-        found: u32,
-        /// Latest version known here.
-        known: u32,
-    },
-    /// SQLite refused, for example because the disk is full.
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-    /// The transaction that carried this write, and maybe others, did not commit.
-    #[error("not committed: {0}")]
-    Commit(String),
-    /// The writer thread ended.
-    #[error("the store is closed")]
-    Closed,
-    /// There is no such invoice.
-    #[error("no invoice {}", .0.0)]
-    NoInvoice(InvoiceId),
-    /// There is no such exchange, or its state does not allow this.
-    #[error("exchange {} is not in a state for this", .0.0)]
-    WrongState(ExchangeId),
-    /// There is no such intent, or it is not queued.
-    #[error("intent {} is not queued", .0.0)]
-    NotQueued(IntentId),
-    /// A coin is locked by an exchange at another invoice, or not locked by the exchange that releases it.
-    #[error("coin {0} is not this exchange's to offer")]
-    CoinLocked(bitcoin::OutPoint),
-}
 
 /// The durable store. Clones share one file; the last one to go closes it.
 #[derive(Clone)]
@@ -85,10 +44,13 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-// Fields drop in this order: the writer's connection closes last, because only a writer can fold the log into the file,
-// and the lock goes after it.
+// Fields drop in this order: the keeper after the last commit is made, but while the log is there to be folded into the
+// file by the writer's connection, which closes last, because only a writer can do that. The lock goes after it.
 struct Inner {
     reader: Mutex<Connection>,
+    exchanges: AtomicU64,
+    payments: AtomicU64,
+    _keeper: Option<Keeper>,
     writer: Writer,
     _lock: Lock,
 }
@@ -98,7 +60,7 @@ struct Lock(File);
 impl Drop for Lock {
     /// Closing would not do while a child process that was forked a moment ago has a copy of the file.
     fn drop(&mut self) {
-        drop(self.0.unlock());
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -109,46 +71,98 @@ impl Store {
     /// [`StoreError::Open`], [`InUse`](StoreError::InUse), [`Corrupt`](StoreError::Corrupt),
     /// [`TooNew`](StoreError::TooNew) or [`Sqlite`](StoreError::Sqlite).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_counted(path, None)
+    }
+
+    /// [`Store::open`], with a second file for the number of commits besides `PATH.count`, on another disk: it shows also
+    /// when the store's folder as a whole is an older copy. A file that is not there is made; its folder must be there.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Older`].
+    pub fn open_counted(path: impl AsRef<Path>, second: Option<&Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
+        let files: Vec<PathBuf> =
+            [path.with_extension("count")].into_iter().chain(second.map(Path::to_owned)).collect();
+        Self::open_if(path, Some(files.clone()), |db| age::check(db, &files))
+    }
+
+    /// Opens a store that [`StoreError::Older`] says to be an older copy; with `declare` any other, too, which is one from
+    /// now on. Nothing in it may be offered to anybody, and no channel of it be closed by us.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::NotOlder`].
+    pub fn open_older(path: impl AsRef<Path>, declare: bool) -> Result<Self, StoreError> {
+        Self::open_if(path.as_ref(), None, |db| match age::marked(db)? {
+            Some(_) => Ok(()),
+            None if declare => age::mark(db, 0),
+            None => Err(StoreError::NotOlder.into()),
+        })
+    }
+
+    /// Opens it if `check` says so. `count`: where the number of its commits is written.
+    fn open_if(
+        path: &Path,
+        count: Option<Vec<PathBuf>>,
+        check: impl FnOnce(&Connection) -> Result<(), OpenError>,
+    ) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         private_file(path)?;
         let db = schema::open(path)?;
-        let writer = Writer::start(db).map_err(|source| StoreError::Open { path: path.into(), source })?;
-        let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        schema::keep_plans(&reader)?;
-        Ok(Self { inner: Arc::new(Inner { reader: Mutex::new(reader), writer, _lock: lock }) })
+        check(&db)?;
+        let failed = |source| StoreError::Open { path: path.into(), source };
+        let writer = Writer::start(db).map_err(failed)?;
+        let (reader, exchanges, payments) = schema::open_to_read(path)?;
+        let (exchanges, payments) = (AtomicU64::new(exchanges), AtomicU64::new(payments));
+        let reader = Mutex::new(reader);
+        let keep = |files| Keeper::start(path.to_owned(), files, Arc::clone(writer.commits()));
+        let keeper = count.map(keep).transpose().map_err(failed)?;
+        let inner = Inner { reader, exchanges, payments, _keeper: keeper, writer, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn next_exchange(&self) -> u64 {
+        self.inner.exchanges.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn next_payment(&self) -> u64 {
+        self.inner.payments.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Transactions committed since the store was opened: with many writers at once, fewer than the writes.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        self.inner.writer.commits()
+        self.inner.writer.commits().load(Ordering::Relaxed)
     }
 
     /// Reads what is committed. Takes microseconds: every look-up goes by an index.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        work(&self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, DbError>) -> Result<T, LedgerError> {
+        Ok(work(&self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner))?)
     }
 
     /// Writes, and returns once it is durable. Dropping the future does not undo the write.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (reply, result) = oneshot::channel();
         self.inner.writer.submit(work, move |done| drop(reply.send(done)));
-        result.await.unwrap_or(Err(StoreError::Closed))
+        Ok(result.await.unwrap_or_else(|_| Err(closed()))?)
     }
 
     /// As [`Store::write`], for callers that are not async: any thread, a runtime's worker included.
     fn write_blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (reply, result) = std::sync::mpsc::sync_channel(1);
         self.inner.writer.submit(work, move |done| drop(reply.send(done)));
-        result.recv().unwrap_or(Err(StoreError::Closed))
+        Ok(result.recv().unwrap_or_else(|_| Err(closed()))?)
     }
+}
+
+/// The writer thread ended.
+fn closed() -> DbError {
+    LedgerError::Failed("the store is closed".to_owned()).into()
 }
 
 impl std::fmt::Debug for Store {
@@ -164,10 +178,10 @@ fn lock(path: &Path) -> Result<Lock, StoreError> {
     let failed = |source| StoreError::Open { path: path.into(), source };
     let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).clone();
     let file = options.open(name).map_err(failed)?;
-    match file.try_lock() {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.into())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse(path.into())),
+        Err(error) => Err(failed(error.into())),
     }
 }
 

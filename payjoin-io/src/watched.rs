@@ -1,10 +1,11 @@
-//! The coins whose spends are news: those of the exchanges that run, and of those that owe something.
+//! The coins whose spends are news: those of the exchanges that run, of those that owe something, and of channels. The
+//! scripts to which payments are news: those of codes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::{OutPoint, Transaction};
-use payjoin_core::ExchangeId;
+use bitcoin::{OutPoint, ScriptBuf, Transaction};
+use payjoin_core::{ExchangeId, InvoiceId};
 
 /// Tells which transactions of a block a [`Settler`](crate::Settler) has to see. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -16,15 +17,46 @@ struct Coins {
     running: HashMap<OutPoint, usize>,
     /// Who waits for a spend of it. Exchanges at one invoice may share coins of ours.
     owed: HashMap<OutPoint, Vec<ExchangeId>>,
+    /// Funding outputs of channels.
+    channels: HashSet<OutPoint>,
+    codes: HashMap<ScriptBuf, InvoiceId>,
 }
 
+/// What an exchange watches while it runs. The settler lets go of it once it watches by itself.
+pub(crate) type Watches = Vec<Arc<Watch>>;
+
 impl Watched {
-    /// Whether the transaction spends a watched coin. A block may be given to the settler without all others.
+    /// Whether the transaction spends a watched coin or pays a code. A block may be given to the settler without all others.
     #[must_use]
     pub fn concerns(&self, transaction: &Transaction) -> bool {
         let coins = self.lock();
-        let watched = |coin: &OutPoint| coins.running.contains_key(coin) || coins.owed.contains_key(coin);
+        let watched = |coin: &OutPoint| {
+            coins.running.contains_key(coin) || coins.owed.contains_key(coin) || coins.channels.contains(coin)
+        };
         transaction.input.iter().any(|input| watched(&input.previous_output))
+            || transaction.output.iter().any(|output| coins.codes.contains_key(&output.script_pubkey))
+    }
+
+    /// Whether there are codes to be paid.
+    #[must_use]
+    pub fn has_codes(&self) -> bool {
+        !self.lock().codes.is_empty()
+    }
+
+    /// The codes that the transaction pays, with their scripts.
+    #[must_use]
+    pub fn paid_codes(&self, transaction: &Transaction) -> Vec<(ScriptBuf, InvoiceId)> {
+        let watched = self.lock();
+        let scripts = transaction.output.iter().map(|output| &output.script_pubkey);
+        let mut paid: Vec<_> =
+            scripts.filter_map(|script| Some((script.clone(), watched.codes.get(script)?.clone()))).collect();
+        paid.sort_unstable();
+        paid.dedup();
+        paid
+    }
+
+    pub(crate) fn add_codes(&self, codes: impl IntoIterator<Item = (ScriptBuf, InvoiceId)>) {
+        self.lock().codes.extend(codes);
     }
 
     /// Watches coins for an exchange that begins, until the answer is dropped.
@@ -61,6 +93,25 @@ impl Watched {
                 }
             }
         }
+    }
+
+    /// Watches the funding outputs of channels. Where one was spent it stays: another branch may spend it otherwise.
+    pub(crate) fn add_channels(&self, fundings: impl IntoIterator<Item = OutPoint>) {
+        self.lock().channels.extend(fundings);
+    }
+
+    pub(crate) fn remove_channels(&self, fundings: impl IntoIterator<Item = OutPoint>) {
+        let mut watched = self.lock();
+        for funding in fundings {
+            watched.channels.remove(&funding);
+        }
+    }
+
+    /// The channels that the transaction closes.
+    pub(crate) fn closed_by(&self, transaction: &Transaction) -> Vec<OutPoint> {
+        let watched = self.lock();
+        let spent = transaction.input.iter().map(|input| input.previous_output);
+        spent.filter(|coin| watched.channels.contains(coin)).collect()
     }
 
     /// Coins of exchanges that owe something.

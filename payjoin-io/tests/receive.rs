@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bitcoin::{Amount, Network, PrivateKey};
 use one_key::OneKey;
-use payjoin_core::{Invoice, InvoiceId, Policy, SessionEnd};
-use payjoin_io::{Host, NoChannels, Ohttp, PollSettings, Poller, Settler, Store};
+use payjoin_core::{Invoice, InvoiceId, NoChannels, Policy, SessionEnd};
+use payjoin_io::{Host, Ohttp, PollSettings, Poller, Settler, Store};
 use serde_json::json;
 use support::{Bitcoind, Mailroom, Recorder, free_port, now, send};
 
@@ -23,13 +23,13 @@ async fn payjoin_cli_pays_by_payjoin_through_a_directory() {
     let key = PrivateKey::from_slice(&[7; 32], Network::Regtest).unwrap();
     let rpc = Arc::new(bitcoind::Bitcoind::new(&node.url_with_password()));
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().join("store")).unwrap();
+    let store = Arc::new(Store::open(folder.path().join("store")).unwrap());
     let address = OneKey::new(&key.to_wif(), &rpc, &store).await.unwrap().address().clone();
     node.call("miner", "sendtoaddress", json!([address.to_string(), 2])).await;
     node.mine(1).await;
     let wallet = Arc::new(OneKey::new(&key.to_wif(), &rpc, &store).await.unwrap());
     let (host, owed) = Host::new(rpc.clone(), wallet, Arc::new(NoChannels), store, Policy::default(), now);
-    let settler = Settler::new(host.clone(), owed).unwrap();
+    let settler = Settler::new(host.clone(), owed).await.unwrap();
     tokio::spawn(async move { rpc.watch(settler).await });
 
     // One relay and one directory are dead: others stand in.
@@ -39,8 +39,9 @@ async fn payjoin_cli_pays_by_payjoin_through_a_directory() {
     let directories = vec![dead, directory.url()];
     let poller = Poller::new(host.clone(), ohttp, PollSettings { directories, ..PollSettings::default() });
     let (id, script) = (InvoiceId::from_entropy([1; 16]), address.script_pubkey());
-    let (change, amount) = (script.clone(), Some(Amount::from_sat(1_000_000)));
-    let invoice = Invoice { id, script, change, amount, created: now(), expires: now().plus(600) };
+    let amount = Some(Amount::from_sat(1_000_000));
+    let invoice =
+        Invoice { id, script, amount, created: now(), expires: now().plus(600), payer_is_me: false };
     host.store.insert_invoice(&invoice).await.unwrap();
     let uri = poller.open(&invoice, Network::Regtest).await.unwrap();
 
@@ -48,7 +49,7 @@ async fn payjoin_cli_pays_by_payjoin_through_a_directory() {
     let payjoin = node.call("", "getrawtransaction", json!([txid, true])).await;
     assert_eq!(payjoin["vin"].as_array().unwrap().len(), 2);
     let end = loop {
-        match poller.session(&invoice.id).unwrap().unwrap().end {
+        match poller.session(&invoice.id).await.unwrap().unwrap().end {
             Some(end) => break end,
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -56,7 +57,7 @@ async fn payjoin_cli_pays_by_payjoin_through_a_directory() {
     assert_eq!(end, SessionEnd::Answered);
     client.assert_no_ciphertext_twice();
     node.mine(6).await;
-    while !host.store.obligations().unwrap().is_empty() {
+    while !host.store.obligations().await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let found = node.call("", "scantxoutset", json!(["start", [format!("addr({address})")]])).await;

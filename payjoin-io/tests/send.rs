@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, FeeRate, Network, Psbt};
-use payjoin_io::{
-    DirectSettings, Fallback, HttpClient, Ohttp, Payment, SendSettings, Sender, Sent, SessionKey,
-    SessionKind, SessionStore, Store,
-};
+use payjoin_core::{SessionKey, SessionKind, Sessions};
+use payjoin_io::{DirectSettings, Fallback, HttpClient, Ohttp, Payment, SendSettings, Sender, Sent, Store};
 use support::{Bitcoind, Mailroom, Receiver, Recorder, now};
 
 const PRICE: u64 = 1_000_000;
@@ -109,7 +107,8 @@ async fn a_v2_receiver_who_is_offline_gets_the_original_when_patience_ends() {
     let receiver = v2_receiver(&bitcoind, &relay, &directory).await;
     let payment = payment(&bitcoind, &receiver.uri).await;
     drop(receiver);
-    let payer = Payer::v2(&relay, 6);
+    // Long enough for a loaded machine to post it, and for more than one answer.
+    let payer = Payer::v2(&relay, 20);
     let sender = payer.sender(payer.store());
     assert_eq!(sender.send("a", &payment).await.unwrap(), Sent::Original(Fallback::NoAnswer));
     assert_eq!(sender.resume("a").await.unwrap(), Sent::Original(Fallback::NoAnswer));
@@ -127,10 +126,10 @@ async fn a_payment_goes_on_after_a_crash_at_every_stage() {
 
     let store = payer.store();
     let sender = payer.sender(store.clone());
-    assert_eq!(sender.unfinished().unwrap(), ["a"]);
+    assert_eq!(sender.unfinished().await.unwrap(), ["a"]);
     let running = tokio::spawn(async move { sender.resume("a").await.map(drop) });
     let key = SessionKey { kind: SessionKind::Send, name: "a".into() };
-    while store.events(&key).unwrap().len() < 2 {
+    while store.events(&key).await.unwrap().len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     running.abort();
@@ -140,7 +139,7 @@ async fn a_payment_goes_on_after_a_crash_at_every_stage() {
     let sent = payer.sender(payer.store()).resume("a").await.unwrap();
     let sender = payer.sender(payer.store());
     assert_eq!(sender.resume("a").await.unwrap(), sent);
-    assert!(sender.unfinished().unwrap().is_empty());
+    assert!(sender.unfinished().await.unwrap().is_empty());
     complete(&bitcoind, &payment.original, sent).await;
     payer.client.assert_no_ciphertext_twice();
 }

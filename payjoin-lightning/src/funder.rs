@@ -1,10 +1,12 @@
 //! The seam to a Lightning node.
 
 use async_trait::async_trait;
-use bitcoin::{Amount, ScriptBuf, Transaction};
-use payjoin_core::ExchangeId;
+use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf};
+use payjoin_core::{ChannelSpec, ChannelTerms, ExchangeId, Failure, FailureKind, StateWrite};
+use tokio::time::{Instant, timeout_at};
 
-use crate::ChannelSpec;
+use crate::funding::LATE;
+use crate::refusal;
 
 /// Names one channel of one exchange, the same after a restart: a channel that exists is found by its name and never
 /// opened twice.
@@ -21,7 +23,22 @@ pub struct ChannelKey {
 
 const MARK: u32 = u32::from_be_bytes(*b"PJLN");
 
+/// No real exchange has this number: SQLite counts to 2^63.
+const NOBODY: ExchangeId = ExchangeId(u64::MAX);
+
 impl ChannelKey {
+    /// Names an opening that is no exchange's: nobody funds it.
+    #[must_use]
+    pub fn probe(index: u32) -> Self {
+        Self { exchange: NOBODY, index }
+    }
+
+    /// Nobody funds this channel.
+    #[must_use]
+    pub fn is_probe(self) -> bool {
+        self.exchange == NOBODY
+    }
+
     /// The key as LDK keeps it.
     #[must_use]
     pub fn user_channel_id(self) -> u128 {
@@ -46,7 +63,10 @@ pub enum FunderError {
     /// Our own node refused the call.
     #[error("our node refused: {0}")]
     Refused(String),
-    /// The channel was closed, by the peer or by our node, before it was safe.
+    /// The peer sent these words in the place of its part. They are the peer's, and bounded in length.
+    #[error("the peer says: {0}")]
+    Peer(String),
+    /// The channel was closed before it was safe.
     #[error("the channel closed: {0}")]
     Closed(String),
     /// The output at this index is not the channel's: another script, another value, or none at all.
@@ -58,6 +78,37 @@ pub enum FunderError {
     /// No channel with this key waits for its funding transaction.
     #[error("no such channel waits for funding")]
     NotWaiting,
+}
+
+/// The funding script, if the peer accepts in time. What is late may still come: abandon it.
+pub(crate) async fn open_by(
+    deadline: Instant,
+    funder: &dyn ChannelFunder,
+    key: ChannelKey,
+    spec: &ChannelSpec,
+    amount: Amount,
+) -> Result<ScriptBuf, Failure> {
+    match timeout_at(deadline, funder.open(key, spec, amount)).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(Failure::new(FailureKind::Late, LATE)),
+    }
+}
+
+impl From<FunderError> for Failure {
+    fn from(error: FunderError) -> Self {
+        match error {
+            FunderError::Connect(_) => Self::new(FailureKind::Unreachable, error.to_string()),
+            FunderError::Peer(said) => {
+                let (kind, text) = refusal::read(&said);
+                Self { kind, text, said: Some(said) }
+            }
+            FunderError::Closed(text) => Self::new(FailureKind::Closed, text),
+            FunderError::Refused(_)
+            | FunderError::Mismatch
+            | FunderError::Exists
+            | FunderError::NotWaiting => Self::new(FailureKind::Local, error.to_string()),
+        }
+    }
 }
 
 /// A Lightning node that opens channels funded by somebody else's transaction.
@@ -75,16 +126,34 @@ pub trait ChannelFunder: Send + Sync {
         amount: Amount,
     ) -> Result<ScriptBuf, FunderError>;
 
-    /// Gives the channel its funding transaction, whose id is final and whose witnesses are missing, and waits until
-    /// the peer has signed our first commitment and the channel's monitor is durable. The transaction is never
-    /// broadcast by the node.
-    async fn fund(&self, key: ChannelKey, transaction: &Transaction, vout: u32) -> Result<(), FunderError>;
+    /// Gives the channel its funding transaction, whose id is final and whose witnesses are missing, each input with the
+    /// output that it spends (`witness_utxo`), and waits until the peer has signed our first commitment and the channel's
+    /// monitor is durable. The transaction is never broadcast by the node.
+    async fn fund(&self, key: ChannelKey, transaction: &Psbt, vout: u32) -> Result<(), FunderError>;
+
+    /// The peer's terms for a channel that it has accepted. `None`: it is not there any more.
+    async fn terms(&self, _: ChannelKey) -> Option<ChannelTerms> {
+        Some(ChannelTerms::default())
+    }
 
     /// Forgets the channel, at any stage; nothing happens when there is none. The peer is told, but never why.
     async fn abandon(&self, key: ChannelKey);
 
+    /// The funding of the channels of this exchange can never be mined: nothing that spends it is sent any more, by a node
+    /// that sends again what was not mined.
+    async fn discard(&self, _: ExchangeId) {}
+
+    /// The node's own state, to be written in the same transaction as the release: whoever reads it back has every
+    /// channel that is live now (money rule 1). A node that keeps its channels itself gives none.
+    async fn state(&self) -> Option<StateWrite>;
+
     /// Every channel of any exchange that the node holds, at any stage.
-    async fn live(&self) -> Vec<ChannelKey>;
+    async fn live(&self) -> Vec<ChannelKey> {
+        self.held().await.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The same with the funding output of each, once it is known: after a restart, what was never released is found so.
+    async fn held(&self) -> Vec<(ChannelKey, Option<OutPoint>)>;
 }
 
 #[cfg(test)]

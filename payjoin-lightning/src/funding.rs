@@ -1,23 +1,17 @@
-//! N channels from one transaction, all or nothing. No I/O, no clock.
+//! N channels from one transaction that its payer has yet to sign. No I/O, no clock.
 
-use std::slice;
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use bitcoin::{Amount, ScriptBuf, Transaction};
-use payjoin_core::{IntentId, PlannedChannel, Timestamp};
+use bitcoin::{ScriptBuf, Transaction};
+use payjoin_core::{ChannelFailure, Failure, FailureKind, IntentId, Left, PlannedChannel, Timestamp};
 
 /// An input to a [`Funding`]. An index is the place of a channel in the list given to [`Funding::new`].
 #[derive(Clone, Debug)]
-pub enum FundingInput<'a> {
-    /// The peer accepted; this is the script of the funding output.
-    Opened(usize, ScriptBuf),
-    /// The transaction that funds every channel, with each channel's output in the order of [`Funding::new`]. Its id
-    /// is final. It comes after [`FundingOutput::AllOpen`].
-    Fund(Arc<Transaction>, &'a [(PlannedChannel, u32)]),
+pub enum FundingInput {
     /// The peer signed and the monitor is durable.
     Safe(usize),
-    /// The channel failed; the text goes to the operator.
-    Failed(usize, String),
+    /// The channel failed.
+    Failed(usize, Failure),
     /// Time passed.
     Tick,
 }
@@ -25,21 +19,10 @@ pub enum FundingInput<'a> {
 /// What a [`Funding`] wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FundingOutput {
-    /// Open this channel; more may follow, to be done side by side.
-    Open {
-        /// The channel.
-        index: usize,
-        /// Its value, to the satoshi.
-        amount: Amount,
-    },
-    /// Every channel is accepted: [`Funding::scripts`] are complete and [`FundingInput::Fund`] is awaited.
-    AllOpen,
     /// Give this channel its funding transaction; more may follow, to be done side by side.
     Fund {
         /// The channel.
         index: usize,
-        /// The funding transaction.
-        transaction: Arc<Transaction>,
         /// Index of the channel's output in it.
         vout: u32,
     },
@@ -47,13 +30,13 @@ pub enum FundingOutput {
     AllSafe,
     /// Stop work on this channel and forget it.
     Abandon(usize),
-    /// Every channel is abandoned. Nothing follows.
-    Failed(FundingError),
+    /// The transaction is void: what is left of each channel, in order. Nothing follows.
+    Short(Vec<Left>),
     /// Nothing to do before the next input; at this moment at the latest a [`FundingInput::Tick`].
     Wait(Timestamp),
 }
 
-/// Why no channel of an attempt came to be.
+/// Why channels cannot be funded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FundingError {
     /// There is nothing to open.
@@ -62,210 +45,202 @@ pub enum FundingError {
     /// Money rule 9: an intent was named twice.
     #[error("intent {} is named twice", .0.0)]
     TwiceNamed(IntentId),
-    /// The time for all Lightning work is over, and the channels for these intents were not ready.
-    #[error("not ready in time: intents {}", .0.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", "))]
-    Deadline(Vec<IntentId>),
-    /// One channel failed.
-    #[error("intent {}: {reason}", .intent.0)]
-    Channel {
-        /// The intent it serves.
-        intent: IntentId,
-        /// Why, for the operator.
-        reason: String,
-    },
     /// A funding script that is not P2WSH (BOLT 3, "Funding Transaction Output"), or that another channel has too.
     #[error("intent {}: bad funding script", .0.0)]
     Script(IntentId),
     /// Money rule 3: the transaction's output is not exactly the channel's.
     #[error("intent {}: the funding output does not match", .0.0)]
     Output(IntentId),
-    /// An input that does not fit the step.
-    #[error("news that does not fit the step of the channel")]
-    OutOfStep,
+    /// The transaction is for other channels than those that are open.
+    #[error("the transaction funds other channels than those that are open")]
+    Others,
 }
 
-impl FundingError {
-    /// The intents whose channels failed, as far as one can tell. The others of the attempt may do well without them.
-    #[must_use]
-    pub fn culprits(&self) -> &[IntentId] {
-        match self {
-            Self::Deadline(late) => late,
-            Self::Channel { intent, .. } | Self::Script(intent) | Self::Output(intent) => {
-                slice::from_ref(intent)
-            }
-            Self::Nothing | Self::TwiceNamed(_) | Self::OutOfStep => &[],
-        }
-    }
+pub(crate) const LATE: &str = "the peer is connected and does not answer in time: it may be overloaded";
+
+pub(crate) fn of(intent: IntentId, failure: Failure) -> ChannelFailure {
+    let Failure { kind, text, said } = failure;
+    ChannelFailure { intent, kind, text, said }
 }
 
-/// The machine. Every failure of one channel, every news that does not fit and the deadline abandon all channels.
+/// What a funding transaction must fund, and in which time.
+#[derive(Clone, Copy, Debug)]
+pub struct FundingTerms<'a> {
+    /// Channels that are open, with their funding scripts.
+    pub open: &'a [(PlannedChannel, ScriptBuf)],
+    /// Where the transaction has each channel's output, in any order. Its id is final.
+    pub outputs: &'a [(PlannedChannel, u32)],
+    /// Intents whose channels are funded one after another, once all others are safe.
+    pub last: &'a [IntentId],
+    /// For the peers to sign: for all that are asked side by side, and for each that is asked alone.
+    pub sign_seconds: u64,
+    /// When all ends.
+    pub deadline: Timestamp,
+}
+
+/// The machine. Where one channel is not signed in time, the transaction is void for all: those that were given it are
+/// abandoned, and the others stay open.
 #[derive(Debug)]
 pub struct Funding {
     deadline: Timestamp,
+    sign_seconds: u64,
+    /// When those that have the transaction must have signed.
+    sign_by: Timestamp,
     channels: Vec<Channel>,
-    failure: Option<FundingError>,
+    /// Of a void transaction.
+    left: Option<Vec<Left>>,
+    abandoned: VecDeque<usize>,
 }
 
 #[derive(Debug)]
 struct Channel {
-    planned: PlannedChannel,
+    intent: IntentId,
+    vout: u32,
+    last: bool,
     step: Step,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Planned,
-    Opening,
-    Open(ScriptBuf),
-    Placed(Arc<Transaction>, u32),
+    Open,
     Funding,
     Safe,
-    Abandoned,
+}
+
+/// Whether there are channels to open, and none twice.
+pub(crate) fn check<'a>(
+    planned: impl Iterator<Item = &'a PlannedChannel> + Clone,
+) -> Result<(), FundingError> {
+    if planned.clone().next().is_none() {
+        return Err(FundingError::Nothing);
+    }
+    let intents = planned.map(|channel| channel.intent);
+    for (i, intent) in intents.clone().enumerate() {
+        if intents.clone().take(i).any(|earlier| earlier == intent) {
+            return Err(FundingError::TwiceNamed(intent));
+        }
+    }
+    Ok(())
 }
 
 impl Funding {
-    /// Begins an attempt that ends, one way or the other, `seconds` from now.
+    /// Begins to fund channels that are open, in the order of `terms.open`.
     ///
     /// # Errors
-    /// [`FundingError::Nothing`] or [`FundingError::TwiceNamed`]; nothing was opened then.
-    pub fn new(now: Timestamp, seconds: u64, planned: Vec<PlannedChannel>) -> Result<Self, FundingError> {
-        if planned.is_empty() {
-            return Err(FundingError::Nothing);
+    /// [`FundingError`] when the transaction does not fund exactly these channels; no peer was given it then.
+    pub fn new(
+        now: Timestamp,
+        transaction: &Transaction,
+        terms: &FundingTerms<'_>,
+    ) -> Result<Self, FundingError> {
+        let FundingTerms { open, outputs, last, sign_seconds, deadline } = *terms;
+        check(open.iter().map(|(planned, _)| planned))?;
+        if open.len() != outputs.len() {
+            return Err(FundingError::Others);
         }
-        for (i, channel) in planned.iter().enumerate() {
-            if planned.iter().take(i).any(|earlier| earlier.intent == channel.intent) {
-                return Err(FundingError::TwiceNamed(channel.intent));
+        let mut channels = Vec::with_capacity(open.len());
+        for (index, (planned, script)) in open.iter().enumerate() {
+            let intent = planned.intent;
+            if !script.is_p2wsh() || open.iter().take(index).any(|(_, other)| other == script) {
+                return Err(FundingError::Script(intent));
             }
-        }
-        let channels = planned.into_iter().map(|planned| Channel { planned, step: Step::Planned }).collect();
-        Ok(Self { deadline: now.plus(seconds), channels, failure: None })
-    }
-
-    /// The funding scripts, in order; complete at [`FundingOutput::AllOpen`].
-    pub fn scripts(&self) -> impl Iterator<Item = &ScriptBuf> {
-        self.channels.iter().filter_map(|channel| match &channel.step {
-            Step::Open(script) => Some(script),
-            _ => None,
-        })
-    }
-
-    /// Handles an input. After a failure nothing counts any more: everything is abandoned already.
-    pub fn handle_input(&mut self, now: Timestamp, input: FundingInput<'_>) {
-        if self.failure.is_none() {
-            self.failure = self.step(now, input).err();
-        }
-    }
-
-    /// The next thing to do; call until [`FundingOutput::Wait`] or one of the ends. [`FundingOutput::AllOpen`],
-    /// [`FundingOutput::AllSafe`] and [`FundingOutput::Failed`] are given as often as asked.
-    pub fn poll_output(&mut self) -> FundingOutput {
-        if let Some(reason) = &self.failure {
-            let begun = |c: &Channel| !matches!(c.step, Step::Planned | Step::Abandoned);
-            return match self.channels.iter_mut().enumerate().find(|(_, channel)| begun(channel)) {
-                Some((index, channel)) => {
-                    channel.step = Step::Abandoned;
-                    FundingOutput::Abandon(index)
-                }
-                None => FundingOutput::Failed(reason.clone()),
-            };
-        }
-        for (index, channel) in self.channels.iter_mut().enumerate() {
-            if let Some(output) = channel.start(index) {
-                return output;
+            let output = outputs.iter().find(|(channel, _)| channel.intent == intent);
+            let (channel, vout) = output.ok_or(FundingError::Others)?;
+            let output = usize::try_from(*vout).ok().and_then(|vout| transaction.output.get(vout));
+            let matches = output
+                .is_some_and(|output| output.value == planned.amount && output.script_pubkey == *script);
+            if !matches || channel != planned {
+                return Err(FundingError::Output(intent));
             }
+            channels.push(Channel { intent, vout: *vout, last: last.contains(&intent), step: Step::Open });
         }
-        if self.channels.iter().all(|channel| matches!(channel.step, Step::Open(_))) {
-            FundingOutput::AllOpen
-        } else if self.is_safe() {
-            FundingOutput::AllSafe
-        } else {
-            FundingOutput::Wait(self.deadline)
+        let (sign_by, left, abandoned) = (now.plus(sign_seconds), None, VecDeque::new());
+        Ok(Self { deadline, sign_seconds, sign_by, channels, left, abandoned })
+    }
+
+    /// Handles an input. Once all are safe or the transaction is void nothing counts any more.
+    pub fn handle_input(&mut self, now: Timestamp, input: FundingInput) {
+        if self.left.is_some() || self.all(Step::Safe) {
+            return;
         }
-    }
-
-    fn is_safe(&self) -> bool {
-        self.channels.iter().all(|channel| matches!(channel.step, Step::Safe))
-    }
-
-    /// Whose channel is neither safe nor waits for the funding transaction.
-    fn late(&self) -> Vec<IntentId> {
-        let late = self.channels.iter().filter(|channel| !matches!(channel.step, Step::Open(_) | Step::Safe));
-        late.map(|channel| channel.planned.intent).collect()
-    }
-
-    fn step(&mut self, now: Timestamp, input: FundingInput<'_>) -> Result<(), FundingError> {
-        if now >= self.deadline && !self.is_safe() {
-            return Err(FundingError::Deadline(self.late()));
+        if now >= self.wait() {
+            let late = || Failure::new(FailureKind::Late, LATE);
+            return self.void(|_, step| (step == Step::Funding).then(late));
         }
         match input {
-            FundingInput::Opened(index, script) => self.opened(index, script),
-            FundingInput::Fund(transaction, positions) => self.place(&transaction, positions),
             FundingInput::Safe(index) => match self.channels.get_mut(index) {
                 Some(Channel { step: step @ Step::Funding, .. }) => {
                     *step = Step::Safe;
-                    Ok(())
+                    if !self.any(Step::Funding) {
+                        self.sign_by = now.plus(self.sign_seconds);
+                    }
                 }
-                _ => Err(FundingError::OutOfStep),
+                _ => self.void(|at, _| {
+                    let misfit = "news that does not fit the step of the channel";
+                    (at == index).then(|| Failure::new(FailureKind::Local, misfit))
+                }),
             },
-            FundingInput::Failed(index, reason) => {
-                let channel = self.channels.get(index).ok_or(FundingError::OutOfStep)?;
-                Err(FundingError::Channel { intent: channel.planned.intent, reason })
+            FundingInput::Failed(index, failure) => {
+                self.void(|at, _| (at == index).then(|| failure.clone()));
             }
-            FundingInput::Tick => Ok(()),
+            FundingInput::Tick => {}
         }
     }
 
-    fn opened(&mut self, index: usize, script: ScriptBuf) -> Result<(), FundingError> {
-        let known = self.scripts().any(|other| *other == script);
-        match self.channels.get_mut(index) {
-            Some(Channel { planned, step: step @ Step::Opening }) => {
-                if known || !script.is_p2wsh() {
-                    return Err(FundingError::Script(planned.intent));
-                }
-                *step = Step::Open(script);
-                Ok(())
+    /// The next thing to do; call until [`FundingOutput::Wait`] or one of the ends, which are given as often as asked.
+    pub fn poll_output(&mut self) -> FundingOutput {
+        if let Some(left) = &self.left {
+            let next = self.abandoned.pop_front().map(FundingOutput::Abandon);
+            return next.unwrap_or_else(|| FundingOutput::Short(left.clone()));
+        }
+        if self.all(Step::Safe) {
+            return FundingOutput::AllSafe;
+        }
+        match self.next() {
+            Some((index, channel)) => {
+                channel.step = Step::Funding;
+                FundingOutput::Fund { index, vout: channel.vout }
             }
-            _ => Err(FundingError::OutOfStep),
+            None => FundingOutput::Wait(self.wait()),
         }
     }
 
-    fn place(
-        &mut self,
-        transaction: &Arc<Transaction>,
-        positions: &[(PlannedChannel, u32)],
-    ) -> Result<(), FundingError> {
-        if positions.len() != self.channels.len() {
-            return Err(FundingError::OutOfStep);
-        }
-        for (channel, (planned, vout)) in self.channels.iter_mut().zip(positions) {
-            let Step::Open(script) = &channel.step else { return Err(FundingError::OutOfStep) };
-            let matches =
-                usize::try_from(*vout).ok().and_then(|vout| transaction.output.get(vout)).is_some_and(
-                    |output| output.value == channel.planned.amount && output.script_pubkey == *script,
-                );
-            if !matches || *planned != channel.planned {
-                return Err(FundingError::Output(channel.planned.intent));
-            }
-            channel.step = Step::Placed(Arc::clone(transaction), *vout);
-        }
-        Ok(())
+    fn wait(&self) -> Timestamp {
+        self.sign_by.min(self.deadline)
     }
-}
 
-impl Channel {
-    /// Starts what can be started, once.
-    fn start(&mut self, index: usize) -> Option<FundingOutput> {
-        match std::mem::replace(&mut self.step, Step::Opening) {
-            Step::Planned => Some(FundingOutput::Open { index, amount: self.planned.amount }),
-            Step::Placed(transaction, vout) => {
-                self.step = Step::Funding;
-                Some(FundingOutput::Fund { index, transaction, vout })
-            }
-            other => {
-                self.step = other;
-                None
-            }
+    fn all(&self, step: Step) -> bool {
+        self.channels.iter().all(|channel| channel.step == step)
+    }
+
+    fn any(&self, step: Step) -> bool {
+        self.channels.iter().any(|channel| channel.step == step)
+    }
+
+    /// The next channel that may be given the transaction.
+    fn next(&mut self) -> Option<(usize, &mut Channel)> {
+        let busy = self.any(Step::Funding);
+        let waits = |channel: &Channel, last: bool| channel.step == Step::Open && channel.last == last;
+        let side_by_side = self.channels.iter().any(|channel| waits(channel, false));
+        let mut channels = self.channels.iter_mut().enumerate();
+        match (side_by_side, busy) {
+            (true, _) => channels.find(|(_, channel)| waits(channel, false)),
+            (false, false) => channels.find(|(_, channel)| waits(channel, true)),
+            (false, true) => None,
         }
+    }
+
+    /// The transaction will not be used. `why` says of which channels that is the fault, and how.
+    fn void(&mut self, why: impl Fn(usize, Step) -> Option<Failure>) {
+        let left = self.channels.iter().enumerate().map(|(index, channel)| match why(index, channel.step) {
+            Some(failure) => Left::Failed(of(channel.intent, failure)),
+            None if channel.step == Step::Open => Left::Open,
+            None => Left::Abandoned,
+        });
+        let left: Vec<_> = left.collect();
+        let gone = left.iter().enumerate().filter(|(_, left)| **left != Left::Open);
+        self.abandoned = gone.map(|(index, _)| index).collect();
+        self.left = Some(left);
     }
 }
 

@@ -1,19 +1,28 @@
 //! [`ChannelFunder`] over the `ChannelManager` of any wallet built with LDK 0.2.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, Witness};
+use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Witness};
 use lightning::events::{ClosureReason, Event};
 use lightning::ln::channelmanager::AChannelManager;
 use lightning::ln::types::ChannelId;
-use tokio::sync::oneshot;
+use lightning::util::persist::{
+    CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+    CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
+};
+use lightning::util::ser::Writeable as _;
+use payjoin_core::{ChannelSpec, ChannelTerms, PeerAddress, StateWrite, Step};
+use tokio::sync::{broadcast, oneshot};
 
-use crate::{ChannelFunder, ChannelKey, ChannelSpec, FunderError, PeerAddress};
+use crate::lock::lock;
+use crate::steps::Steps;
+use crate::{ChannelFunder, ChannelKey, FunderError};
 
 /// Reaches Lightning peers.
 #[async_trait]
@@ -21,6 +30,9 @@ pub trait Connector: Send + Sync {
     /// Returns once the peer is connected and both `init` messages were exchanged; at once if it was connected before.
     /// It is not called for the same peer twice at a time. The error is for the operator.
     async fn connect(&self, peer: &PeerAddress) -> Result<(), String>;
+
+    /// The same over a new connection. One that is there is closed, what waits to be sent being sent before.
+    async fn connect_anew(&self, peer: &PeerAddress) -> Result<(), String>;
 }
 
 /// Opens channels through LDK, funded by a transaction that somebody else broadcasts.
@@ -28,8 +40,9 @@ pub trait Connector: Send + Sync {
 /// The wallet's event handler gives every event to [`LdkFunder::handle_event`] first, and its background processor
 /// runs as usual. `M` is what the wallet holds its `ChannelManager` by, such as an `Arc`.
 ///
-/// LDK's background processor handles events before it persists the `ChannelManager`: persist it yourself after
-/// [`fund`](ChannelFunder::fund) and before the proposal leaves (money rule 1).
+/// LDK's background processor handles events before it persists the `ChannelManager`: what
+/// [`state`](ChannelFunder::state) gives must be durable before the proposal leaves (money rule 1), where the wallet
+/// finds it at its next start.
 pub struct LdkFunder<M> {
     manager: M,
     connector: Arc<dyn Connector>,
@@ -37,6 +50,9 @@ pub struct LdkFunder<M> {
     turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Channels between `open` and safe.
     slots: Mutex<HashMap<ChannelKey, Slot>>,
+    /// Peers with whom a channel was abandoned that had its transaction, and when: LDK ends the connection.
+    ended: Mutex<HashMap<PublicKey, Instant>>,
+    steps: Steps,
 }
 
 type Wake<T> = oneshot::Sender<Result<T, FunderError>>;
@@ -57,11 +73,14 @@ enum Stage {
     /// `funding_created` is out.
     Funding(Wake<()>),
     /// The channel closed.
-    Closed(String),
+    Closed(FunderError),
 }
 
 /// A peer can put 64 kB into an error message; the operator gets the beginning.
-const REASON_CHARS: usize = 200;
+pub(crate) const REASON_CHARS: usize = 200;
+
+/// After this time a connection that LDK wants ended is ended.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What the peer is told about an abandoned channel: never why (money rule 11).
 const TO_PEER: &str = "the funding transaction will not be broadcast";
@@ -73,7 +92,18 @@ where
 {
     /// Channels on `manager`, with peers reached through `connector`.
     pub fn new(manager: M, connector: Arc<dyn Connector>) -> Self {
-        Self { manager, connector, turns: Mutex::default(), slots: Mutex::default() }
+        let (turns, slots, ended) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { manager, connector, turns, slots, ended, steps: Steps::default() }
+    }
+
+    /// Tells every step of a channel here. Nobody is waited for: whoever listens too slowly misses some.
+    #[must_use]
+    pub fn with_events(self, events: broadcast::Sender<payjoin_core::Event>) -> Self {
+        Self { steps: Steps(Some(events)), ..self }
+    }
+
+    pub(crate) fn tell(&self, key: Option<ChannelKey>, step: Step) {
+        self.steps.tell(key, step);
     }
 
     /// Takes the events of channels that are being opened; `true` when the event is dealt with. It returns at
@@ -113,7 +143,7 @@ where
         let mut slots = lock(&self.slots);
         match slots.get_mut(&key).filter(|slot| slot.channel == *channel) {
             Some(slot) => {
-                tracing::info!(target: "step", step = "accept_channel", peer = %peer);
+                self.tell(Some(key), Step::AcceptChannel { peer: *peer });
                 let script = output.script_pubkey.clone();
                 if let Stage::Opening(wake) = std::mem::replace(&mut slot.stage, Stage::Open(output)) {
                     // Nobody waits when the call was dropped; `abandon` follows then.
@@ -135,7 +165,7 @@ where
             && slot.get().channel == *channel
             && let Stage::Funding(wake) = slot.remove().stage
         {
-            tracing::info!(target: "step", step = "funding_signed", peer = %peer);
+            self.tell(Some(key), Step::FundingSigned { peer: *peer });
             let _ = wake.send(Ok(()));
         }
     }
@@ -144,9 +174,8 @@ where
     fn closed(&self, key: ChannelKey, channel: &ChannelId, reason: &ClosureReason) -> bool {
         let mut slots = lock(&self.slots);
         let Some(slot) = slots.get_mut(&key).filter(|slot| slot.channel == *channel) else { return false };
-        let text: String = reason.to_string().chars().take(REASON_CHARS).collect();
-        let error = FunderError::Closed(text.clone());
-        match std::mem::replace(&mut slot.stage, Stage::Closed(text)) {
+        let error = why(reason);
+        match std::mem::replace(&mut slot.stage, Stage::Closed(error.clone())) {
             Stage::Opening(wake) => drop(wake.send(Err(error))),
             Stage::Funding(wake) => drop(wake.send(Err(error))),
             Stage::Open(_) | Stage::Closed(_) => {}
@@ -182,7 +211,7 @@ where
             .map_err(|error| FunderError::Refused(format!("{error:?}")))?;
         let (wake, woken) = oneshot::channel();
         slot.insert(Slot { channel, peer, stage: Stage::Opening(wake) });
-        tracing::info!(target: "step", step = "open_channel", peer = %peer, amount_sat = amount.to_sat());
+        self.tell(Some(key), Step::OpenChannel { peer, amount });
         Ok(woken)
     }
 
@@ -197,7 +226,7 @@ where
         let slot = slots.get_mut(&key).ok_or(FunderError::NotWaiting)?;
         let output = match &slot.stage {
             Stage::Open(output) => output,
-            Stage::Closed(reason) => return Err(FunderError::Closed(reason.clone())),
+            Stage::Closed(error) => return Err(error.clone()),
             Stage::Opening(_) | Stage::Funding(_) => return Err(FunderError::NotWaiting),
         };
         // LDK finds the output by script and value; that it is the one at `vout` is ours to check.
@@ -217,7 +246,7 @@ where
                 with_placeholders(transaction),
             )
             .map_err(|error| FunderError::Refused(format!("{error:?}")))?;
-        tracing::info!(target: "step", step = "funding_created", peer = %slot.peer);
+        self.tell(Some(key), Step::FundingCreated { peer: slot.peer });
         Ok(woken)
     }
 
@@ -229,13 +258,26 @@ where
     async fn connect(&self, peer: &PeerAddress) -> Result<(), FunderError> {
         let turn = Arc::clone(lock(&self.turns).entry(peer.node_id()).or_default());
         let _turn = turn.lock().await;
-        self.connector.connect(peer).await.map_err(FunderError::Connect)
+        let ended = lock(&self.ended).remove(&peer.node_id());
+        let connected = match ended.is_some_and(|ended| ended.elapsed() < ENDING) {
+            true => self.connector.connect_anew(peer).await,
+            false => self.connector.connect(peer).await,
+        };
+        connected.map_err(FunderError::Connect)
     }
 }
 
-/// A panic under one of these locks leaves a whole map behind: every change is a single call.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Why a channel closed that was not safe. What our node has against the peer's terms is read as the peer's words are.
+fn why(reason: &ClosureReason) -> FunderError {
+    let clip = |text: &str| text.chars().take(REASON_CHARS).collect();
+    match reason {
+        ClosureReason::CounterpartyForceClosed { peer_msg } => FunderError::Peer(clip(&peer_msg.to_string())),
+        ClosureReason::ProcessingError { err } => FunderError::Peer(clip(err)),
+        ClosureReason::DisconnectedPeer => {
+            FunderError::Closed("the peer disconnected in the middle of the opening".to_owned())
+        }
+        other => FunderError::Closed(clip(&other.to_string())),
+    }
 }
 
 /// LDK takes a funding transaction only with witnesses, looks at no more than whether they are there, and never
@@ -264,8 +306,18 @@ where
         self.create(key, spec, amount)?.await.map_err(|_| FunderError::NotWaiting)?
     }
 
-    async fn fund(&self, key: ChannelKey, transaction: &Transaction, vout: u32) -> Result<(), FunderError> {
-        self.hand_over(key, transaction, vout)?.await.map_err(|_| FunderError::NotWaiting)?
+    async fn fund(&self, key: ChannelKey, transaction: &Psbt, vout: u32) -> Result<(), FunderError> {
+        self.hand_over(key, &transaction.unsigned_tx, vout)?.await.map_err(|_| FunderError::NotWaiting)?
+    }
+
+    async fn terms(&self, key: ChannelKey) -> Option<ChannelTerms> {
+        let channels = self.manager.get_cm().list_channels();
+        let channel = channels.into_iter().find(|channel| channel.user_channel_id == key.user_channel_id());
+        channel.map(|channel| ChannelTerms {
+            reserve: channel.unspendable_punishment_reserve.map(Amount::from_sat),
+            confirmations: channel.confirmations_required,
+            delay: channel.force_close_spend_delay,
+        })
     }
 
     async fn abandon(&self, key: ChannelKey) {
@@ -273,18 +325,31 @@ where
         let id = key.user_channel_id();
         for channel in self.manager.get_cm().list_channels() {
             if channel.user_channel_id == id {
+                if channel.funding_txo.is_some() {
+                    lock(&self.ended).insert(channel.counterparty.node_id, Instant::now());
+                }
                 self.close(&channel.channel_id, &channel.counterparty.node_id);
             }
         }
     }
 
-    async fn live(&self) -> Vec<ChannelKey> {
+    async fn state(&self) -> Option<StateWrite> {
+        Some(StateWrite {
+            primary: CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE.to_owned(),
+            secondary: CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE.to_owned(),
+            key: CHANNEL_MANAGER_PERSISTENCE_KEY.to_owned(),
+            value: self.manager.get_cm().encode(),
+            generation: 0,
+        })
+    }
+
+    async fn held(&self) -> Vec<(ChannelKey, Option<OutPoint>)> {
         let channels = self.manager.get_cm().list_channels();
-        let mut keys: Vec<_> =
-            channels.iter().filter_map(|c| ChannelKey::from_user_channel_id(c.user_channel_id)).collect();
-        keys.extend(lock(&self.slots).keys());
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+        let mut held: BTreeMap<_, _> = lock(&self.slots).keys().map(|key| (*key, None)).collect();
+        held.extend(channels.iter().filter_map(|channel| {
+            let key = ChannelKey::from_user_channel_id(channel.user_channel_id)?;
+            Some((key, channel.funding_txo.map(|funding| funding.into_bitcoin_outpoint())))
+        }));
+        held.into_iter().collect()
     }
 }

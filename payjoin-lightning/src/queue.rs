@@ -23,7 +23,7 @@ pub fn shortfall<'a>(
             total,
             match wish.amount {
                 ChannelAmount::Exact(amount) => amount,
-                ChannelAmount::Rest => wish.min,
+                ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
             },
         );
     }
@@ -43,17 +43,15 @@ mod tests {
     #[test]
     fn an_invoice_asks_for_the_channels_the_missing_reserve_and_the_fees() {
         let sat = Amount::from_sat;
-        let wish = |amount| ChannelWish {
-            id: IntentId(1),
-            amount,
-            min: sat(20_000),
-            max: sat(16_777_215),
-            payer_is_me: false,
-        };
+        let wish = |amount| ChannelWish { id: IntentId(1), amount, min: sat(20_000), max: sat(16_777_215) };
         let exact = |amount| wish(ChannelAmount::Exact(sat(amount)));
         let rest = || wish(ChannelAmount::Rest);
-        let reserve =
-            |balance| Reserve { balance: sat(balance), existing: sat(1_000), per_channel: sat(25_000) };
+        let reserve = |balance| Reserve {
+            balance: sat(balance),
+            existing: sat(1_000),
+            per_channel: sat(25_000),
+            stock: None,
+        };
         for (wishes, balance, expected) in [
             (vec![], 1_000, 700),
             (vec![], 0, 1_700),

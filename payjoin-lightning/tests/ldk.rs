@@ -10,14 +10,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction};
 use common::wire::{Fault, Wire};
 use common::{Dialer, Manager, Manner, Node, channel, payjoin};
 use lightning::events::{ClosureReason, Event};
-use payjoin_core::{ExchangeId, IntentId, PlannedChannel};
+use payjoin_core::{
+    ChannelSpec, ExchangeId, FailureKind, Funded, Funder as _, IntentId, Left, PlannedChannel, StateWrite,
+};
 use payjoin_lightning::{
-    ChannelFunder, ChannelKey, ChannelSpec, Channels, ChannelsError, Connector as _, FunderError,
-    FundingError, LdkFunder,
+    ChannelFunder, ChannelKey, Channels, ChannelsError, Connector as _, FunderError, FundingError, LdkFunder,
 };
 use tokio::net::TcpListener;
 
@@ -96,16 +97,24 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 fn failed(result: Result<impl std::fmt::Debug, ChannelsError>) -> (IntentId, String) {
     match result {
-        Err(ChannelsError::Attempt(FundingError::Channel { intent, reason })) => (intent, reason),
+        Err(ChannelsError::None(mut failed)) if failed.len() == 1 => {
+            let failed = failed.remove(0);
+            (failed.intent, failed.text)
+        }
         other => panic!("no channel failed: {other:?}"),
     }
+}
+
+/// As the exchange hands it over.
+fn stated(transaction: &Transaction) -> Psbt {
+    Psbt::from_unsigned_tx(transaction.clone()).unwrap()
 }
 
 /// Opens and funds; returns what the exchange would release.
 async fn fund(channels: &Channels, wanted: &Wanted) -> Transaction {
     let scripts = channels.open_all(EXCHANGE, wanted).await.unwrap();
     let (transaction, positions) = payjoin(wanted, &scripts);
-    channels.fund_all(EXCHANGE, &transaction, &positions).await.unwrap();
+    channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await.unwrap();
     transaction
 }
 
@@ -159,7 +168,8 @@ async fn money_rule_1_a_channel_is_not_safe_before_its_monitor_is_durable() {
     let (transaction, positions) = payjoin(&wanted, &scripts);
 
     scene.us.disk.hangs.store(true, Ordering::Relaxed);
-    let mut funding = std::pin::pin!(channels.fund_all(EXCHANGE, &transaction, &positions));
+    let psbt = stated(&transaction);
+    let mut funding = std::pin::pin!(channels.fund_all(EXCHANGE, &psbt, &positions));
     let both_signed =
         || scene.us.monitor.list_pending_monitor_updates().iter().filter(|(_, u)| !u.is_empty()).count() == 2;
     tokio::select! {
@@ -182,7 +192,7 @@ impl ChannelFunder for Slow {
         self.0.open(key, spec, sat).await
     }
 
-    async fn fund(&self, key: ChannelKey, transaction: &Transaction, vout: u32) -> Result<(), FunderError> {
+    async fn fund(&self, key: ChannelKey, transaction: &Psbt, vout: u32) -> Result<(), FunderError> {
         let funded = self.0.fund(key, transaction, vout).await;
         if key.index == 1 {
             self.1.acquire().await.unwrap().forget();
@@ -194,8 +204,12 @@ impl ChannelFunder for Slow {
         self.0.abandon(key).await;
     }
 
-    async fn live(&self) -> Vec<ChannelKey> {
-        self.0.live().await
+    async fn state(&self) -> Option<StateWrite> {
+        self.0.state().await
+    }
+
+    async fn held(&self) -> Vec<(ChannelKey, Option<OutPoint>)> {
+        self.0.held().await
     }
 }
 
@@ -217,7 +231,8 @@ async fn money_rule_1_a_channel_that_closes_while_others_are_not_safe_yet_abando
         until("Carol's channel is gone", || scene.us.manager.list_channels().len() == 1).await;
         slow.1.add_permits(1);
     };
-    let (result, ()) = tokio::join!(channels.fund_all(EXCHANGE, &transaction, &positions), carol);
+    let psbt = stated(&transaction);
+    let (result, ()) = tokio::join!(channels.fund_all(EXCHANGE, &psbt, &positions), carol);
     assert_eq!(result, Err(ChannelsError::Closed));
     scene.expect_nothing_left_with_carol().await;
 }
@@ -242,9 +257,13 @@ async fn money_rule_3_a_node_refuses_an_output_that_is_not_exactly_its_channel()
         ("the change", good.clone(), 0),
         ("no such output", good.clone(), 3),
     ] {
-        assert_eq!(scene.funder.fund(key, &transaction, vout).await, Err(FunderError::Mismatch), "{case}");
+        assert_eq!(
+            scene.funder.fund(key, &stated(&transaction), vout).await,
+            Err(FunderError::Mismatch),
+            "{case}"
+        );
     }
-    scene.funder.fund(key, &good, 1).await.unwrap();
+    scene.funder.fund(key, &stated(&good), 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -256,7 +275,7 @@ async fn money_rule_3_a_wrong_transaction_abandons_every_channel() {
     let (mut transaction, positions) = payjoin(&wanted, &scripts);
     transaction.output[2].value += Amount::ONE_SAT;
     assert_eq!(
-        channels.fund_all(EXCHANGE, &transaction, &positions).await,
+        channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await,
         Err(FundingError::Output(IntentId(2)).into())
     );
     scene.expect_nothing_left().await;
@@ -270,9 +289,9 @@ async fn money_rule_9_an_exchange_never_opens_its_channels_twice_not_even_after_
     let scripts = channels.open_all(EXCHANGE, &wanted).await.unwrap();
     assert_eq!(channels.open_all(EXCHANGE, &wanted).await, Err(ChannelsError::Live));
     let (transaction, positions) = payjoin(&wanted, &scripts);
-    channels.fund_all(EXCHANGE, &transaction, &positions).await.unwrap();
+    channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await.unwrap();
     assert_eq!(channels.open_all(EXCHANGE, &wanted).await, Err(ChannelsError::Live));
-    let again = channels.fund_all(EXCHANGE, &transaction, &positions).await;
+    let again = channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await;
     assert_eq!(again, Err(ChannelsError::NotOpen));
     assert_eq!(scene.us.manager.list_channels().len(), 2, "the first channels are left as they are");
 
@@ -320,7 +339,11 @@ enum Step {
 
 async fn fault_at(step: Step, fault: Fault) {
     let scene = Scene::new(Manner::Accept).await;
-    let channels = scene.channels(SHORT);
+    let channels = scene.channels(match (step, fault) {
+        // Only time ends these.
+        (Step::AcceptChannel, _) | (_, Fault::Silence) => SHORT,
+        _ => LONG,
+    });
     let wire = Wire::to(&scene.bob).await;
     let mut wanted = scene.wanted();
     wanted[1].1.peer = wire.address();
@@ -331,22 +354,12 @@ async fn fault_at(step: Step, fault: Fault) {
         let scripts = channels.open_all(EXCHANGE, &wanted).await.unwrap();
         let (transaction, positions) = payjoin(&wanted, &scripts);
         wire.fail(fault);
-        channels.fund_all(EXCHANGE, &transaction, &positions).await
+        channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await
     } else {
         wire.fail(fault);
         channels.open_all(EXCHANGE, &wanted).await.map(drop)
     };
-    match (step, fault, result) {
-        // LDK would propose the channel again when the peer comes back, so only time ends this.
-        (_, Fault::Silence, Err(ChannelsError::Attempt(FundingError::Deadline(_))))
-        | (Step::AcceptChannel, _, Err(ChannelsError::Attempt(FundingError::Deadline(_)))) => {}
-        (
-            Step::Init | Step::FundingSigned,
-            Fault::Disconnect | Fault::Garbage,
-            Err(ChannelsError::Attempt(FundingError::Channel { intent: IntentId(2), .. })),
-        ) => {}
-        (_, _, result) => panic!("{fault:?} at {step:?}: {result:?}"),
-    }
+    assert_eq!(failed(result).0, IntentId(2), "{fault:?} at {step:?}");
     scene.expect_nothing_left_with_carol().await;
 }
 
@@ -372,6 +385,99 @@ async fn a_peer_that_refuses_abandons_every_channel_and_its_words_are_cut_and_cl
 }
 
 #[tokio::test]
+async fn channels_that_cannot_open_are_left_out_and_the_others_are_funded() {
+    for manner in [Manner::Refuse, Manner::Ignore] {
+        let scene = Scene::new(manner).await;
+        let channels = scene.channels(LONG).accepting_within(1);
+        let wanted = scene.wanted();
+        let answers = channels.open_each(EXCHANGE, &wanted).await.unwrap();
+        let [Ok(script), Err(failure)] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(failure.intent, IntentId(2));
+        assert_eq!(failure.said.is_some(), manner == Manner::Refuse, "{failure:?}");
+        until("Bob has forgotten his channel", || scene.bob.manager.list_channels().is_empty()).await;
+        let accepted = wanted[..1].to_vec();
+        let (transaction, positions) = payjoin(&accepted, std::slice::from_ref(script));
+        channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await.unwrap();
+        assert!(channels.are_live(EXCHANGE, 1).await);
+        assert_eq!(scene.us.manager.list_channels().len(), 1);
+    }
+}
+
+/// Bob is silent when he should sign. Carol, who has, comes back over a new connection; Dave, who is asked last, never
+/// notices.
+#[tokio::test]
+async fn money_rule_12_what_a_silent_peer_spoils_is_opened_once_more_by_another_transaction() {
+    let scene = Scene::new(Manner::Accept).await;
+    let dave = Node::new(4, Manner::Accept).await;
+    tokio::spawn(Arc::clone(&dave).run(|_| false));
+    let channels = scene.channels(LONG).signing_within(1);
+    let wire = Wire::to(&scene.bob).await;
+    Dialer(Arc::clone(&scene.us.peers)).connect(&wire.address()).await.unwrap();
+    let mut wanted = scene.wanted();
+    wanted[1].1.peer = wire.address();
+    wanted.push(channel(3, dave.address(), 70_000));
+    let last = [IntentId(3)];
+    let scripts = channels.open_all(EXCHANGE, &wanted).await.unwrap();
+    let (transaction, positions) = payjoin(&wanted, &scripts);
+    wire.fail(Fault::Silence);
+    let left = channels.fund_in_order(EXCHANGE, &stated(&transaction), &positions, &last).await.unwrap();
+    let Funded::Short(left) = left else { panic!("Bob has signed") };
+    let [Left::Abandoned, Left::Failed(late), Left::Open] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((late.intent, late.kind), (IntentId(2), FailureKind::Late));
+    let dave_has = || dave.manager.list_channels().iter().map(|c| c.channel_id).collect::<Vec<_>>();
+    let before = dave_has();
+
+    let open = channels.open_each(EXCHANGE, &wanted[2..]).await;
+    assert_eq!(open, Err(ChannelsError::Live), "money rule 9: Dave's is open");
+    let again = channels.open_each(EXCHANGE, &wanted[..1]).await.unwrap().remove(0).unwrap();
+    assert_ne!(again, scripts[0], "another channel with Carol");
+    assert_eq!(dave_has(), before);
+    let others = vec![wanted[2].clone(), wanted[0].clone()];
+    let (second, positions) = payjoin(&others, &[scripts[2].clone(), again]);
+    let funded = channels.fund_in_order(EXCHANGE, &stated(&second), &positions, &last).await;
+    assert_eq!(funded, Ok(Funded::All));
+    assert!(channels.are_live(EXCHANGE, 2).await);
+    let txid = second.compute_txid();
+    for node in [&*scene.carol, &*dave] {
+        let funding: Vec<_> =
+            node.manager.list_channels().iter().map(|c| c.funding_txo.unwrap().txid).collect();
+        assert_eq!(funding, [txid]);
+    }
+    assert!(scene.us.broadcaster.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn money_rule_12_a_channel_that_waits_on_the_connection_of_one_that_failed_goes_with_it() {
+    let scene = Scene::new(Manner::Accept).await;
+    let channels = scene.channels(LONG).signing_within(1);
+    let wire = Wire::to(&scene.bob).await;
+    Dialer(Arc::clone(&scene.us.peers)).connect(&wire.address()).await.unwrap();
+    let mut wanted = scene.wanted();
+    wanted[1].1.peer = wire.address();
+    wanted.push(channel(3, wire.address(), 70_000));
+    let scripts = channels.open_all(EXCHANGE, &wanted).await.unwrap();
+    let (transaction, positions) = payjoin(&wanted, &scripts);
+    wire.fail(Fault::Silence);
+    let last = [IntentId(2), IntentId(3)];
+    let left = channels.fund_in_order(EXCHANGE, &stated(&transaction), &positions, &last).await.unwrap();
+    let Funded::Short(left) = left else { panic!("Bob has signed") };
+    assert!(matches!(left[..], [Left::Abandoned, Left::Failed(_), Left::Failed(_)]), "{left:?}");
+    scene.expect_nothing_left_with_carol().await;
+}
+
+#[tokio::test]
+async fn an_opening_that_nobody_funds_tells_the_terms_and_leaves_nothing() {
+    let scene = Scene::new(Manner::Refuse).await;
+    let wanted = scene.wanted();
+    let asked: Vec<_> = wanted.iter().map(|(planned, spec)| (spec.clone(), planned.amount)).collect();
+    let answers = scene.channels(LONG).probe(&asked).await.unwrap();
+    let [Ok(terms), Err(refused)] = &answers[..] else { panic!("{answers:?}") };
+    assert!(terms.reserve.is_some() && terms.confirmations.is_some() && terms.delay.is_some(), "{terms:?}");
+    assert!(refused.text.starts_with("the peer refuses: "), "{refused:?}");
+    scene.expect_nothing_left().await;
+}
+
+#[tokio::test]
 async fn a_channel_our_node_refuses_abandons_every_channel() {
     let scene = Scene::new(Manner::Accept).await;
     let mut wanted = scene.wanted();
@@ -393,7 +499,7 @@ async fn a_disconnect_after_accept_abandons_every_channel() {
     until("we have noticed", || scene.us.events.lock().unwrap().iter().any(closed)).await;
 
     let (transaction, positions) = payjoin(&wanted, &scripts);
-    let (intent, reason) = failed(channels.fund_all(EXCHANGE, &transaction, &positions).await);
+    let (intent, reason) = failed(channels.fund_all(EXCHANGE, &stated(&transaction), &positions).await);
     assert_eq!(intent, IntentId(2));
     assert!(reason.contains("disconnected"), "{reason}");
     scene.expect_nothing_left().await;

@@ -7,9 +7,12 @@ use bitcoin::psbt::Input;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Sequence, TxIn, TxOut};
 use node_support::{Bitcoind, Setup, build, sign, start, until};
+use payjoin_core::{Acceptance, Chain, ExchangeId, Holder, PaymentId};
 use payjoin_lightning::node::{SignError, SpendError};
 use serde_json::json;
 
+const FIRST: PaymentId = PaymentId(1);
+const SECOND: PaymentId = PaymentId(2);
 const RATE: FeeRate = FeeRate::from_sat_per_vb_u32(5);
 
 fn output(sat: u64) -> TxOut {
@@ -33,8 +36,8 @@ fn inputs(psbt: &Psbt) -> Vec<OutPoint> {
 
 /// Pays, and waits until the block with the payment is known.
 async fn pay(bitcoind: &Bitcoind, setup: &Setup, sat: u64) -> Psbt {
-    let psbt = setup.node.pay_on_chain(&output(sat), RATE).unwrap();
-    bitcoind.rpc.broadcast(&psbt.clone().extract_tx().unwrap()).await.unwrap();
+    let psbt = setup.node.pay_on_chain(SECOND, &output(sat), RATE).unwrap();
+    bitcoind.broadcast(&psbt.clone().extract_tx().unwrap()).await;
     bitcoind.mine_for(1, &[&setup.node]).await;
     psbt
 }
@@ -47,16 +50,16 @@ async fn a_payment_is_mined_with_its_fee_rate_and_its_change_comes_back() {
     // From P2TR first, then from the P2WPKH change.
     for expected in [300_000, 200_000] {
         let before = setup.node.balance().confirmed;
-        let psbt = setup.node.pay_on_chain(&output(50_000), RATE).unwrap();
+        let psbt = setup.node.pay_on_chain(FIRST, &output(50_000), RATE).unwrap();
         assert!((5.0..5.1).contains(&rate(&psbt)), "{} sat/vB", rate(&psbt));
         assert!(before <= sat(expected), "{before}");
         assert_eq!(setup.node.balance().locked, before, "every coin of the payment is locked");
         let paid = psbt.clone().extract_tx().unwrap();
         let cost = setup.node.wallet().cost(&psbt, &paid).unwrap();
         assert_eq!(cost, sat(50_000) + psbt.fee().unwrap());
-        bitcoind.rpc.broadcast(&paid).await.unwrap();
+        bitcoind.broadcast(&paid).await;
         bitcoind.mine_for(1, &[&setup.node]).await;
-        setup.node.wallet().unlock(&inputs(&psbt));
+        setup.node.wallet().hold(Holder::Payment(FIRST), &[]);
         assert_eq!(setup.node.balance().confirmed, before - cost);
         // A second payment leaves more than 50,000 in the first change.
         if expected == 300_000 {
@@ -73,7 +76,14 @@ async fn a_payment_is_mined_with_its_fee_rate_and_its_change_comes_back() {
 async fn the_smallest_coin_that_is_enough_is_spent_and_types_mix_only_if_they_must() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
-    let taproot = [setup.earn(&bitcoind, 100_000).await, setup.earn(&bitcoind, 60_000).await];
+    // After every four P2WPKH coins, here such that cost more than they bring, the stock lacks a P2TR coin.
+    let mut taproot = Vec::new();
+    for sat in [100_000, 60_000] {
+        for _ in 0..4 {
+            setup.earn(&bitcoind, 300).await;
+        }
+        taproot.push(setup.earn(&bitcoind, sat).await);
+    }
     setup.earn(&bitcoind, 400_000).await;
     pay(&bitcoind, &setup, 300_000).await; // Leaves about 99,000 in P2WPKH.
     let segwit = setup.node.wallet().coins().last().unwrap().outpoint;
@@ -83,15 +93,18 @@ async fn the_smallest_coin_that_is_enough_is_spent_and_types_mix_only_if_they_mu
         (130_000, vec![taproot[0], taproot[1]]),
         (250_000, vec![taproot[0], segwit, taproot[1]]),
     ] {
-        let psbt = setup.node.pay_on_chain(&output(amount), RATE).unwrap();
+        let psbt = setup.node.pay_on_chain(FIRST, &output(amount), RATE).unwrap();
         let mut found = inputs(&psbt);
-        setup.node.wallet().unlock(&found);
+        setup.node.wallet().hold(Holder::Payment(FIRST), &[]);
         found.sort();
         let mut expected = expected;
         expected.sort();
         assert_eq!(found, expected, "for {amount}");
         assert!(rate(&psbt) >= 5.0);
-        assert_eq!(bitcoind.rpc.inspect(&psbt.extract_tx().unwrap()).await.unwrap().acceptable, Ok(()));
+        assert_eq!(
+            bitcoind.chain.inspect(&psbt.extract_tx().unwrap()).await.unwrap().acceptable,
+            Acceptance::Yes
+        );
     }
 }
 
@@ -100,7 +113,7 @@ async fn change_that_nobody_relays_goes_to_the_fee() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
     setup.earn(&bitcoind, 100_000).await;
-    let psbt = setup.node.pay_on_chain(&output(99_300), RATE).unwrap();
+    let psbt = setup.node.pay_on_chain(FIRST, &output(99_300), RATE).unwrap();
     assert_eq!(psbt.unsigned_tx.output, [output(99_300)]);
     assert_eq!(psbt.fee().unwrap(), sat(700));
 }
@@ -110,12 +123,13 @@ async fn money_rule_7_a_payment_leaves_locked_coins_alone() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
     let coin = setup.earn(&bitcoind, 300_000).await;
-    setup.node.wallet().lock(&[coin]);
-    let refused = setup.node.pay_on_chain(&output(50_000), RATE).unwrap_err();
+    let other = Holder::Exchange(ExchangeId(1));
+    setup.node.wallet().hold(other, &[coin]);
+    let refused = setup.node.pay_on_chain(FIRST, &output(50_000), RATE).unwrap_err();
     assert!(matches!(refused, SpendError::NotEnough { spendable: Amount::ZERO }), "{refused}");
-    setup.node.wallet().unlock(&[coin]);
-    setup.node.pay_on_chain(&output(50_000), RATE).unwrap();
-    let refused = setup.node.pay_on_chain(&output(50_000), RATE).unwrap_err();
+    setup.node.wallet().hold(other, &[]);
+    setup.node.pay_on_chain(FIRST, &output(50_000), RATE).unwrap();
+    let refused = setup.node.pay_on_chain(SECOND, &output(50_000), RATE).unwrap_err();
     assert!(matches!(refused, SpendError::NotEnough { .. }), "{refused}");
 }
 
@@ -125,12 +139,30 @@ async fn what_closes_channels_is_not_spent_not_even_by_the_receivers_fee() {
     let setup = start(&bitcoind).await;
     setup.earn(&bitcoind, 300_000).await;
     let reserve = setup.node.reserve_per_channel() * 2;
-    let pay = |amount: Amount| setup.node.wallet().pay(&output(amount.to_sat()), RATE, 2);
-    // 130 vB for the payment, 69 for an input of the receiver.
-    let most = sat(300_000 - 199 * 5) - reserve;
+    let pay = |amount: Amount| setup.node.wallet().pay(FIRST, &output(amount.to_sat()), RATE, 2);
+    // 141 vB for the payment, 69 for an input of the receiver.
+    let most = sat(300_000 - 210 * 5) - reserve;
     let refused = pay(most + sat(50)).unwrap_err();
     assert!(matches!(refused, SpendError::NotEnough { spendable } if spendable == sat(300_000) - reserve));
     pay(most - sat(50)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_channel_keeps_a_coin_of_its_own_whatever_the_sum() {
+    let bitcoind = Bitcoind::start().await;
+    let setup = start(&bitcoind).await;
+    for _ in 0..2 {
+        setup.earn(&bitcoind, 150_000).await;
+    }
+    let kept = setup.node.reserve_per_channel();
+    let pay = |amount| setup.node.wallet().pay(FIRST, &output(amount), RATE, 2);
+    // Both coins together would leave enough for two, in one piece.
+    let refused = pay(180_000).unwrap_err();
+    let most = sat(150_000) - kept;
+    assert!(matches!(refused, SpendError::NotEnough { spendable } if spendable == most), "{refused}");
+    assert_eq!(setup.node.wallet().balance(2).spendable, most);
+    pay(most.to_sat() - 210 * 5 - 50).unwrap();
+    assert_eq!(setup.node.wallet().balance(1).spendable, most, "the other is all that is left for one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +170,7 @@ async fn nonsense_is_refused_and_locks_nothing() {
     let bitcoind = Bitcoind::start().await;
     let setup = start(&bitcoind).await;
     setup.earn(&bitcoind, 300_000).await;
-    let refuses = |amount, rate| setup.node.pay_on_chain(&output(amount), rate).unwrap_err();
+    let refuses = |amount, rate| setup.node.pay_on_chain(FIRST, &output(amount), rate).unwrap_err();
     assert!(matches!(refuses(293, RATE), SpendError::Dust(_)));
     assert!(matches!(refuses(u64::MAX, RATE), SpendError::NotEnough { .. }));
     assert!(matches!(refuses(50_000, FeeRate::MAX), SpendError::NotEnough { .. }));
@@ -169,15 +201,15 @@ async fn money_rule_2_a_payjoin_is_signed_only_where_and_while_the_original_allo
     let setup = start(&bitcoind).await;
     let other = setup.earn(&bitcoind, 40_000).await;
     setup.earn(&bitcoind, 300_000).await;
-    let original = setup.node.pay_on_chain(&output(50_000), RATE).unwrap();
+    let original = setup.node.pay_on_chain(FIRST, &output(50_000), RATE).unwrap();
     let wallet = setup.node.wallet();
     // A coin of ours in the place of the receiver's: it stays unsigned.
     let slipped = proposal(&setup, &original, other, sat(40_000), 300);
     let signed = wallet.sign_payjoin(&original, &slipped).unwrap();
     let witnesses: Vec<bool> = signed.input.iter().map(|input| !input.witness.is_empty()).collect();
     assert_eq!(witnesses, [true, false]);
-    let verdict = bitcoind.rpc.inspect(&signed).await.unwrap().acceptable;
-    assert!(verdict.is_err(), "{verdict:?}");
+    let verdict = bitcoind.chain.inspect(&signed).await.unwrap().acceptable;
+    assert!(matches!(verdict, Acceptance::No(_)), "{verdict:?}");
     // The fee for one input is his, a satoshi of another is not.
     let dear = proposal(&setup, &original, other, sat(40_000), 68 * 5);
     wallet.sign_payjoin(&original, &dear).unwrap();
@@ -191,9 +223,9 @@ async fn the_wallet_knows_which_transaction_spent_a_coin_and_where() {
     let setup = start(&bitcoind).await;
     let coin = setup.earn(&bitcoind, 300_000).await;
     assert_eq!(setup.node.wallet().spent_by(coin), None);
-    let psbt = setup.node.pay_on_chain(&output(50_000), RATE).unwrap();
+    let psbt = setup.node.pay_on_chain(FIRST, &output(50_000), RATE).unwrap();
     let transaction = psbt.extract_tx().unwrap();
-    bitcoind.rpc.broadcast(&transaction).await.unwrap();
+    bitcoind.broadcast(&transaction).await;
     setup.node.wallet().saw(&transaction);
     assert_eq!(setup.node.wallet().spent_by(coin), None, "not in the chain");
     bitcoind.mine_for(1, &[&setup.node]).await;
@@ -214,11 +246,11 @@ async fn a_child_raises_a_parent_of_either_version_that_nodes_relay() {
     for version in [2, 3] {
         let setup = start(&bitcoind).await;
         setup.earn(&bitcoind, 300_000).await;
-        let (ours, _) = setup.node.wallet().reveal_invoice().unwrap();
+        let ours = setup.node.wallet().new_address().unwrap().script_pubkey();
         let mut psbt = build(&setup.node, TxOut { script_pubkey: ours, ..output(50_000) });
         psbt.unsigned_tx.version = Version(version);
         let parent = sign(&setup.node, &psbt);
-        bitcoind.rpc.broadcast(&parent).await.unwrap();
+        bitcoind.broadcast(&parent).await;
         let rate = FeeRate::from_sat_per_vb_u32(20);
         let child = setup.node.raise(&parent, 0, rate).await.unwrap();
         assert_eq!(child.version, parent.version, "not every node would refuse another");

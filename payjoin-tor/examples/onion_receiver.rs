@@ -10,33 +10,51 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
-use payjoin_core::{CheckedProposal, Coin, Inspection, Policy, Reserve, ResourceRequest, Timestamp};
-use payjoin_io::{Chain, Host, HostError, Limits, NoChannels, Server, Store, Wallet};
+use payjoin_core::{
+    Broadcast, Chain, ChainError, CheckedProposal, Coin, Holder, Inspection, NoChannels, Policy, Reserve,
+    ResourceRequest, Timestamp, Wallet, WalletError,
+};
+use payjoin_io::{Host, Limits, Server, Store};
 use payjoin_tor::{OnionConfig, TorClient, TorConfig};
 
 struct Down;
 
 #[async_trait]
 impl Chain for Down {
-    async fn inspect(&self, _: &Transaction) -> Result<Inspection, HostError> {
-        Err(HostError("no Bitcoin node".into()))
+    async fn inspect(&self, _: &Transaction) -> Result<Inspection, ChainError> {
+        Err(ChainError::Away("no Bitcoin node".into()))
     }
-    async fn broadcast(&self, _: &Transaction) -> Result<(), HostError> {
-        Err(HostError("no Bitcoin node".into()))
+
+    async fn broadcast(&self, _: &Transaction) -> Result<Broadcast, ChainError> {
+        Err(ChainError::Away("no Bitcoin node".into()))
+    }
+
+    async fn submit_package(&self, _: &[Transaction]) -> Result<Broadcast, ChainError> {
+        Err(ChainError::Away("no Bitcoin node".into()))
     }
 }
 
 #[async_trait]
 impl Wallet for Down {
-    fn owns(&self, scripts: &[ScriptBuf]) -> Vec<bool> {
-        vec![false; scripts.len()]
+    async fn owns(&self, _: &[ScriptBuf]) -> Result<Vec<bool>, WalletError> {
+        Err(WalletError::Away("no wallet".into()))
     }
-    fn reserve(&self, _: &ResourceRequest, _: &[OutPoint]) -> Result<(Vec<Coin>, Reserve), HostError> {
-        Err(HostError("no wallet".into()))
+
+    async fn reserve(
+        &self,
+        _: Holder,
+        _: &ResourceRequest,
+        _: &[OutPoint],
+    ) -> Result<(Vec<Coin>, Reserve), WalletError> {
+        Err(WalletError::Away("no wallet".into()))
     }
-    fn unlock(&self, _: &[OutPoint]) {}
-    async fn sign(&self, _: &CheckedProposal) -> Result<Psbt, HostError> {
-        Err(HostError("no wallet".into()))
+
+    async fn hold(&self, _: Holder, _: &[OutPoint]) -> Result<(), WalletError> {
+        Err(WalletError::Away("no wallet".into()))
+    }
+
+    async fn sign(&self, _: &CheckedProposal) -> Result<Psbt, WalletError> {
+        Err(WalletError::Away("no wallet".into()))
     }
 }
 
@@ -51,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let dir = arguments.next().ok_or("which folder?")?;
     let tor = TorClient::start(&TorConfig { network_file: arguments.next(), ..TorConfig::new(&dir) }).await?;
-    let store = Store::open(dir.join("payjoin.db"))?;
+    let store = Arc::new(Store::open(dir.join("payjoin.db"))?);
     let (node, policy) = (Arc::new(Down), Policy::default());
     let (host, _obligations) = Host::new(node.clone(), node, Arc::new(NoChannels), store, policy, now);
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_mistrust::Mistrust;
+use payjoin_core::is_onion;
 
 use crate::ListenError;
 
@@ -79,7 +80,7 @@ fn parse(text: &str) -> io::Result<BTreeMap<String, String>> {
     let entry = |line: &str| {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
-            (Some(nickname), Some(address), None) if address.ends_with(".onion") => {
+            (Some(nickname), Some(address), None) if is_onion(address) => {
                 Ok((nickname.to_owned(), address.to_owned()))
             }
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("not `nickname address`: {line:?}"))),

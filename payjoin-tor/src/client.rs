@@ -7,14 +7,15 @@ use std::time::Duration;
 use arti_client::config::BoolOrAuto;
 use arti_client::{StreamPrefs, TorClientConfig};
 use futures::StreamExt;
+use payjoin_core::{is_onion, with_causes};
 use payjoin_io::Stream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tor_rtcompat::PreferredRuntime;
 
+use crate::TorConfig;
 use crate::apart::Apart;
-use crate::error::{ConnectError, ListenError, StartError, chain};
-use crate::{OnionConfig, OnionListener, TorConfig};
+use crate::error::{ConnectError, StartError};
 
 /// Between attempts to start that failed.
 const BOOTSTRAP_PAUSE: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl TorClient {
     pub async fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ConnectError> {
         let mut prefs = StreamPrefs::new();
         prefs.connect_to_onion_services(BoolOrAuto::Explicit(true));
-        if host.to_ascii_lowercase().ends_with(".onion") {
+        if is_onion(host) {
             prefs.set_isolation(Apart::now());
         } else {
             prefs.isolate_every_stream();
@@ -106,15 +107,6 @@ impl TorClient {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(ConnectError { host: host.to_owned(), port, source: error.into() }),
         }
-    }
-
-    /// Starts an onion service. The first start with a nickname makes an address; every later one has the same.
-    /// Returns before payers can reach it: see [`OnionListener::reachability`].
-    ///
-    /// # Errors
-    /// When the address used before cannot be had, or arti cannot launch the service.
-    pub async fn listen(&self, config: &OnionConfig) -> Result<OnionListener, ListenError> {
-        OnionListener::launch(self.clone(), config).await
     }
 
     pub(crate) fn arti(&self) -> &Arti {
@@ -133,7 +125,7 @@ impl TorClient {
 /// Asks arti to bootstrap until it has. From then on it looks after itself.
 async fn begin(arti: Arc<Arti>) {
     while let Err(error) = arti.bootstrap().await {
-        tracing::warn!("Tor did not start yet: {}", chain(&error));
+        tracing::warn!("Tor did not start yet: {}", with_causes(&error));
         tokio::time::sleep(BOOTSTRAP_PAUSE).await;
     }
 }

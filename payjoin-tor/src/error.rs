@@ -101,15 +101,3 @@ pub struct ConnectError {
     #[source]
     pub(crate) source: Cause,
 }
-
-/// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
-}

@@ -11,6 +11,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
+use payjoin_core::with_causes;
 use payjoin_io::{HttpClient, HttpError, HttpRequest, HttpResponse, Stream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,7 +21,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::TorClient;
-use crate::error::chain;
 
 /// An [`HttpClient`] whose every request takes a circuit of its own, so that nobody on the way, nor the server, learns
 /// which requests belong together. Tor hides the address, so [`HttpRequest::tunnel`] is not used.
@@ -42,7 +42,7 @@ impl TorHttp {
     /// # Errors
     /// [`HttpError::Invalid`] when the certificate cannot be used.
     pub fn new(tor: TorClient, root: Option<Vec<u8>>) -> Result<Self, HttpError> {
-        Ok(Self { tor, tls: connector(root).map_err(|error| HttpError::Invalid(chain(&error)))? })
+        Ok(Self { tor, tls: connector(root).map_err(|error| HttpError::Invalid(with_causes(&error)))? })
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -144,12 +144,12 @@ async fn talk(
     Ok(HttpResponse { status, body: body.to_bytes().into() })
 }
 
-fn invalid(error: &dyn Error) -> HttpError {
-    HttpError::Invalid(chain(error))
+fn invalid(error: &(dyn Error + 'static)) -> HttpError {
+    HttpError::Invalid(with_causes(error))
 }
 
-fn transport(error: &dyn Error) -> HttpError {
-    HttpError::Transport(chain(error))
+fn transport(error: &(dyn Error + 'static)) -> HttpError {
+    HttpError::Transport(with_causes(error))
 }
 
 #[cfg(test)]
@@ -200,7 +200,15 @@ mod tests {
         let url = "http://aaa.onion:81/box?v=2".to_owned();
         let target = Target::parse(&url).unwrap();
         let timeout = Duration::from_secs(5);
-        let request = HttpRequest { url, accept: Some("text/plain"), body, timeout, limit: 4, tunnel: None };
+        let request = HttpRequest {
+            url,
+            accept: Some("text/plain"),
+            body,
+            timeout,
+            limit: 4,
+            tunnel: None,
+            fresh: false,
+        };
         let result = talk(Box::new(ours), &target, request).await;
         (server.await.unwrap(), result)
     }

@@ -45,8 +45,19 @@ impl std::fmt::Debug for OnionListener {
     }
 }
 
+impl TorClient {
+    /// Starts an onion service. The first start with a nickname makes an address; every later one has the same.
+    /// Returns before payers can reach it: see [`OnionListener::reachability`].
+    ///
+    /// # Errors
+    /// When the address used before cannot be had, or arti cannot launch the service.
+    pub async fn listen(&self, config: &OnionConfig) -> Result<OnionListener, ListenError> {
+        OnionListener::launch(self.clone(), config).await
+    }
+}
+
 impl OnionListener {
-    pub(crate) async fn launch(client: TorClient, config: &OnionConfig) -> Result<Self, ListenError> {
+    async fn launch(client: TorClient, config: &OnionConfig) -> Result<Self, ListenError> {
         let settings = config.build().map_err(ListenError::Settings)?;
         let nickname = settings.nickname().to_string();
         let mut addresses = AddressFile::read(&config.address_file)?;

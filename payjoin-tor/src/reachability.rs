@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use payjoin_core::with_causes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tor_hsservice::RunningOnionService;
 
 use crate::TorClient;
-use crate::error::chain;
 
 /// Longest time for one attempt. One that falls into a restart of ours is lost and never answered.
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -77,7 +77,7 @@ impl Probe {
         }
         match timeout(ATTEMPT, self.client.connect(&self.address, self.port)).await {
             Ok(Ok(_)) => Reachability::Reachable,
-            Ok(Err(error)) => Reachability::Unreachable(chain(&error)),
+            Ok(Err(error)) => Reachability::Unreachable(with_causes(&error)),
             Err(_) => Reachability::Unreachable("no answer in time".to_owned()),
         }
     }

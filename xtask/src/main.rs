@@ -1,27 +1,21 @@
-//! `cargo xtask`: demo, tests, end-to-end cases and gates.
+//! `cargo xtask`: what must hold before a change goes in. Quick to build; knows nothing of Bitcoin.
 //!
-//! Nothing here uses a crate of ours. Programs are started and spoken to as a user would.
+//! Everything that runs real programs is in `xtask/e2e`, a program of its own, which this one builds and becomes.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use demo::Way;
+use clap::{Args, Parser, Subcommand};
+use xtask_programs::{process, workspace};
 
-mod bench;
-mod bitcoind;
 mod ci;
-mod debian;
-mod demo;
-mod e2e;
-mod process;
-mod test;
+mod fuzz;
+mod metadata;
 mod tidy;
-mod tools;
-mod tor;
-mod workspace;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build tasks of this workspace")]
@@ -34,150 +28,89 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// A payment becomes a Lightning channel, step by step, on this machine
-    #[command(after_help = DEMO_HELP)]
-    Demo {
-        /// The payment comes through an OHTTP relay and a directory (BIP 77).
-        #[arg(long)]
-        v2: bool,
-        /// The payment comes through Tor to an onion service that the node runs itself.
-        #[arg(long, conflicts_with = "v2")]
-        onion: bool,
-    },
+    Demo(Words),
     /// All tests: those of the crates, then every end-to-end case
-    #[command(after_help = TEST_HELP)]
-    Test,
+    Test(Words),
     /// End-to-end cases: real bitcoind, real peers, a real sender
-    #[command(after_help = E2E_HELP)]
-    E2e {
-        /// Cases to run; all when none is named
-        names: Vec<String>,
-        /// Print the names of all cases with what each shows
-        #[arg(long, conflicts_with = "names")]
-        list: bool,
-    },
+    E2e(Words),
     /// Payers, crashes and reorganisations by chance, until the time is up
-    #[command(after_help = SOAK_HELP)]
-    Soak {
-        /// How long
-        #[arg(long, default_value_t = 10)]
-        minutes: u32,
-        /// Makes the choices of an earlier run again
-        #[arg(long)]
-        seed: Option<u64>,
-    },
-    /// Every gate besides the tests: format, tidy, supply, clippy, features, documentation, package
+    Soak(Words),
+    /// Every gate besides the tests: format, tidy, supply, clippy, features, documentation, package and more
     #[command(after_help = CI_HELP)]
-    Ci,
-    /// Rules that no compiler checks: dependency edges, lengths, clocks in the core, forbidden words
+    Ci {
+        /// Gates to run; all when none is named
+        names: Vec<String>,
+    },
+    /// Rules that no compiler checks: dependency edges, circles, lengths, tests, clocks in the core, forbidden words
     #[command(after_help = TIDY_HELP)]
     Tidy,
-    /// Measure
-    #[command(subcommand)]
-    Bench(bench::Bench),
-    /// Find or provision a real bitcoind and print its path
-    #[command(after_help = BITCOIND_HELP)]
-    Bitcoind,
-    /// Build the programs of other projects that tests need, and print their paths
-    #[command(after_help = TOOLS_HELP)]
-    Tools,
-    /// Start a private Tor network on loopback and keep it until Ctrl-C
-    #[command(after_help = TOR_HELP)]
-    TorNetwork,
-    /// Keeps the network namespace of a case
-    #[command(hide = true)]
-    Cell {
-        /// Where its files are
-        dir: PathBuf,
-        /// What answers in it
-        open: Vec<SocketAddr>,
+    /// What strangers send, by libFuzzer: every target of fuzz/ for some time
+    #[command(after_help = FUZZ_HELP)]
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
     },
+    /// Measure
+    Bench(Words),
+    /// Find or provision a real bitcoind and print its path
+    Bitcoind(Words),
+    /// Build the programs of other projects that tests need, and print their paths
+    Tools(Words),
+    /// Start a private Tor network on loopback and keep it until Ctrl-C
+    TorNetwork(Words),
 }
 
-const DEMO_HELP: &str = "\
-Starts a regtest bitcoind, two Lightning nodes and a payer, all on loopback. The payer pays one BIP 21 code, and the
-payment opens the channel. Ends with the size of that transaction and of the two that it replaced. Takes well under
-a minute once everything is built; the first time, a few minutes.
-
-Example:
-  cargo xtask demo
-  cargo xtask demo --v2
-  cargo xtask demo --onion";
-
-const TEST_HELP: &str = "\
-Builds what is missing, runs `cargo test` over the workspace, then every end-to-end case. The last line counts the
-end-to-end cases.
-
-Example:
-  cargo xtask test";
-
-const E2E_HELP: &str = "\
-Each case runs in a world of its own: a fresh chain, fresh nodes, a fresh payer, all on loopback, two worlds at a
-time. After each case the ledger is checked: every satoshi, lock, intent and channel must be accounted for. When a
-case fails, the end of every log is shown and its folder is kept. Cases named onion-* share one private Tor network,
-and two of them need network namespaces.
-
-Examples:
-  cargo xtask e2e --list
-  cargo xtask e2e v1-channel v1-batch
-  cargo xtask e2e";
-
-const SOAK_HELP: &str = "\
-Payers who pay, vanish or cheat, by BIP 78 and BIP 77, alone and side by side; kill -9 while they wait; peers that stand
-still; reorganisations; restarts of bitcoind. After each act the ledger is checked as after a case of `e2e`, and at the
-end everything is buried and it is checked again. Prints how often what happened.
-
-Examples:
-  cargo xtask soak
-  cargo xtask soak --minutes 60
-  cargo xtask soak --seed 42";
+/// Read by `xtask/e2e`, `--help` too.
+#[derive(Args)]
+#[command(disable_help_flag = true, after_help = "With --help, it says what it takes.")]
+struct Words {
+    #[arg(hide = true, allow_hyphen_values = true, trailing_var_arg = true)]
+    words: Vec<OsString>,
+}
 
 const CI_HELP: &str = "\
-Runs every gate, also after one has failed, and names those that did. `supply` checks licences, sources and duplicate
-versions by deny.toml; where cargo-deny is installed, it runs too.
+Runs every gate, also after one has failed, and names those that did, with the seconds that each took:
+  format, tidy    see `cargo xtask tidy --help`
+  supply          licences, sources and duplicate versions by deny.toml; where cargo-deny is installed, it runs too
+  oldest-rust     each library names the oldest Rust that it builds with, and builds on nothing that needs a newer one
+  beside          payjoin-io without `sqlite` and ldk-node fit into one tree; asks the registry
+  clippy          all crates and tests, as they are by default
+  features        the same with no feature, and with each alone; unit tests of core, io and lightning run
+  documentation   no link is broken
+  package         each library can be packaged
+  fuzz            the targets of fuzz/ with their seeds and what is near them
+
+Examples:
+  cargo xtask ci
+  cargo xtask ci tidy features";
+
+const FUZZ_HELP: &str = "\
+Builds fuzz/ with stable Rust and a C++ compiler, and runs one target after the other, also after one has failed. What
+they find is kept in target/fuzz: the corpus for the next run, and the input of each fault, which the target's program
+takes as its argument. cargo-fuzz works there, too.
 
 Example:
-  cargo xtask ci";
+  cargo xtask fuzz --seconds 600";
 
 const TIDY_HELP: &str = "\
-Prints file:line for each broken rule:
-  - crates use each other only as core <- io <- tor, core <- lightning, bins -> all; xtask uses none of ours
+Prints lines of code and of tests, and public items, of each crate, then file:line for each broken rule:
+  - crates use each other only as core <- io <- tor, core <- lightning, all of them <- node <- payjoind; xtask none
   - no runtime, network or storage crate anywhere below payjoin-core, and no clock read in it
   - no Tor anywhere below payjoin-io, payjoin-lightning, and payjoind without its default features
-  - files have at most 400 lines and functions 40, tests not counted; main.rs of a program 130
-  - no unfinished code, no ignored tests, no names of registry hosts
+  - no circle between files of a crate: a module and what is below it belong together
+  - files have at most 400 lines and functions 40, tests not counted; files of tests 600; main.rs of a program 130;
+    payjoind in all 1,500
+  - each crate has at least half as many lines of tests as of code; end-to-end cases count for what they run
+  - every test, case and file that docs/reliability.md and ARCHITECTURE.md name in a table's last column exists
+  - no unfinished code, no ignored tests, no undocumented public item allowed, no names of registry hosts;
+    no JSON by hand in bins/ outside of rendering
 
 Example:
   cargo xtask tidy";
 
-const BITCOIND_HELP: &str = "\
-Looks, in this order, at $BITCOIND_EXE, at PATH, and at target/bitcoind. If all fail on a Debian-like machine, it
-takes bitcoind and the libraries it needs from the archive that this machine's apt already uses, signatures checked,
-into target/bitcoind. Needs no root and changes nothing on the system.
-
-Examples:
-  cargo xtask bitcoind
-  BITCOIND_EXE=/opt/bitcoin/bin/bitcoind cargo xtask bitcoind";
-
-const TOOLS_HELP: &str = "\
-payjoin-cli (a wallet) and payjoin-mailroom (a relay and directory), at pinned versions, into target/tools. Takes a few
-minutes the first time; `cargo xtask test` and `e2e` do it by themselves.
-
-Example:
-  cargo xtask tools";
-
-const TOR_HELP: &str = "\
-Three authorities, two exits and a client, all on loopback, ready in half a minute. Prints the client's SOCKS port and a
-file with arti's settings. Takes tor and tor-gencert from PATH, else as `bitcoind` does from the archive that this
-machine's apt already uses, into target/tor.
-
-Example:
-  cargo xtask tor-network
-  cargo run -p payjoin-tor --example onion_receiver -- /tmp/receiver target/tor/network/arti.toml
-  curl --socks5-hostname <SOCKS port> http://<address>.onion/";
-
 fn main() -> ExitCode {
-    let verb = Arguments::parse().verb;
-    process::end_together().and_then(|()| run(verb)).unwrap_or_else(|error| {
+    run(Arguments::parse().verb).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
@@ -185,24 +118,17 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Demo { onion: true, .. } => demo::run(Way::Onion)?,
-        Verb::Demo { v2: true, .. } => demo::run(Way::Directory)?,
-        Verb::Demo { .. } => demo::run(Way::Direct)?,
-        Verb::Test => return test::run(),
-        Verb::E2e { list: true, .. } => e2e::list(),
-        Verb::E2e { names, .. } => return Ok(e2e::run(&names)?.close()),
-        Verb::Soak { minutes, seed } => e2e::soak::run(minutes, seed)?,
-        Verb::Ci => ci::run()?,
+        Verb::Ci { names } => ci::run(&names)?,
         Verb::Tidy => tidy::run()?,
-        Verb::TorNetwork => tor::run()?,
-        Verb::Cell { dir, open } => e2e::keep(&dir, &open)?,
-        Verb::Bench(bench) => bench::run(&bench)?,
-        Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
-        Verb::Tools => {
-            for program in [tools::payjoin_cli()?, tools::mailroom()?] {
-                println!("{}", program.display());
-            }
-        }
+        Verb::Fuzz { seconds } => fuzz::run(seconds)?,
+        _ => match become_e2e()? {},
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns only when that fails.
+fn become_e2e() -> Result<Infallible> {
+    process::run(workspace::cargo().args(["build", "--locked", "--package", "xtask-e2e"]))?;
+    let program = workspace::target().join("debug/xtask-e2e");
+    Err(Command::new(program).args(env::args_os().skip(1)).exec().into())
 }

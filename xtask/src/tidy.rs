@@ -7,10 +7,13 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{process, workspace};
+use xtask_programs::{process, workspace};
 
+mod circles;
 mod edges;
 mod lengths;
+mod measures;
+mod promises;
 mod words;
 
 /// A broken rule and where it is broken.
@@ -33,17 +36,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks every file that git knows or would add, and prints what it finds.
+/// Checks every file that git knows or would add, and prints the measures and what it finds.
 pub(crate) fn run() -> Result<()> {
     let mut findings = edges::check()?;
+    let (mut code, mut documents) = (Vec::new(), Vec::new());
     for file in files()? {
         // A picture is no text and breaks no rule; a file deleted but not yet committed neither.
         let Ok(text) = fs::read_to_string(workspace::root().join(&file)) else { continue };
         findings.extend(words::check(&file, &text));
         if file.ends_with(".rs") {
             findings.extend(lengths::check(&file, &text));
+            code.push((file, text));
+        } else if promises::DOCUMENTS.contains(&file.as_str()) {
+            documents.push((file, text));
         }
     }
+    findings.extend(circles::check(&code));
+    findings.extend(promises::check(&documents, &code));
+    let (table, broken) = measures::check(&code);
+    findings.extend(broken);
+    print!("{table}");
     for finding in &findings {
         println!("{finding}");
     }
@@ -60,8 +72,9 @@ fn files() -> Result<Vec<String>> {
     Ok(listing.lines().map(str::to_owned).collect())
 }
 
-/// Is the file made of tests only?
+/// Is the file made of tests only? A contract is tests that others run, too.
 fn is_test(file: &str) -> bool {
     let mut parts = file.split('/');
-    file.ends_with("/tests.rs") || parts.any(|part| part == "tests")
+    let contract = |part: &str| part.trim_end_matches(".rs").ends_with("_contract");
+    file.ends_with("/tests.rs") || parts.any(|part| part == "tests" || contract(part))
 }

@@ -1,16 +1,13 @@
-//! The command line. The same types travel over the control socket, so a command is defined once.
-
-mod values;
+//! The command line.
 
 use std::path::PathBuf;
 
 use bitcoin::Network;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
+use payjoin_node::{Lifetime, SatPerVb};
 
-use crate::help::*;
-pub(crate) use values::{Lifetime, SatPerVb};
+use crate::help::{self, *};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -34,14 +31,31 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Every command; all but `run` and `rescue` are answered by the running daemon.
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Every command.
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon in the foreground.
-    #[command(after_help = RUN_HELP)]
-    #[serde(skip)]
+    #[command(after_help = help::run())]
     Run(RunArgs),
+    /// Run the daemon with an older copy of the database, for what can still be saved.
+    #[command(after_help = RECOVER_HELP)]
+    Recover(RecoverArgs),
+    /// What the running daemon is asked.
+    #[command(flatten)]
+    Ask(Asked),
+    /// Print the plain payments that are still owed, straight from the database, damaged or not.
+    #[command(after_help = RESCUE_HELP)]
+    Rescue,
+    /// Stop the daemon after the exchanges in flight.
+    #[command(
+        after_help = "Returns when the daemon has ended.\n\nJSON: stopped\n\nExample:\n  payjoind stop"
+    )]
+    Stop,
+}
+
+/// Commands that the node in the running daemon answers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Asked {
     /// Make a BIP 21 code. Without an amount it asks for what the queued channels need.
     #[command(after_help = RECEIVE_HELP)]
     Receive(ReceiveArgs),
@@ -72,18 +86,9 @@ pub(crate) enum Command {
     /// Codes that wait at directories.
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Print the plain payments that are still owed, straight from the database, damaged or not.
-    #[command(after_help = RESCUE_HELP)]
-    #[serde(skip)]
-    Rescue,
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,
-    /// Stop the daemon after the exchanges in flight.
-    #[command(
-        after_help = "Returns when the daemon has ended.\n\nJSON: stopped\n\nExample:\n  payjoind stop"
-    )]
-    Stop,
 }
 
 /// Settings of `run` that override the configuration file.
@@ -106,6 +111,17 @@ pub(crate) struct RunArgs {
     pub(crate) http_listen: Option<std::net::SocketAddr>,
 }
 
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// Nothing shows that the database is an older copy, but you know it. There is no way back.
+    #[arg(long)]
+    pub(crate) older_copy: bool,
+    /// Settings as of `run`.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
 /// The networks, by the names that the configuration file has for them.
 fn networks() -> impl TypedValueParser<Value = Network> {
     let names = ["bitcoin", "testnet", "testnet4", "signet", "regtest"];
@@ -113,7 +129,7 @@ fn networks() -> impl TypedValueParser<Value = Network> {
 }
 
 /// Arguments of `receive`.
-#[derive(Debug, Args, Serialize, Deserialize)]
+#[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
     /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
     #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
@@ -124,6 +140,12 @@ pub(crate) struct ReceiveArgs {
     /// How the payer reaches us.
     #[arg(long)]
     pub(crate) via: Option<Via>,
+    /// You are the payer: this code opens channels even if the wallet has no coin of its own to add.
+    #[arg(long)]
+    pub(crate) payer_is_me: bool,
+    /// The code can also be paid over Lightning: once, either way.
+    #[arg(long)]
+    pub(crate) lightning: bool,
 }
 
 fn satoshis(text: &str) -> Result<u64, String> {
@@ -131,8 +153,7 @@ fn satoshis(text: &str) -> Result<u64, String> {
 }
 
 /// How a payer reaches us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
     /// A mailbox at a BIP 77 directory, behind OHTTP relays.
     Directory,
@@ -143,11 +164,17 @@ pub(crate) enum Via {
 }
 
 /// Arguments of `send`.
-#[derive(Debug, Args, Serialize, Deserialize)]
+#[derive(Debug, Args)]
 pub(crate) struct SendArgs {
-    /// The code, with an amount.
+    /// The code, or an address.
     #[arg(value_name = "BIP21")]
     pub(crate) uri: String,
+    /// How much, where the code leaves it to the payer.
+    #[arg(long, value_name = "SAT")]
+    pub(crate) amount: Option<u64>,
+    /// Pay once more what was paid before.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Fee rate. Default: what confirms within six blocks.
     #[arg(long, value_name = "SAT/VB")]
     pub(crate) fee_rate: Option<SatPerVb>,
@@ -157,8 +184,7 @@ pub(crate) struct SendArgs {
 }
 
 /// `channel …`
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ChannelCommand {
     /// Queue a channel; the next payment that can fund it opens it.
     #[command(after_help = QUEUE_HELP)]
@@ -184,7 +210,7 @@ pub(crate) enum ChannelCommand {
 }
 
 /// Arguments of `channel queue`.
-#[derive(Debug, Args, Serialize, Deserialize)]
+#[derive(Debug, Args)]
 pub(crate) struct QueueArgs {
     /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
     pub(crate) peer: String,
@@ -203,14 +229,16 @@ pub(crate) struct QueueArgs {
     /// Do not announce the channel to the network.
     #[arg(long)]
     pub(crate) private: bool,
-    /// You are the payer: open the channel even if the wallet has no coin of its own to add.
+    /// With `rest`: take payment and coin whole, so that no change comes back.
     #[arg(long)]
-    pub(crate) payer_is_me: bool,
+    pub(crate) absorb: bool,
+    /// Do not ask the peer for the channel now: it is away, or it will change its mind.
+    #[arg(long)]
+    pub(crate) unchecked: bool,
 }
 
 /// `wallet …`
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Subcommand)]
 pub(crate) enum WalletCommand {
     /// A fresh address.
     #[command(after_help = "JSON: address\n\nExample:\n  payjoind wallet address")]
@@ -224,8 +252,7 @@ pub(crate) enum WalletCommand {
 }
 
 /// `peer …`
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Subcommand)]
 pub(crate) enum PeerCommand {
     /// Connect to a peer.
     #[command(after_help = CONNECT_HELP)]
@@ -239,7 +266,7 @@ pub(crate) enum PeerCommand {
 }
 
 /// Arguments of `invoice`.
-#[derive(Debug, Args, Serialize, Deserialize)]
+#[derive(Debug, Args)]
 pub(crate) struct InvoiceArgs {
     /// Amount in satoshis.
     #[arg(value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
@@ -250,8 +277,7 @@ pub(crate) struct InvoiceArgs {
 }
 
 /// `exchange …`
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ExchangeCommand {
     /// The latest exchanges, newest first.
     #[command(after_help = EXCHANGES_HELP)]
@@ -278,8 +304,7 @@ pub(crate) enum ExchangeCommand {
 }
 
 /// `session …`
-#[derive(Debug, Subcommand, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// Open sessions.
     #[command(after_help = SESSIONS_HELP)]
@@ -296,4 +321,41 @@ pub(crate) enum SessionCommand {
         /// Its invoice, as `session list` shows it.
         invoice: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_run_shows_every_setting_with_its_default() {
+        let help = help::run();
+        for part in
+            ["  [bitcoind]", "  # block_poll_ms = 1000", "  # burial = 6", "DATADIR/seed holds twelve words"]
+        {
+            assert!(help.contains(part), "{part}");
+        }
+        assert!(help.lines().all(|line| line.len() <= 160), "{help}");
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_at_once() {
+        for (args, why) in [
+            (&["receive", "--expires", "0s"][..], "a second at least"),
+            (&["receive", "--expires", "367d"], "a year at most"),
+            (&["receive", "--amount", "1.5"], "whole number of satoshis"),
+            (&["send", "bitcoin:x", "--fee-rate", "0"], "from 1 to 1000 sat/vB"),
+            (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 1 to 1000 sat/vB"),
+        ] {
+            let refusal = Cli::try_parse_from([&["payjoind"], args].concat()).unwrap_err().to_string();
+            assert!(refusal.contains(why), "{args:?}: {refusal}");
+        }
+    }
 }

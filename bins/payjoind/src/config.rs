@@ -1,317 +1,158 @@
-//! Settings: defaults, then `DATADIR/payjoind.toml`, then environment and flags.
+//! The settings of `run`: defaults, then `DATADIR/payjoind.toml`, then environment and flags.
 
-mod check;
-mod listen;
-mod tor;
-
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bitcoin::{Amount, FeeRate, Network};
-use payjoin_core::Policy;
-use serde::Deserialize;
-
-pub(crate) use check::is_onion;
-pub(crate) use listen::PlainListen;
-pub(crate) use tor::Tor;
+use payjoin_node::Settings;
 
 use crate::cli::RunArgs;
 
-/// The whole configuration.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
-    /// Which chain. Signet unless said otherwise: this is not for mainnet yet.
-    pub(crate) network: Network,
-    /// Where the chain comes from.
-    pub(crate) bitcoind: Bitcoind,
-    /// The Lightning node.
-    pub(crate) lightning: Lightning,
-    /// The endpoint for payers.
-    pub(crate) http: Http,
-    /// Payjoins through directories, and payments of ours.
-    pub(crate) payjoin: Payjoin,
-    /// Our onion service, and the way out through Tor.
-    pub(crate) tor: Tor,
-    /// What the operator allows.
-    pub(crate) policy: Allowed,
-}
-
-/// `[bitcoind]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Bitcoind {
-    /// JSON-RPC address; default: loopback and the network's usual port.
-    pub(crate) url: Option<String>,
-    /// Cookie file; default: where bitcoind puts it.
-    pub(crate) cookie: Option<PathBuf>,
-    /// User and password instead of a cookie.
-    pub(crate) user: Option<String>,
-    /// See `user`.
-    pub(crate) password: Option<String>,
-}
-
-/// `[lightning]`
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Lightning {
-    /// Address for peers; unset: we only connect outwards.
-    pub(crate) listen: Option<SocketAddr>,
-    /// Milliseconds between looks at the chain.
-    pub(crate) poll_ms: u64,
-    /// Confirmations before a channel is used.
-    pub(crate) min_depth: u32,
-    /// Smallest channel that a peer may open to us, sat.
-    pub(crate) min_inbound: u64,
-    /// Most channels that peers may have opened to us: each keeps coins of the wallet back.
-    pub(crate) max_inbound: usize,
-    /// For a seed that was used before: the block from which its coins are looked for, when there is no wallet yet.
-    pub(crate) birthday: Option<u32>,
-}
-
-/// `[http]`
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Http {
-    /// Address for payers, with TLS. Needs `certificate`, `key` and `public_endpoint`.
-    pub(crate) listen: Option<SocketAddr>,
-    /// Certificate chain, PEM or DER.
-    pub(crate) certificate: Option<PathBuf>,
-    /// Its private key, PEM or DER.
-    pub(crate) key: Option<PathBuf>,
-    /// Where the operator's TLS proxy or Tor daemon connects to, on this machine and without TLS.
-    pub(crate) plain_listen: Option<PlainListen>,
-    /// The URL that payers see, without the invoice: `https://pay.example.com` or `http://…onion`.
-    pub(crate) public_endpoint: Option<String>,
-    /// Requests a minute from one address or onion circuit; 0 for no limit (behind a proxy every payer has the proxy's
-    /// address).
-    pub(crate) rate_per_minute: u32,
-}
-
-/// `[payjoin]`
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Payjoin {
-    /// BIP 77 directories, `https://directory.example`.
-    pub(crate) directories: Vec<String>,
-    /// OHTTP relays, `https://relay.example`: they hide our address from the directories. With several of them, one
-    /// that fails does not matter.
-    pub(crate) ohttp_relays: Vec<String>,
-    /// Hours that a payment of ours waits for a receiver who is offline, and the longest life of a code of ours.
-    pub(crate) session_hours: u64,
-    /// `host:port` of a SOCKS5 proxy, such as a Tor daemon's, for relays, directories and receivers.
-    pub(crate) socks: Option<String>,
-    /// A certificate in DER to trust besides the public authorities; for tests.
-    pub(crate) root_certificate: Option<PathBuf>,
-}
-
-/// `[policy]`: [`Policy`] in the units that operators use.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Allowed {
-    /// Originals below this are refused, sat/vB.
-    pub(crate) min_fee_rate: u32,
-    /// Never more than this for what we add, sat/vB.
-    pub(crate) max_fee_rate: u32,
-    /// Never more fee than this in one exchange, sat.
-    pub(crate) max_fee: u64,
-    /// May wallet coins make up for a payment smaller than the channels?
-    pub(crate) top_up: bool,
-    /// Seconds for the Lightning work of one exchange.
-    pub(crate) channel_seconds: u64,
-    /// Seconds for a whole exchange.
-    pub(crate) exchange_seconds: u64,
-    /// Seconds until the Original is broadcast when no payjoin was seen.
-    pub(crate) fallback_seconds: u64,
-    /// Proposals with coins of ours for one invoice.
-    pub(crate) offers_per_invoice: u32,
-    /// Confirmations that bury a transaction.
-    pub(crate) burial: u32,
-}
-
-impl Default for Allowed {
-    fn default() -> Self {
-        let policy = Policy::default();
-        Self {
-            min_fee_rate: 1,
-            max_fee_rate: 100,
-            max_fee: policy.max_fee.to_sat(),
-            top_up: policy.top_up,
-            channel_seconds: policy.channel_seconds,
-            exchange_seconds: policy.exchange_seconds,
-            fallback_seconds: policy.fallback_seconds,
-            offers_per_invoice: policy.offers_per_invoice,
-            burial: policy.burial,
-        }
-    }
-}
-
-impl Allowed {
-    /// As the machines take it.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            min_fee_rate: FeeRate::from_sat_per_vb_u32(self.min_fee_rate),
-            max_fee_rate: FeeRate::from_sat_per_vb_u32(self.max_fee_rate),
-            max_fee: Amount::from_sat(self.max_fee),
-            top_up: self.top_up,
-            channel_seconds: self.channel_seconds,
-            exchange_seconds: self.exchange_seconds,
-            fallback_seconds: self.fallback_seconds,
-            offers_per_invoice: self.offers_per_invoice,
-            burial: self.burial,
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            network: Network::Signet,
-            bitcoind: Bitcoind::default(),
-            lightning: Lightning::default(),
-            http: Http::default(),
-            payjoin: Payjoin::default(),
-            tor: Tor::default(),
-            policy: Allowed::default(),
-        }
-    }
-}
-
-impl Default for Lightning {
-    fn default() -> Self {
-        let (min_inbound, max_inbound, birthday) = (100_000, 10, None);
-        Self { listen: None, poll_ms: 1000, min_depth: 3, min_inbound, max_inbound, birthday }
-    }
-}
-
-impl Default for Payjoin {
-    fn default() -> Self {
-        Self {
-            directories: Vec::new(),
-            ohttp_relays: Vec::new(),
-            session_hours: 24,
-            socks: None,
-            root_certificate: None,
-        }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            certificate: None,
-            key: None,
-            plain_listen: None,
-            public_endpoint: None,
-            rate_per_minute: 5,
-        }
-    }
-}
-
-/// Why the configuration cannot be used. Each message says what to change.
+/// Why the configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {message}")]
     Parse { path: PathBuf, message: String },
-    #[error("[http] {0}")]
-    Http(&'static str),
-    #[error("[payjoin] {0} is not the URL of a directory, such as https://directory.example")]
-    Directory(String),
-    #[error("[payjoin] directories are reached through relays only: set `ohttp_relays`")]
-    NoRelay,
-    #[error("[payjoin] `socks` is HOST:PORT, such as 127.0.0.1:9050, and not {0}")]
-    Socks(String),
-    #[error("{name} must be from {} to {}, not {value}", range.start(), range.end())]
-    Number { name: &'static str, value: u64, range: RangeInclusive<u64> },
-    #[error("[tor] {0}")]
-    Tor(&'static str),
 }
 
-impl Config {
-    /// Reads `datadir/payjoind.toml` if it exists; flags and environment override it.
-    pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Self, ConfigError> {
-        let path = datadir.join("payjoind.toml");
-        let mut config = match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                tracing::info!(path = %path.display(), "no such file: every setting has its default");
-                Self::default()
-            }
-            Err(source) => return Err(ConfigError::Read { path, source }),
-        };
-        config.overlay(args);
-        config.resolve(datadir);
-        config.check()?;
-        Ok(config)
-    }
+/// A section and a name in it.
+type Name = (&'static str, &'static str);
 
-    fn overlay(&mut self, args: &RunArgs) {
-        self.network = args.network.unwrap_or(self.network);
-        self.bitcoind.url = args.bitcoind_url.clone().or(self.bitcoind.url.take());
-        self.bitcoind.cookie = args.bitcoind_cookie.clone().or(self.bitcoind.cookie.take());
-        self.lightning.listen = args.lightning_listen.or(self.lightning.listen);
-        self.http.listen = args.http_listen.or(self.http.listen);
-    }
+/// Names that settings had once, and what has their place. They are read until the next version but one.
+const RENAMED: &[(Name, &[Name])] = &[
+    (("lightning", "poll_ms"), &[("bitcoind", "block_poll_ms"), ("bitcoind", "mempool_poll_ms")]),
+    (("payjoin", "session_hours"), &[("payjoin", "code_hours"), ("payjoin", "patience_hours")]),
+];
 
-    /// Relative paths are relative to the datadir.
-    fn resolve(&mut self, datadir: &Path) {
-        let (http, payjoin, tor) = (&mut self.http, &mut self.payjoin, &mut self.tor);
-        let socket = match &mut http.plain_listen {
-            Some(PlainListen::Unix(path)) => Some(path),
-            _ => None,
-        };
-        let given = [
-            &mut http.certificate,
-            &mut http.key,
-            &mut payjoin.root_certificate,
-            &mut self.bitcoind.cookie,
-            &mut tor.network_file,
-        ];
-        let always = [&mut tor.state_dir, &mut tor.cache_dir];
-        for path in given.into_iter().flatten().chain(always).chain(socket) {
-            *path = datadir.join(&*path);
+/// Reads `datadir/payjoind.toml` if it exists; flags and environment override it.
+pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Settings, ConfigError> {
+    let path = datadir.join("payjoind.toml");
+    let mut settings = match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let (settings, warnings) = parse(&text)
+                .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?;
+            warnings.iter().for_each(|warning| tracing::warn!(path = %path.display(), "{warning}"));
+            settings
         }
-    }
-
-    /// JSON-RPC address of bitcoind.
-    pub(crate) fn bitcoind_url(&self) -> String {
-        let port = match self.network {
-            Network::Bitcoin => 8332,
-            Network::Testnet => 18332,
-            Network::Testnet4 => 48332,
-            Network::Signet => 38332,
-            Network::Regtest => 18443,
-        };
-        self.bitcoind.url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{port}"))
-    }
-
-    /// Cookie file of bitcoind.
-    pub(crate) fn bitcoind_cookie(&self) -> PathBuf {
-        let folder = match self.network {
-            Network::Bitcoin => ".bitcoin",
-            Network::Testnet => ".bitcoin/testnet3",
-            Network::Testnet4 => ".bitcoin/testnet4",
-            Network::Signet => ".bitcoin/signet",
-            Network::Regtest => ".bitcoin/regtest",
-        };
-        self.bitcoind.cookie.clone().unwrap_or_else(|| home().join(folder).join(".cookie"))
-    }
+        // Where the datadir is no folder, the start says so.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            tracing::info!(path = %path.display(), "no such file: every setting has its default");
+            Settings::default()
+        }
+        Err(source) => return Err(ConfigError::Read { path, source }),
+    };
+    overlay(&mut settings, args);
+    datadir.clone_into(&mut settings.datadir);
+    Ok(settings)
 }
 
-/// The user's home folder.
-pub(crate) fn home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+/// The settings, and what the operator should change in the file.
+fn parse(text: &str) -> Result<(Settings, Vec<String>), toml::de::Error> {
+    let mut table: toml::Table = text.parse()?;
+    let warnings = rename(&mut table);
+    // From the text, an error names its line.
+    let settings = if warnings.is_empty() { toml::from_str(text)? } else { table.try_into()? };
+    Ok((settings, warnings))
+}
+
+/// Gives old settings their new names. Where a new name is there too, it counts.
+fn rename(table: &mut toml::Table) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for ((section, name), new) in RENAMED {
+        let old = table.get_mut(*section).and_then(toml::Value::as_table_mut);
+        let Some(value) = old.and_then(|old| old.remove(*name)) else { continue };
+        for (section, name) in *new {
+            let section = table.entry(*section).or_insert_with(|| toml::Table::new().into());
+            if let Some(section) = section.as_table_mut() {
+                section.entry(*name).or_insert_with(|| value.clone());
+            }
+        }
+        let new: Vec<_> = new.iter().map(|(section, name)| format!("[{section}] `{name}`")).collect();
+        warnings.push(format!("[{section}] `{name}` is an old name: set {} instead", new.join(" and ")));
+    }
+    warnings
+}
+
+fn overlay(settings: &mut Settings, args: &RunArgs) {
+    let Settings { network, bitcoind, lightning, http, .. } = settings;
+    *network = args.network.unwrap_or(*network);
+    bitcoind.url = args.bitcoind_url.clone().or(bitcoind.url.take());
+    bitcoind.cookie = args.bitcoind_cookie.clone().or(bitcoind.cookie.take());
+    lightning.listen = args.lightning_listen.or(lightning.listen);
+    http.listen = args.http_listen.or(http.listen);
 }
 
 /// `~/x` as the shell would read it.
 pub(crate) fn expand_home(path: &Path) -> PathBuf {
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
     path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home().join(rest))
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    /// What `run` makes of this file, with the folder it lies in.
+    fn read(text: &str, args: &RunArgs) -> Result<(PathBuf, Settings), ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("payjoind.toml"), text).unwrap();
+        Ok((folder.path().to_owned(), load(folder.path(), args)?))
+    }
+
+    #[test]
+    fn old_names_are_read_with_a_warning_and_new_names_count() {
+        let old = "[lightning]\npoll_ms = 200\n[payjoin]\nsession_hours = 7\n";
+        let (settings, warnings) = parse(old).unwrap();
+        let (bitcoind, payjoin) = (settings.bitcoind, settings.payjoin);
+        assert_eq!((bitcoind.block_poll_ms, bitcoind.mempool_poll_ms), (200, 200));
+        assert_eq!((payjoin.code_hours, payjoin.patience_hours), (7, 7));
+        assert_eq!(
+            warnings,
+            [
+                "[lightning] `poll_ms` is an old name: set [bitcoind] `block_poll_ms` and [bitcoind] \
+                 `mempool_poll_ms` instead",
+                "[payjoin] `session_hours` is an old name: set [payjoin] `code_hours` and [payjoin] \
+                 `patience_hours` instead",
+            ]
+        );
+        let both = format!("{old}code_hours = 9\n[bitcoind]\nblock_poll_ms = 300");
+        let Settings { bitcoind, payjoin, .. } = parse(&both).unwrap().0;
+        assert_eq!((bitcoind.block_poll_ms, bitcoind.mempool_poll_ms), (300, 200));
+        assert_eq!((payjoin.code_hours, payjoin.patience_hours), (9, 7));
+    }
+
+    #[test]
+    fn a_file_with_new_names_warns_of_nothing_and_a_wrong_name_is_found_by_its_line() {
+        let (settings, warnings) = parse("[payjoin]\ncode_hours = 3").unwrap();
+        assert_eq!((settings.payjoin.code_hours, warnings.len()), (3, 0));
+        let refusal = read("[payjoin]\ncode_hour = 3", &RunArgs::default()).unwrap_err().to_string();
+        for part in ["payjoind.toml", "line 2", "code_hour`", "code_hours"] {
+            assert!(refusal.contains(part), "{part}: {refusal}");
+        }
+        for bad in ["network = 'nowhere'", "nonsense", "[lightning]\npoll_ms = 'soon'"] {
+            assert!(matches!(read(bad, &RunArgs::default()), Err(ConfigError::Parse { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file_and_a_folder_without_a_file_has_the_defaults() {
+        let file = "network = 'signet'\n[bitcoind]\nurl = 'a'\ncookie = 'b'";
+        let args = RunArgs {
+            network: Some(bitcoin::Network::Regtest),
+            bitcoind_url: Some("c".into()),
+            http_listen: Some("127.0.0.1:443".parse().unwrap()),
+            ..RunArgs::default()
+        };
+        let (folder, settings) = read(file, &args).unwrap();
+        assert_eq!((settings.network, &settings.datadir), (bitcoin::Network::Regtest, &folder));
+        assert_eq!(settings.bitcoind.url.as_deref(), Some("c"));
+        assert_eq!(settings.bitcoind.cookie, Some("b".into()));
+        assert_eq!(settings.http.listen, args.http_listen);
+        let folder = tempfile::tempdir().unwrap();
+        let bare = load(folder.path(), &RunArgs::default()).unwrap();
+        assert_eq!((bare.network, bare.payjoin.code_hours), (bitcoin::Network::Signet, 24));
+        std::fs::create_dir(folder.path().join("payjoind.toml")).unwrap();
+        assert!(matches!(load(folder.path(), &RunArgs::default()), Err(ConfigError::Read { .. })));
+    }
+}

@@ -13,55 +13,39 @@ A command that fails says why on standard error and exits with 1, or with 2 when
 With --json the reason is {\"error\": \"...\"} on standard output, and times are seconds since 1970. Amounts are in
 satoshis.";
 
-pub(crate) const RUN_HELP: &str = r#"Settings come from DATADIR/payjoind.toml. Environment variables override the file,
+/// The settings are shown as `payjoin-node` knows them.
+pub(crate) fn run() -> String {
+    let example = payjoin_node::Settings::example();
+    let settings: String = example.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{RUN_HELP_BEFORE}\n{settings}\n{RUN_HELP_AFTER}")
+}
+
+const RUN_HELP_BEFORE: &str = "\
+Settings come from DATADIR/payjoind.toml. Environment variables override the file,
 flags override both. An example; settings behind # have these values by default, unless the comment says otherwise:
+";
 
-  network = "signet"                            # the default: this is not for mainnet yet
-  [bitcoind]                                    # default: a bitcoind of this user, by its cookie file
-  url = "http://127.0.0.1:38332"
-  # cookie = "/var/lib/bitcoind/signet/.cookie" # or `user` and `password`
-  [lightning]
-  listen = "0.0.0.0:9735"                       # without it we only connect outwards
-  min_inbound = 100000                          # smallest channel that a peer may open to us, in sat
-  max_inbound = 10                              # for each of these, about 34,000 sat of our coins are kept back
-  # min_depth = 3                               # confirmations before we use a channel that a peer opened
-  # poll_ms = 1000                              # time between looks at the chain, in milliseconds
-  # birthday = 850000                           # only after a restore: the block from which to look for coins
-  [payjoin]                                     # payers reach us through these: no port, no certificate
-  directories = ["https://directory.example"]
-  ohttp_relays = ["https://relay.example"]
-  # session_hours = 24                          # longest life of a code there, and how long payments of ours wait
-  # socks = "127.0.0.1:9050"                    # a proxy for relays, directories and receivers; no default
-  # root_certificate = "ca.der"                 # to trust besides the public authorities; no default
-  [http]                                        # or payers reach our own server
-  listen = "0.0.0.0:443"
-  certificate = "fullchain.pem"                 # relative to DATADIR
-  key = "privkey.pem"
-  public_endpoint = "https://pay.example.com"   # what payers see
-  # rate_per_minute = 5                         # requests from one address or onion circuit; 0 for no limit
-  # Behind a TLS proxy or a Tor daemon of yours, instead of listen, certificate and key:
-  # plain_listen = "127.0.0.1:8080"             # or "unix:/run/payjoind/payers.sock"
-  [tor]                                         # or payers reach our onion service: no port either
-  enabled = true                                # keep a copy of DATADIR/tor/state: it holds the address
-  # only = false                                # true: all goes through Tor, but for bitcoind on this machine
-  [policy]
-  max_fee = 50000                               # most that we pay in fees for one payment, in sat
-  fallback_seconds = 600                        # the plain payment is broadcast after this time
-  # min_fee_rate = 1                            # payments below it get no payjoin, in sat/vB
-  # max_fee_rate = 100                          # most that we pay for our inputs and outputs, in sat/vB
-  # top_up = true                               # coins of ours may make up for a payment smaller than the channels
-  # channel_seconds = 20                        # for the Lightning part of one payment
-  # exchange_seconds = 50                       # for all of it, until the payer has our proposal
-  # offers_per_invoice = 4                      # proposals with coins of ours; after them only without
-  # burial = 6                                  # confirmations after which a payment is settled
-
+const RUN_HELP_AFTER: &str = "\
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds the channels and what is owed to
 payers: never restore an old copy of it. The seed alone, with `birthday`, brings the coins back, but not the channels.
 The steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows more of it.
 Ctrl-C and SIGTERM stop the daemon once the exchanges in flight are done.
 
 Example:
-  payjoind --datadir ~/.payjoind run --network regtest"#;
+  payjoind --datadir ~/.payjoind run --network regtest";
+
+pub(crate) const RECOVER_HELP: &str = "\
+For a database that `run` refuses because it is an older copy, when the newest one is lost. Put the newest one in its
+place if there is any: this is the second best.
+
+Peers with later states could take all that is in a channel if we closed it, so nothing of ours spends it any more. The
+peers are asked to close their channels as soon as they are connected, and what is ours in them comes to the wallet.
+Payments that are owed are broadcast in their time. Nothing is offered to payers. When `channel list` and `wallet
+balance` show that everything has arrived, stop it, and begin anew in another folder: with the same seed, and
+`birthday` under [lightning].
+
+Example:
+  payjoind recover";
 
 pub(crate) const RECEIVE_HELP: &str = "\
 Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet
@@ -71,13 +55,20 @@ Through a directory (BIP 77) the payer can pay while we are offline, and we need
 (BIP 78) our own server answers. Without --via, the code uses the first of these three that is configured, and the next
 one if no directory answers; `via` tells which. Where our server has both https and onion, `alternatives` holds the
 other code for the same payment. A `public_endpoint` with an onion address counts as onion. At a directory a code lasts
-no longer than [payjoin] session_hours. If a payer's message was not answered before the code expires, the plain payment
+no longer than [payjoin] code_hours. If a payer's message was not answered before the code expires, the plain payment
 in it is broadcast.
 
-A channel needs a confirmed coin of the wallet beside the payment. `note` says so when there is none: then the payment
-arrives on chain, and the next one opens channels.
+`observer` is what whoever watches the chain can tell of the payment by its amounts.
 
-JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives, note
+A channel needs a confirmed coin of the wallet beside the payment. `note` says so when there is none: then the payment
+arrives on chain, and the next one opens channels. If you are the payer yourself, --payer-is-me makes a code that opens
+them at once. Show it to nobody else: a payer who cheats could burn what he paid to it, and your channels with it.
+
+With --lightning the code also holds a BOLT 11 invoice (`lightning`) of the same amount, for payers who do not want to pay
+on chain. It is paid once: a Lightning payment is given back as soon as a payment on chain is known, and once one was taken,
+no payjoin is made any more. It needs an amount, and the embedded node: no other one can be told to give a payment back.
+
+JSON: uri, address, invoice, amount_sat, via, endpoint, expires, alternatives, lightning, observer, note
   alternatives: via, uri, endpoint
 
 Examples:
@@ -87,27 +78,41 @@ Examples:
   payjoind --json receive | jq -r .uri";
 
 pub(crate) const QUEUE_HELP: &str = "\
-Nothing is opened yet, but the peer is connected. The next payjoin payment funds as many queued channels as it can,
-oldest first, all of them in one transaction. A channel that fails goes back into the queue with the reason, behind the
+Nothing is opened yet, but the peer is asked whether it takes the channel, and stays connected. What it refuses is not
+queued; `terms` are what it asks for. The next payjoin payment funds as many queued channels as it can,
+oldest first, all of them in one transaction, and one with each peer: many peers take no more at a time. Those that do
+can be named in `[lightning] several_at_once`. A channel that fails goes back into the queue with the reason, behind the
 others, and the payer still pays on chain.
+
+`rest` is what the payment leaves after the other channels. With --absorb the channel takes payment and coin whole where it
+can: nothing comes back whose amount shows an observer of the chain which coin was ours. Other channels wait for another
+payment then, and other coins must hold the reserve.
 
 The transaction must spend a confirmed coin of the wallet too: otherwise the payer alone could replace it by one that
 pays the channel without any commitment signed for it. With an empty wallet the first payment therefore arrives on
-chain. If you are the payer yourself, --payer-is-me opens the channel at once.
+chain. If you are the payer yourself, make the code with `payjoind receive --payer-is-me`.
 
-JSON: intent, state
+JSON: intent, state, terms, note
 
 Examples:
   payjoind channel queue 02ab..cd@203.0.113.7:9735 500000 --push 10000
-  payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private";
+  payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --private
+  payjoind channel queue 02ab..cd@203.0.113.7:9735 rest --absorb";
 
 pub(crate) const CHANNELS_HELP: &str = "\
 An intent is a channel that was asked for. Its states: queued, negotiating (a payer waits), released (the payer has the
-transaction), confirming, open (or closed since), cancelled. `reason` says why an earlier attempt failed.
+transaction), confirming, open, closed, cancelled. `reason` says why an earlier attempt failed and what to do about it,
+or why the channel closed; `said`, shown with --json only, has the peer's own words. `closing_txid` is the transaction that
+closed it, once it is in a block. `waits` says why the next payment opens others first: a channel that failed three times
+is paused, until its peer connects or for ten minutes and then ever longer.
 
-JSON: intents, channels
-  intents: id, peer, amount, state, reason, txid, vout
-  channels: channel_id, peer, capacity_sat, outbound_msat, inbound_msat, usable, ready, funding, user_channel_id
+`closing` are closed channels as long as not all of what is ours there is in the wallet; `needs_sat` is what to deposit
+so that one of them closes fast. A channel is `fallen` where its peer has a later state than we: only he can close it.
+
+JSON: intents, channels, closing
+  intents: id, peer, amount, state, reason, said, waits, txid, vout, closing_txid
+  channels: channel_id, peer, capacity_sat, outbound_msat, inbound_msat, usable, fallen, ready, funding, user_channel_id
+  closing: channel_id, peer, funding, sat, needs_sat
 
 Example:
   payjoind channel list";
@@ -123,9 +128,12 @@ Example:
 
 pub(crate) const BALANCE_HELP: &str = "\
 `locked` is offered in payjoins or committed to payments, `reserve` is kept back to pay for closing channels when fees
-are high, `spendable` is what both leave of `confirmed`.
+are high, for `channels` of them, and `reserve_closing` of it for those that are closing now. `closable` is how many
+channels the coins could close at once: each needs coins of its own, and where it is less than `channels`, one of them
+may close slowly. `spendable` is what `locked` and `reserve` leave of `confirmed`. `unconfirmed` is in transactions that
+no block has, `immature` comes from new blocks, `closing` is ours in channels that are closing.
 
-JSON: confirmed_sat, unconfirmed_sat, locked_sat, reserve_sat, spendable_sat
+JSON: confirmed_sat, unconfirmed_sat, immature_sat, locked_sat, reserve_sat, reserve_closing_sat, channels, closable, closing_sat, spendable_sat
 
 Example:
   payjoind wallet balance --json";
@@ -158,7 +166,7 @@ Example:
   payjoind pay lnbcrt15u1p...";
 
 pub(crate) const SHOW_HELP: &str = "\
-JSON: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
+JSON: id, invoice, state, original_txid, payjoin_txid, mined_txid, channels, partitions, reason, plain_sat, fallback_at, created, settled
   channels: intent, vout, amount
 
 Example:
@@ -177,11 +185,17 @@ Example:
 
 pub(crate) const EXCHANGES_HELP: &str = "\
 States: admitted (it runs), failed (no proposal left; the Original is broadcast at `fallback_at` if the payer does not
-come back), released (the payer has a proposal), settled (an outcome is buried: payjoin, original or conflict).
-`reason` says why there is no proposal, or why a payment opened none of the queued channels.
+come back), released (the payer has a proposal), plain (an ordinary wallet paid the code's address), settled (an outcome is
+buried: payjoin, original, conflict or plain; `gone` is a plain payment that left the mempool for good). `plain_sat` is what
+such a payment pays.
+`mined_txid` is the transaction that was mined: one of the two, another that pays the code in full (`original`, too), or
+one that takes the payment back (`conflict`). `payjoin_txid` is empty while the payer's signatures may still change it.
+`reason` says why there is no proposal, or why a payment opened none of the queued channels. `partitions` counts the ways in which
+the amounts of the payjoin alone can be split into two who pay: in 1, an observer of the chain can tell payer and receiver
+apart; in 0 it looks like the payment of one wallet. It is empty where that was not counted.
 
 JSON: exchanges
-  exchanges: id, invoice, state, original_txid, payjoin_txid, channels, reason, fallback_at, created, settled
+  exchanges: id, invoice, state, original_txid, payjoin_txid, mined_txid, channels, partitions, reason, plain_sat, fallback_at, created, settled
 
 Example:
   payjoind exchange list --limit 1000 --json";
@@ -200,22 +214,27 @@ pub(crate) const STATUS_HELP: &str = "\
 `obligations` counts payments to us that are not buried yet, `payments` those of ours: do not delete the datadir before
 both are 0. In `tor`, `percent` and `blocked` tell how far the connection to Tor has come, `reachable` and `problem`
 whether payers can reach our onion service. `height` is the last block that was dealt with, `bitcoind_height` that of
-bitcoind, null when it does not answer.
+bitcoind, null when it does not answer. `chain_error` says why no block has arrived for a minute although bitcoind has
+one, `lightning_error` why the Lightning node does not answer that is a program of its own, `database_error` that the
+database is an older copy, and what to do: nothing new is offered then.
+`seed_warning` says what looks as if another node ran with the same seed. While a start waits for blocks, what is due is
+sent, and of these only version, network, bitcoind_height, chain_error, obligations and payments are there.
 
-JSON: version, node_id, network, height, bitcoind_height, http, endpoint, tor, lightning, peers, channels, obligations, payments
+JSON: version, node_id, network, height, bitcoind_height, chain_error, lightning_error, database_error, seed_warning, http, endpoint, tor, lightning, peers, channels, obligations, payments
   tor: percent, ready, blocked, endpoint, reachable, problem
 
 Example:
   payjoind status --json";
 
 pub(crate) const SEND_HELP: &str = "\
-A code is paid once: run the same command again to see what became of the payment. If the receiver is offline, the
-daemon waits in the background, also after a restart; after [payjoin] session_hours it makes the plain payment. `status`
+A code is paid once: run the same command again to see what became of the payment (`earlier` is true then). To pay the
+same amount to the same address once more, add --again. If the receiver is offline, the daemon waits in the background, also after a restart; after [payjoin] patience_hours it makes the plain payment. `status`
 is pending, payjoin or original (the plain payment); `reason` says why it is not a payjoin.
 
-JSON: status, txid, fee_sat, reason
+JSON: status, txid, fee_sat, reason, earlier
 
-Example:
+Examples:
+  payjoind send bc1q.. --amount 100000
   payjoind send 'bitcoin:bc1q..?amount=0.001&pj=https://..' --fee-rate 5";
 
 pub(crate) const SESSIONS_HELP: &str = "\

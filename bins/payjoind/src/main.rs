@@ -1,24 +1,14 @@
-//! `payjoind`: parse, wire, run. Everything it does lives in the library crates.
+//! `payjoind`: parse, wire, run. Everything it does lives in `payjoin-node`.
 
-mod bump;
+mod ask;
 mod cli;
-mod commands;
 mod config;
 mod control;
-mod daemon;
 mod help;
-mod keep;
-mod outside;
-mod pay;
-mod receive;
+mod log;
 mod render;
-mod rescue;
-mod roles;
-mod start;
+mod run;
 mod steps;
-mod tor;
-mod watch;
-mod ways;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
@@ -26,9 +16,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use payjoin_node::{Recover, Request};
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, RunArgs};
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
@@ -39,30 +31,44 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let datadir = config::expand_home(&cli.datadir);
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return fail(cli.json, &format!("cannot start the runtime: {e}")),
     };
     let code = match cli.command {
-        Command::Run(args) => {
-            steps::start(cli.json);
-            match runtime.block_on(start::run(&datadir, &args)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(e) => fail(cli.json, &e.to_string()),
-            }
+        Command::Run(args) => run(&runtime, cli.json, &datadir, &args, None),
+        Command::Recover(args) => {
+            let copy = if args.older_copy { Recover::Declared } else { Recover::Refused };
+            run(&runtime, cli.json, &datadir, &args.run, Some(copy))
         }
-        Command::Rescue => match rescue::rescue(&start::database(&datadir)) {
-            Ok(answer) => show(cli.json, &answer),
-            Err(e) => fail(cli.json, &e),
+        Command::Rescue => match payjoin_node::rescue(&datadir) {
+            Ok(rescued) => show(cli.json, &serde_json::to_value(rescued).unwrap_or_else(render::error)),
+            Err(e) => fail(cli.json, &e.to_string()),
         },
-        command => match runtime.block_on(control::ask(&start::socket_path(&datadir), &command)) {
-            Ok(answer) => show(cli.json, &answer),
-            Err(e) => fail(cli.json, &unanswered_text(&datadir, &e)),
+        Command::Stop => ask(&runtime, cli.json, &datadir, None),
+        Command::Ask(asked) => match asked.request() {
+            Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
+            Err(e) => fail(cli.json, &e),
         },
     };
     // A name lookup that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
+}
+
+fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Option<Recover>) -> ExitCode {
+    log::start();
+    match runtime.block_on(run::run(datadir, args, copy, json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(json, &e.to_string()),
+    }
+}
+
+fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {
+    match runtime.block_on(control::ask(&run::socket_path(datadir), request)) {
+        Ok(answer) => show(json, &answer),
+        Err(e) => fail(json, &unanswered_text(datadir, &e)),
+    }
 }
 
 fn show(json: bool, answer: &Value) -> ExitCode {
@@ -86,7 +92,7 @@ fn print(text: &str) -> std::io::Result<()> {
 fn fail(json: bool, message: &str) -> ExitCode {
     // When nobody reads it, the exit code says enough.
     let _ = match json {
-        true => print(&format!("{}\n", json!({ "error": message }))),
+        true => print(&format!("{}\n", render::error(message))),
         false => writeln!(std::io::stderr(), "payjoind: {message}"),
     };
     ExitCode::FAILURE

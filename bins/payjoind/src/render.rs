@@ -1,8 +1,20 @@
 //! Answers as text for people: `name  value` lines, a table for each list, a QR code for a payment request.
 
+use std::fmt::Display;
+
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+/// What is printed, and sent, for a command that failed.
+pub(crate) fn error(why: impl Display) -> Value {
+    json!({ "error": why.to_string() })
+}
+
+/// The answer to `stop`.
+pub(crate) fn stopped() -> Value {
+    json!({ "stopped": true })
+}
 
 /// The widest table; what is wider is shown as one block for each row.
 const WIDEST: usize = 100;
@@ -30,10 +42,17 @@ fn qr(uri: &str, colours: bool) -> Option<String> {
     Some(code.lines().map(|line| format!("{on}{line}{off}\n")).collect())
 }
 
+/// What is for programs and for those who look for a fault.
+const HIDDEN: [&str; 1] = ["said"];
+
+fn shown(fields: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    fields.iter().filter(|(name, _)| !HIDDEN.contains(&name.as_str()))
+}
+
 fn object(fields: &Map<String, Value>) -> String {
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    let width = shown(fields).map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for (name, value) in fields {
+    for (name, value) in shown(fields) {
         match value {
             Value::Array(rows) => text += &format!("{name}\n{}", rows_of(rows)),
             Value::Object(inner) => text += &format!("{name}\n{}", indent(&object(inner))),
@@ -59,7 +78,7 @@ fn rows_of(rows: &[Value]) -> String {
 
 /// `None` when a cell is not a single word or the table would be too wide.
 fn table(rows: &[&Map<String, Value>]) -> Option<String> {
-    let columns: Vec<&String> = rows.first()?.keys().collect();
+    let columns: Vec<&String> = shown(rows.first()?).map(|(name, _)| name).collect();
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| c.to_string()).collect()];
     for row in rows {
         if row.values().any(|cell| cell.is_array() || cell.is_object()) {
@@ -115,8 +134,6 @@ fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -126,6 +143,13 @@ mod tests {
             text(&answer, false),
             "height  7\npeers\n  none\ncoins\n  amount  at\n       5  a\n      10  -\n"
         );
+    }
+
+    #[test]
+    fn a_peers_own_words_are_not_for_people() {
+        let row = json!({ "id": 1, "reason": "it wants more", "said": "chan size" });
+        assert_eq!(text(&json!({ "intents": [row] }), false), "intents\n  id  reason\n   1  it wants more\n");
+        assert_eq!(text(&row, false), "id      1\nreason  it wants more\n");
     }
 
     #[test]

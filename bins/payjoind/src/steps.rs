@@ -1,53 +1,56 @@
-//! Shows the steps of each exchange on standard output; everything else is a log and goes to standard error.
-//!
-//! The libraries tell a step as a `tracing` event with the target `step`, its name in the field `step` and details in
-//! the others.
+//! Shows the steps of each payment on standard output.
 
-use std::fmt::Debug;
-use std::io::{IsTerminal, Write};
-
+use payjoin_node::{Event, EventStream, Heard, Step};
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
-use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
-/// The target that marks a step.
-pub(crate) const STEP: &str = "step";
-
-/// What is logged unless the operator says otherwise. A name stands for every target that begins with it, and the longest
-/// counts. The library `payjoin` is none of ours. In a flood `tor_hsservice` warns of every introduction it drops.
-const LOG: &str = "info,payjoin=error,payjoin_=info,payjoind=info,hyper=warn,ldk=warn,\
-                   arti=warn,tor_=warn,tor_hsservice=error";
-
-/// Starts logging. `json` prints one JSON object a step instead of a line of text. `PAYJOIND_LOG` filters the log.
-pub(crate) fn start(json: bool) {
-    let filter = EnvFilter::try_from_env("PAYJOIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    let log = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // It would complain to the very place that takes nothing any more, and panic.
-        .log_internal_errors(false)
-        .with_filter(filter)
-        .with_filter(filter_fn(|m| m.target() != STEP));
-    let steps = Steps { json, out: std::io::stdout }.with_filter(filter_fn(|m| m.target() == STEP));
-    tracing_subscriber::registry().with(log).with(steps).init();
+/// How far the daemon has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It cannot be asked yet, so nobody is told that it is ready.
+    Starting,
+    /// It can be asked.
+    Open,
+    /// Nothing more will come.
+    Over,
 }
 
-struct Steps<W> {
+/// Shows every event, until the daemon is over. `json` prints one JSON object a step instead of a line of text.
+pub(crate) async fn show(
+    mut events: EventStream,
+    mut out: impl AsyncWrite + Unpin,
     json: bool,
-    out: fn() -> W,
+    mut phase: watch::Receiver<Phase>,
+) {
+    loop {
+        let heard = tokio::select! {
+            biased;
+            heard = events.next() => heard,
+            _ = phase.wait_for(|phase| *phase == Phase::Over) => events.try_next(),
+        };
+        let event = match heard {
+            Some(Heard::Event(event)) => event,
+            Some(Heard::Missed(missed)) => {
+                tracing::warn!(missed, "steps were not shown: whoever reads them is too slow");
+                continue;
+            }
+            None => return,
+        };
+        if matches!(event.step, Step::Ready { .. }) {
+            let _ = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        }
+        // On a full disk, or when whoever read it is gone, the step is not shown. Nothing else may come of that.
+        let _ = out.write_all(text(&event, json).as_bytes()).await;
+        let _ = out.flush().await;
+    }
 }
 
-impl<S: Subscriber, W: Write + 'static> Layer<S> for Steps<W> {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let line = if self.json { Value::Object(fields.0).to_string() } else { line(&fields.0) };
-        // On a full disk, or when whoever read it is gone, the step is not shown. Nothing else may come of that.
-        let _ = (self.out)().write_all(format!("{line}\n").as_bytes());
+fn text(event: &Event, json: bool) -> String {
+    match serde_json::to_value(&event.step) {
+        Ok(Value::Object(fields)) if !json => format!("{}\n", line(&fields)),
+        Ok(step) => format!("{step}\n"),
+        Err(_) => String::new(),
     }
 }
 
@@ -61,56 +64,78 @@ fn line(fields: &Map<String, Value>) -> String {
     format!("{:18} {}", fields.get("step").map(show).unwrap_or_default(), details.join(" "))
 }
 
-#[derive(Default)]
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
-    }
-}
-
-impl Visit for Fields {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
-    }
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.put(field, format!("{value:?}"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{Error, Result};
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use payjoin_node::Timestamp;
 
     use super::*;
 
+    #[test]
+    fn a_step_is_one_line_for_people_and_one_object_for_programs() {
+        let id = "aa".repeat(32);
+        let txid = Some(id.parse().unwrap());
+        let event =
+            Event::new(Timestamp(1), Step::Proposal { txid, channels: 2, reason: Some("late".into()) });
+        let shown = format!("Proposal PSBT      txid={id} channels=2 reason=late\n");
+        assert_eq!(text(&event, false), shown);
+        let shown =
+            format!("{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\"}}\n");
+        assert_eq!(text(&event, true), shown);
+    }
+
     struct FullDisk;
 
-    impl Write for FullDisk {
-        fn write(&mut self, _: &[u8]) -> Result<usize> {
-            Err(Error::other("no space left"))
+    impl AsyncWrite for FullDisk {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::Error::other("no space left")))
         }
 
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::Error::other("no space left")))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
 
-    #[test]
-    fn a_step_that_cannot_be_shown_disturbs_nobody() {
-        let steps = Steps { json: true, out: || FullDisk };
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(steps), || {
-            tracing::info!(target: STEP, step = "Proposal PSBT");
-        });
+    fn told() -> (tokio::sync::broadcast::Sender<Event>, EventStream) {
+        let (sender, receiver) = tokio::sync::broadcast::channel(8);
+        (sender, EventStream::from(receiver))
+    }
+
+    fn ready() -> Event {
+        let node_id = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
+        Event::new(Timestamp(1), Step::Ready { node_id, height: 7 })
+    }
+
+    #[tokio::test]
+    async fn a_step_that_cannot_be_shown_disturbs_nobody() {
+        let (sender, events) = told();
+        sender.send(ready()).unwrap();
+        show(events, FullDisk, true, watch::channel(Phase::Over).1).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_that_the_daemon_is_ready_before_it_can_be_asked() {
+        let ((sender, events), (phase, phases)) = (told(), watch::channel(Phase::Starting));
+        let (out, mut read) = tokio::io::duplex(1024);
+        sender.send(ready()).unwrap();
+        let showing = tokio::spawn(show(events, out, false, phases));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let mut shown = [0; 5];
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut read, &mut shown);
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(20), reading).await.is_err());
+        phase.send_replace(Phase::Open);
+        tokio::io::AsyncReadExt::read_exact(&mut read, &mut shown).await.unwrap();
+        assert_eq!(&shown, b"ready");
+        phase.send_replace(Phase::Over);
+        showing.await.unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! The query of a v1 request. BIP 78, "Optional parameters".
 
-use bitcoin::{Amount, FeeRate};
+use bitcoin::Amount;
 
-use crate::Reply;
+use crate::{MinFeeRate, Reply};
 
 const MALFORMED: Reply = Reply::rejected("The query is malformed.");
 const REPEATED: Reply = Reply::rejected("A query parameter is repeated.");
@@ -14,7 +14,7 @@ pub(crate) struct Params {
     /// At most this much may be taken from the output of this index, for the weight of our inputs.
     pub(crate) contribution: Option<(Amount, usize)>,
     /// The payjoin must not fall below this fee rate.
-    pub(crate) min_fee_rate: FeeRate,
+    pub(crate) min_fee_rate: MinFeeRate,
     /// Whether the payment output may be replaced.
     pub(crate) substitution: bool,
 }
@@ -46,31 +46,26 @@ impl Params {
         let index = index.and_then(|index| index.parse().ok());
         Ok(Self {
             contribution: most.zip(index),
-            min_fee_rate: rate.map_or(Ok(FeeRate::ZERO), |rate| fee_rate(&rate))?,
+            min_fee_rate: rate.map_or(Ok(MinFeeRate::ZERO), |rate| fee_rate(&rate))?,
             // Some senders write `True`. Whatever does not say `false` forbids: the safe reading.
             substitution: fixed.is_none_or(|fixed| fixed.eq_ignore_ascii_case("false")),
         })
     }
 
-    /// The query for the `payjoin` crate. It gets only what we decided on, in its own spelling.
-    pub(crate) fn to_query(&self) -> String {
+    /// The query for the `payjoin` crate, with what we take of the payer's offer. It gets only what we decided on, in
+    /// its own spelling.
+    pub(crate) fn to_query(&self, taken: Amount) -> String {
         let mut query = format!("v=1&disableoutputsubstitution={}", !self.substitution);
-        if let Some((most, index)) = self.contribution {
+        if let Some((_, index)) = self.contribution.filter(|_| taken > Amount::ZERO) {
             query +=
-                &format!("&maxadditionalfeecontribution={}&additionalfeeoutputindex={index}", most.to_sat());
+                &format!("&maxadditionalfeecontribution={}&additionalfeeoutputindex={index}", taken.to_sat());
         }
         query
     }
 }
 
-/// Reads sat/vB, rounded up to the next sat/kwu since it is a minimum. What is taken off first is far below any
-/// meant digit and absorbs binary fractions: 1.1 times 250 is more than 275 to a computer.
-fn fee_rate(text: &str) -> Result<FeeRate, Reply> {
-    let rate: f64 = text.parse().map_err(|_| FEE_RATE)?;
-    if !(0.0..=25_000.0).contains(&rate) {
-        return Err(FEE_RATE);
-    }
-    Ok(FeeRate::from_sat_per_kwu((rate * 250.0 - 1e-6).ceil() as u64))
+fn fee_rate(text: &str) -> Result<MinFeeRate, Reply> {
+    text.parse().ok().and_then(MinFeeRate::from_sat_per_vb).ok_or(FEE_RATE)
 }
 
 /// Undoes percent-encoding. RFC 3986, section 2.1.

@@ -2,17 +2,24 @@
 
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{
-    Amount, EcdsaSighashType, Psbt, ScriptBuf, TapSighashType, TxOut, WScriptHash, Witness, ecdsa, taproot,
+    Amount, EcdsaSighashType, Psbt, ScriptBuf, TapSighashType, TxOut, WScriptHash, Weight, Witness, ecdsa,
+    taproot,
 };
 use payjoin::receive::InputPair;
 use payjoin::receive::v1::{ProvisionalProposal, WantsInputs, WantsOutputs};
 
 use super::delivery::Delivery;
 use super::facts::{Facts, Vetted};
+use super::request::payload;
+use crate::fees::paid;
 use crate::plan::max_fee_rate;
 use crate::{
-    CheckedProposal, Coin, Conservation, ConservationError, Plan, PlannedChannel, Policy, StableProposal,
+    CheckedProposal, Coin, Conservation, ConservationError, PaymentOutput, Plan, PlannedChannel, Policy,
+    StableProposal, partitions,
 };
+
+/// How often outputs are placed anew until nothing stands before the payment: half of the draws are good.
+const DRAWS: usize = 64;
 
 /// A proposal that may be signed.
 #[derive(Debug)]
@@ -40,62 +47,92 @@ pub(crate) enum DraftError {
 pub(crate) struct Drafter<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
-    wants: WantsOutputs,
+    payer_is_me: bool,
 }
 
 impl<'a> Drafter<'a> {
-    /// Takes the answer to "were these inputs offered before?" as no. For a dry run that is a supposition.
-    pub(crate) fn new(vetted: &'a Vetted, policy: &'a Policy) -> Result<Self, DraftError> {
-        let Vetted { payload, facts } = vetted;
-        let unseen = payload.inputs_seen_checklist().map(|item| item.mark(false));
-        let unknown = payload.clone().apply_inputs_seen_checklist(unseen).map_err(|_| DraftError::Build)?;
-        let list = unknown.outputs_owned_checklist().enumerate();
-        let owned: Vec<_> = list.map(|(index, item)| item.mark(index == facts.payment)).collect();
-        let wants = unknown.apply_outputs_owned_checklist(owned).map_err(|_| DraftError::Build)?;
-        Ok(Self { facts, policy, wants })
+    pub(crate) fn new(vetted: &'a Vetted, policy: &'a Policy, payer_is_me: bool) -> Self {
+        Self { facts: &vetted.facts, policy, payer_is_me }
     }
 
-    /// A proposal that funds the planned channels. `scripts` holds their funding scripts in order.
+    /// A proposal that funds the planned channels. `scripts` holds their funding scripts in order, `own` those of what is
+    /// split off the change.
     pub(crate) fn channels(
         &self,
         plan: &Plan,
         scripts: &[ScriptBuf],
-        change: &ScriptBuf,
+        own: &[ScriptBuf],
     ) -> Result<Draft, DraftError> {
-        if plan.channels.len() != scripts.len() {
+        if plan.channels.len() != scripts.len() || plan.splits.len() != own.len() {
             return Err(DraftError::Build);
         }
         let channels: Vec<_> = plan.channels.iter().cloned().zip(scripts.iter().cloned()).collect();
-        let drain = plan.change.map(|_| change.clone());
-        let conservation = self.conservation(channels, drain, &plan.coins, plan.payer_is_me);
-        // Money rule 3: the change is the drain. Only where there is no change, a single channel has to be named, and
-        // the check below proves that nothing was drained from it.
-        let drain = conservation.drain.as_ref().or(scripts.first()).ok_or(DraftError::Build)?;
-        let wants = self
-            .wants
-            .clone()
-            .replace_receiver_outputs(self.replacement(&conservation)?, drain)
-            .map_err(|_| DraftError::Build)?;
-        self.finish(wants.commit_outputs(), conservation)
+        let splits = plan.splits.iter().zip(own);
+        let splits = splits.map(|(value, script)| TxOut { value: *value, script_pubkey: script.clone() });
+        let conservation = self.conservation(channels, plan.output, &plan.coins);
+        let conservation = Conservation { splits: splits.collect(), ..conservation };
+        // Money rule 3: the payment is the drain. Only where it is replaced, a channel has to be named, and the check
+        // proves that nothing was drained from it.
+        let drain = match plan.output {
+            PaymentOutput::Kept | PaymentOutput::Change => &self.payment()?.script_pubkey,
+            PaymentOutput::Replaced => scripts.first().ok_or(DraftError::Build)?,
+        };
+        let (wants, outputs) = (self.wants(&plan.coins)?, self.replacement(&conservation)?);
+        let draw = || {
+            let wants = wants.clone().replace_receiver_outputs(outputs.clone(), drain);
+            self.finish(wants.map_err(|_| DraftError::Build)?.commit_outputs(), conservation.clone())
+        };
+        let misplaced = |draft: &Result<Draft, DraftError>| {
+            matches!(draft, Err(DraftError::Conservation(ConservationError::Place)))
+        };
+        let mut draws = std::iter::repeat_with(draw).take(DRAWS);
+        draws.find(|draft| !misplaced(draft)).unwrap_or(Err(ConservationError::Place.into()))
     }
 
-    /// A plain payjoin with at most one of these coins, the one that hides best which output is whose.
+    /// A plain payjoin with at most one of these coins, the one that hides best which output is whose. What an Original
+    /// without one lacks of its own least rate comes from the payment, where that may shrink.
     pub(crate) fn plain(&self, coins: &[Coin]) -> Result<Draft, DraftError> {
-        let wants = self.wants.clone().commit_outputs();
+        let wants = self.wants(&[])?.commit_outputs();
         let pairs = coins.iter().map(input_pair).collect::<Result<Vec<_>, _>>()?;
         let chosen = wants.try_preserving_privacy(pairs).ok().map(|pair| pair.outpoint());
         let coin: Vec<Coin> = coins.iter().filter(|coin| Some(coin.outpoint) == chosen).cloned().collect();
-        let script = self.facts.payment().map(|payment| payment.script_pubkey.clone());
-        let conservation = self.conservation(Vec::new(), script, &coin, false);
-        self.finish(wants, conservation)
+        let lacking = self.facts.fees.lacking(Weight::ZERO).ok_or(DraftError::Build)?;
+        let shrinks = coin.is_empty() && lacking > Amount::ZERO && self.facts.output != PaymentOutput::Kept;
+        let output = if shrinks { PaymentOutput::Change } else { PaymentOutput::Kept };
+        let conservation = self.conservation(Vec::new(), output, &coin);
+        let mut wants = self.wants(&coin)?;
+        if shrinks {
+            let (outputs, script) = (self.replacement(&conservation)?, &self.payment()?.script_pubkey);
+            wants = wants.replace_receiver_outputs(outputs, script).map_err(|_| DraftError::Build)?;
+        }
+        self.finish(wants.commit_outputs(), conservation)
+    }
+
+    /// The crate's view of the Original, with the offer that goes with these coins. Everything before this state was
+    /// checked; only whether the inputs were offered before is taken as no, which in a dry run is a supposition.
+    fn wants(&self, coins: &[Coin]) -> Result<WantsOutputs, DraftError> {
+        let Facts { body, params, payment, fees, .. } = self.facts;
+        let taken = fees.contribution(coins).ok_or(DraftError::Build)?;
+        let unsuitable = payload(body, params, taken).ok_or(DraftError::Build)?;
+        let owned = unsuitable.apply_broadcast_suitability(None, true).map_err(|_| DraftError::Build)?;
+        let none = owned.inputs_owned_checklist().map(|item| item.mark(false)).collect::<Vec<_>>();
+        let seen = owned.apply_inputs_owned_checklist(none).map_err(|_| DraftError::Build)?;
+        let none = seen.inputs_seen_checklist().map(|item| item.mark(false)).collect::<Vec<_>>();
+        let unknown = seen.apply_inputs_seen_checklist(none).map_err(|_| DraftError::Build)?;
+        let list = unknown.outputs_owned_checklist().enumerate();
+        let ours: Vec<_> = list.map(|(index, item)| item.mark(index == *payment)).collect();
+        unknown.apply_outputs_owned_checklist(ours).map_err(|_| DraftError::Build)
+    }
+
+    fn payment(&self) -> Result<&TxOut, DraftError> {
+        self.facts.payment().ok_or(DraftError::Build)
     }
 
     fn conservation(
         &self,
         channels: Vec<(PlannedChannel, ScriptBuf)>,
-        drain: Option<ScriptBuf>,
+        output: PaymentOutput,
         coins: &[Coin],
-        payer_is_me: bool,
     ) -> Conservation {
         Conservation {
             original: self.facts.transaction.clone(),
@@ -104,40 +141,65 @@ impl<'a> Drafter<'a> {
             contribution: self.facts.params.contribution,
             coins: coins.to_vec(),
             channels,
-            drain,
+            splits: Vec::new(),
+            output,
+            min_fee_rate: self.facts.params.min_fee_rate,
             max_fee: self.policy.max_fee,
-            payer_is_me,
+            payer_is_me: self.payer_is_me,
         }
     }
 
-    /// What stands in place of the payment: the channels, and as change what the payment leaves. The crate adds the
-    /// coins to the change and takes the fee from it. Were the sum below the payment, it would burn the difference.
+    /// What stands in place of the payment: the channels, what is split off, and itself with what they leave, or whole where
+    /// it is kept.
+    /// The crate adds to it what the coins bring beyond that, and takes the fee from it. Were the sum below the payment,
+    /// it would burn the difference.
     fn replacement(&self, conservation: &Conservation) -> Result<Vec<TxOut>, DraftError> {
-        let payment = self.facts.payment().ok_or(DraftError::Build)?.value;
-        let mut outputs: Vec<TxOut> = conservation
+        let payment = self.payment()?;
+        let outputs = conservation
             .channels
             .iter()
-            .map(|(channel, script)| TxOut { value: channel.amount, script_pubkey: script.clone() })
-            .collect();
-        if let Some(change) = &conservation.drain {
-            let channels: Amount = outputs.iter().map(|output| output.value).sum();
-            let value = payment.checked_sub(channels).unwrap_or_default();
-            outputs.push(TxOut { value, script_pubkey: change.clone() });
-        }
+            .map(|(channel, script)| TxOut { value: channel.amount, script_pubkey: script.clone() });
+        let mut outputs: Vec<TxOut> = outputs.chain(conservation.splits.iter().cloned()).collect();
+        let others: Amount = outputs.iter().map(|output| output.value).sum();
+        let value = match conservation.output {
+            PaymentOutput::Kept => payment.value,
+            PaymentOutput::Change if outputs.is_empty() => {
+                let lacking = self.facts.fees.lacking(Weight::ZERO).ok_or(DraftError::Build)?;
+                payment.value.checked_sub(lacking).unwrap_or_default()
+            }
+            PaymentOutput::Change => payment.value.checked_sub(others).unwrap_or_default(),
+            PaymentOutput::Replaced => {
+                // The fee for what the channel weighs more is taken from it again.
+                if let [channel] = &mut outputs[..] {
+                    channel.value = payment.value;
+                }
+                return Ok(outputs);
+            }
+        };
+        outputs.push(TxOut { value, script_pubkey: payment.script_pubkey.clone() });
         Ok(outputs)
     }
 
-    /// Adds the coins, takes the fee at the Original's rate, and checks the result.
+    /// Adds the coins, takes the fee, and checks the result.
     fn finish(&self, wants: WantsInputs, conservation: Conservation) -> Result<Draft, DraftError> {
         let pairs = conservation.coins.iter().map(input_pair).collect::<Result<Vec<_>, _>>()?;
+        let rate = self.facts.fees.rate_with(self.added(&conservation)?).ok_or(DraftError::Build)?;
         let provisional = wants
             .contribute_inputs(pairs)
             .map_err(|_| DraftError::Build)?
             .commit_inputs()
-            .apply_fee_range(Some(self.facts.fee_rate), Some(max_fee_rate(self.policy)))
+            .apply_fee_range(Some(rate), Some(max_fee_rate(self.policy)))
             .map_err(|_| DraftError::Build)?;
         let checked = conservation.check(provisional.psbt_to_sign())?;
         Ok(Draft { provisional, conservation, checked })
+    }
+
+    /// Weight of the coins, and of the outputs beyond those of the Original.
+    fn added(&self, conservation: &Conservation) -> Result<Weight, DraftError> {
+        let inputs = conservation.coins.iter().map(Coin::weight).sum::<Option<Weight>>();
+        let outputs = self.replacement(conservation)?.iter().map(TxOut::weight).sum::<Weight>();
+        let outputs = outputs.checked_sub(self.payment()?.weight()).unwrap_or(Weight::ZERO);
+        Ok(inputs.ok_or(DraftError::Build)? + outputs)
     }
 }
 
@@ -150,6 +212,26 @@ impl Draft {
     /// Our coins that it spends.
     pub(crate) fn coins(&self) -> &[Coin] {
         &self.conservation.coins
+    }
+
+    /// What it pays the miners. Conservation has shown that there is no overflow.
+    pub(crate) fn fee(&self) -> Amount {
+        let coins = self.conservation.coins.iter().map(|coin| &coin.txout);
+        let spent = self.conservation.prevouts.iter().chain(coins);
+        paid(spent, &self.checked.psbt().unsigned_tx).unwrap_or_default()
+    }
+
+    /// In how many ways its amounts can be split; `None` when that is not counted.
+    pub(crate) fn partitions(&self) -> Option<u32> {
+        let coins = self.conservation.coins.iter().map(|coin| &coin.txout);
+        let spent = self.conservation.prevouts.iter().chain(coins).map(|spent| spent.value);
+        let made = self.checked.psbt().unsigned_tx.output.iter().map(|output| output.value);
+        partitions(&spent.collect::<Vec<_>>(), &made.collect::<Vec<_>>())
+    }
+
+    /// Whether it has the id that it will be broadcast with.
+    pub(crate) fn has_final_txid(&self) -> bool {
+        self.conservation.original.input.iter().all(|input| input.script_sig.is_empty())
     }
 
     /// Whether it can be delivered once it is signed.
@@ -203,7 +285,7 @@ fn input_pair(coin: &Coin) -> Result<InputPair, DraftError> {
     pair.map_err(|_| DraftError::Build)
 }
 
-/// Funding scripts for a dry run: nobody's, and of the size of real ones.
+/// Scripts for a dry run: nobody's, and of the size of funding scripts, than which none of ours is longer.
 pub(crate) fn dummy_scripts(count: usize) -> Vec<ScriptBuf> {
     let script = |index: usize| {
         let hash = sha256::Hash::hash(format!("dry run {index}").as_bytes());

@@ -8,20 +8,27 @@ use bitcoin::psbt::PsbtSighashType;
 use bitcoin::{Amount, Psbt, TapSighashType, Transaction};
 use payjoin::receive::v1::{Headers, UncheckedOriginalPayload};
 
-use super::Request;
 use super::params::Params;
+use super::{Delivery, Request};
 use crate::plan::least_spendable;
-use crate::{Invoice, InvoiceId, OriginalId, Reply};
+use crate::{Invoice, InvoiceId, OriginalId, PaymentOutput, Reply};
 
 /// A request that is well formed and claims to pay the invoice.
 #[derive(Clone, Debug)]
 pub(crate) struct Original {
-    pub(crate) payload: UncheckedOriginalPayload,
+    /// The body, without white space around it.
+    pub(crate) body: String,
     pub(crate) psbt: Psbt,
     pub(crate) transaction: Transaction,
     pub(crate) params: Params,
     /// Index of the output that pays us.
     pub(crate) payment: usize,
+    /// Most that may become of it.
+    pub(crate) output: PaymentOutput,
+    /// The payer's wallet takes inputs of any type beside its own.
+    pub(crate) takes_any_type: bool,
+    /// Nobody on the way can have changed what the payer allows.
+    pub(crate) authenticated: bool,
 }
 
 impl Original {
@@ -31,17 +38,32 @@ impl Original {
         let mut params = Params::parse(&request.query)?;
         let body =
             std::str::from_utf8(&request.body).map_err(|_| Reply::rejected("The body is not UTF-8."))?;
-        let psbt = Psbt::from_str(body).map_err(|_| Reply::rejected("The body is not a PSBT in base64."))?;
+        let body = body.trim().to_owned();
+        let psbt = Psbt::from_str(&body).map_err(|_| Reply::rejected("The body is not a PSBT in base64."))?;
         check_leaks(&psbt)?;
         check_inputs(&psbt)?;
         let payment = find_payment(&psbt, invoice)?;
         params.contribution = usable_contribution(&psbt, params.contribution, payment);
-        let headers = Checked(request.body.len().to_string());
-        let payload = UncheckedOriginalPayload::from_request(&request.body, &params.to_query(), headers)
-            .map_err(|_| Reply::rejected("The PSBT has no valid data on the outputs it spends."))?;
+        let payload = payload(&body, &params, Amount::ZERO)
+            .ok_or(Reply::rejected("The PSBT has no valid data on the outputs it spends."))?;
         let transaction = payload.extract_tx_to_check_broadcast_suitability();
-        Ok(Self { payload, psbt, transaction, params, payment })
+        // Wallets of the first days know our outputs by their script alone; those that speak v2 do not.
+        let v2 = request.delivery == Delivery::Mailbox;
+        let last = payment + 1 == transaction.output.len();
+        let output = match (params.substitution && request.authenticated, v2 || last) {
+            (false, _) => PaymentOutput::Kept,
+            (true, false) => PaymentOutput::Change,
+            (true, true) => PaymentOutput::Replaced,
+        };
+        let authenticated = request.authenticated;
+        Ok(Self { body, psbt, transaction, params, payment, output, takes_any_type: v2, authenticated })
     }
+}
+
+/// The Original for the `payjoin` crate, which reads once how much may be taken of the payer's offer.
+pub(crate) fn payload(body: &str, params: &Params, taken: Amount) -> Option<UncheckedOriginalPayload> {
+    let headers = Checked(body.len().to_string());
+    UncheckedOriginalPayload::from_request(body.as_bytes(), &params.to_query(taken), headers).ok()
 }
 
 /// Headers for the `payjoin` crate, after our own, stricter check.

@@ -1,81 +1,74 @@
 //! A reply on its way to the payer's mailbox.
 
 use bitcoin::Psbt;
-use payjoin::OhttpResponse;
-use payjoin::persist::{InMemoryPersister, SessionPersister};
-use payjoin::receive::v2::{
-    CreateRequestError, HasReplyableError, Initialized, PayjoinProposal, ReceiveSession, Receiver,
-    SessionEvent, replay_event_log,
-};
-use serde_json::{Value, json};
+use payjoin::OhttpKeys;
+use payjoin::persist::InMemoryPersister;
+use payjoin::receive::v2::SessionEvent;
+use serde_json::json;
 
-use super::{ErrorCode, Message, Reply, SessionEnd, SessionError};
+use super::crate_gaps::{Key, Letter, Sealed, Timeless, event};
+use super::refusal::{self, Refusal};
+use super::{AnswerKey, ErrorCode, Message, Reply, SessionEnd, SessionError};
 
-/// The crate keeps the mailbox's secret keys to itself and seals only what went through all of its states. Ours are
-/// those of [`Exchange`](crate::Exchange); so it is shown a log in which the proposal has gone through them.
+/// A reply that can be sealed as often as it is sent.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    /// The log without its first event.
-    log: Vec<SessionEvent>,
-    letter: Letter,
-}
-
-#[derive(Debug)]
-enum Letter {
-    Proposal(Box<Receiver<PayjoinProposal>>),
-    Refusal(Box<Receiver<HasReplyableError>>),
+pub(super) enum Outbox {
+    /// The crate keeps the mailbox's secret keys to itself and seals only what went through all of its states. Ours are
+    /// those of [`Exchange`](crate::Exchange); so it is shown a log, without the first event, in which the reply has gone
+    /// through them.
+    Letter(Vec<SessionEvent>, Letter),
+    /// For a v1 payer.
+    Refusal(Refusal),
 }
 
 impl Outbox {
-    /// `None` when there is nobody to send it to: the crate has no errors for v1 payers at a directory.
-    pub(super) fn new(
-        mailbox: &Receiver<Initialized>,
-        message: &Message,
-        reply: &Reply,
-    ) -> Result<Option<Self>, SessionError> {
+    pub(super) fn new(mailbox: &Timeless, message: &Message, reply: &Reply) -> Result<Self, SessionError> {
         let log = match reply {
             Reply::Proposal(proposal) => proposal_log(&message.event, proposal),
             Reply::Error { code, message: text, .. } if message.v2 => {
                 refusal_log(&message.event, *code, text)
             }
-            Reply::Error { .. } => return Ok(None),
+            Reply::Error { .. } => return Ok(Self::Refusal(Refusal(reply.body()))),
         };
-        let log = log.ok_or(SessionError::Log)?;
-        let letter = replay(mailbox, &log)?;
-        Ok(Some(Self { log, letter }))
+        Self::replayed(mailbox, log.ok_or(SessionError::Log)?)
+    }
+
+    fn replayed(mailbox: &Timeless, log: Vec<SessionEvent>) -> Result<Self, SessionError> {
+        let letter = mailbox.replay(&log).ok_or(SessionError::Log)?;
+        Ok(Self::Letter(log, letter))
     }
 
     /// The same reply from a mailbox with other keys of the directory.
-    pub(super) fn again(&self, mailbox: &Receiver<Initialized>) -> Result<Self, SessionError> {
-        Ok(Self { log: self.log.clone(), letter: replay(mailbox, &self.log)? })
-    }
-
-    pub(super) fn request(
-        &self,
-        relay: &str,
-    ) -> Result<(payjoin::Request, OhttpResponse), CreateRequestError> {
-        match &self.letter {
-            Letter::Proposal(receiver) => receiver.create_post_request(relay),
-            Letter::Refusal(receiver) => receiver.create_error_request(relay),
+    pub(super) fn again(&self, mailbox: &Timeless) -> Result<Self, SessionError> {
+        match self {
+            Self::Letter(log, _) => Self::replayed(mailbox, log.clone()),
+            Self::Refusal(refusal) => Ok(Self::Refusal(refusal.clone())),
         }
     }
 
-    pub(super) fn delivered(
-        &self,
-        answer: &[u8],
-        context: OhttpResponse,
-    ) -> Result<SessionEnd, SessionError> {
+    pub(super) fn request(&self, mailbox: &Timeless, keys: &OhttpKeys, relay: &str) -> Sealed {
+        match self {
+            Self::Letter(_, letter) => letter.post(relay),
+            Self::Refusal(refusal) => refusal.post(mailbox, keys, relay),
+        }
+    }
+
+    pub(super) fn delivered(&self, answer: &[u8], key: AnswerKey) -> Result<SessionEnd, SessionError> {
         let log = InMemoryPersister::default();
-        let refused = |error: &dyn std::fmt::Display| SessionError::Answer(error.to_string());
-        match &self.letter {
-            Letter::Proposal(receiver) => {
-                let sent = (**receiver).clone().process_response(answer, context).save(&log);
-                sent.map(|_| SessionEnd::Answered).map_err(|error| refused(&error))
+        let failed = |error: &dyn std::fmt::Display| SessionError::Answer(error.to_string());
+        match (self, key.0) {
+            (Self::Letter(_, Letter::Proposal(receiver)), Key::Crate(key)) => {
+                let sent = (**receiver).clone().process_response(answer, key).save(&log);
+                sent.map(|_| SessionEnd::Answered).map_err(|error| failed(&error))
             }
-            Letter::Refusal(receiver) => {
-                let sent = (**receiver).clone().process_error_response(answer, context).save(&log);
-                sent.map(|_| SessionEnd::Refused).map_err(|error| refused(&error))
+            (Self::Letter(_, Letter::Refusal(receiver)), Key::Crate(key)) => {
+                let sent = (**receiver).clone().process_error_response(answer, key).save(&log);
+                sent.map(|_| SessionEnd::Refused).map_err(|error| failed(&error))
             }
+            (Self::Refusal(_), Key::Ours(key)) => {
+                refusal::delivered(answer, key).map(|()| SessionEnd::Refused)
+            }
+            _ => Err(SessionError::Unexpected),
         }
     }
 }
@@ -107,26 +100,4 @@ fn refusal_log(message: &SessionEvent, code: ErrorCode, text: &str) -> Option<Ve
     };
     let reply = json!({ "error_code": code, "message": text, "extra": {} });
     Some(vec![message.clone(), event("GotReplyableError", reply)?])
-}
-
-fn event(name: &str, content: Value) -> Option<SessionEvent> {
-    serde_json::from_value(json!({ name: content })).ok()
-}
-
-fn replay(mailbox: &Receiver<Initialized>, log: &[SessionEvent]) -> Result<Letter, SessionError> {
-    let created = || {
-        let value = serde_json::to_value(mailbox).ok()?;
-        event("Created", value.get("session_context")?.clone())
-    };
-    let events = InMemoryPersister::default();
-    let Ok(()) = events.save_event(created().ok_or(SessionError::Log)?);
-    for event in log {
-        let Ok(()) = events.save_event(event.clone());
-    }
-    match replay_event_log(&events) {
-        Ok((ReceiveSession::PayjoinProposal(receiver), _)) => Ok(Letter::Proposal(Box::new(receiver))),
-        Ok((ReceiveSession::HasReplyableError(receiver), _)) => Ok(Letter::Refusal(Box::new(receiver))),
-        Err(error) if error.is_expired() => Err(SessionError::Expired),
-        _ => Err(SessionError::Log),
-    }
 }

@@ -2,7 +2,8 @@
 
 use bitcoin::{Amount, Psbt, ScriptBuf, Transaction};
 use payjoin_core::{
-    Answer, Exchange, ExchangeError, ExchangeId, Output, Policy, Question, Reply, Request, Timestamp,
+    Answer, Exchange, ExchangeError, ExchangeId, Invoice, Output, Policy, Question, Reply, Request, Stock,
+    Timestamp,
 };
 
 use crate::kit::*;
@@ -29,7 +30,8 @@ fn value(psbt: &Psbt, script: &ScriptBuf) -> Amount {
 
 #[test]
 fn a_plain_payjoin_raises_the_payment_by_our_coin() {
-    for kinds in [vec![Kind::P2wpkh], vec![Kind::P2tr], vec![Kind::P2wsh], vec![Kind::Nested, Kind::P2pkh]] {
+    use Kind::{Nested, P2pkh, P2tr, P2wpkh, P2wsh};
+    for kinds in [vec![P2wpkh], vec![P2wpkh, P2tr], vec![P2wsh, P2wpkh], vec![Nested, P2pkh]] {
         let payment = payment(&kinds);
         let mut host = host(&payment);
         let psbt = payment.run(&mut host);
@@ -64,22 +66,38 @@ fn a_legacy_or_time_locked_original_gets_no_coin() {
 }
 
 #[test]
-fn channels_and_change_replace_the_payment() {
+fn the_payment_pays_for_channels_and_keeps_the_change() {
     let payment = payment(&[Kind::P2wpkh, Kind::P2tr, Kind::P2wsh]);
     let mut host = channel_host(&payment);
     let psbt = payment.run(&mut host);
     assert_eq!(host.asked, CHANNEL);
     assert_eq!(value(&psbt, &funding_script(0)), sats(400_000));
     assert_eq!(value(&psbt, &funding_script(1)), sats(150_000));
-    let change = value(&psbt, &invoice().change);
+    let change = value(&psbt, &invoice().script);
     assert!(change > sats(148_000) && change < sats(150_000), "{change}");
-    assert!(psbt.unsigned_tx.output.iter().all(|output| output.script_pubkey != invoice().script));
     let release = host.release.unwrap();
     let txid = psbt.unsigned_tx.compute_txid();
     assert_eq!((release.txid, release.reason), (txid, None));
     for (channel, id) in release.channels.iter().zip([1, 2]) {
         let output = &psbt.unsigned_tx.output[channel.vout as usize];
         assert_eq!((channel.intent.0, channel.amount), (id, output.value));
+    }
+}
+
+#[test]
+fn a_channel_takes_the_place_of_a_last_payment_of_either_type() {
+    for (kind, less) in [(Kind::P2tr, 0..=0), (Kind::P2wpkh, 70..=90)] {
+        let invoice = Invoice { script: script(kind, 900_001), payer_is_me: true, ..invoice() };
+        let spends = [Spend::new(Kind::P2wpkh, 100, 1_000_000)];
+        let outputs = vec![txout(399_000, script(Kind::P2wpkh, 500)), txout(PAID, invoice.script.clone())];
+        let psbt = original(&spends, outputs, true);
+        let mut host = Host::new(&spends).with_wishes(&[rest(1)]);
+        let request = request("v=1", psbt.to_string().as_bytes());
+        let reply = host.run(&mut Exchange::new(NOW, invoice, request, Policy::default()));
+        let proposal = proposal(&reply);
+        assert_eq!((proposal.unsigned_tx.output.len(), host.opened.len()), (2, 1), "{kind:?}");
+        let paid = PAID - value(&proposal, &funding_script(0)).to_sat();
+        assert!(less.contains(&paid), "{kind:?}: {paid}");
     }
 }
 
@@ -153,7 +171,7 @@ fn funding_scripts_that_cannot_be_used_are_abandoned_before_they_are_funded() {
         ("one too many", vec![one.clone(), funding_script(2), funding_script(3)]),
         ("the same twice", vec![one.clone(), one.clone()]),
         ("not P2WSH", vec![one.clone(), script(Kind::P2tr, 1)]),
-        ("our change", vec![one.clone(), invoice().change]),
+        ("our own", vec![one.clone(), invoice().script]),
         ("the payer's change", vec![one.clone(), script(Kind::P2wpkh, 500)]),
         ("none at all", vec![]),
     ];
@@ -216,14 +234,55 @@ fn a_failure_at_any_question_ends_with_unavailable_and_nothing_open() {
 }
 
 #[test]
+fn channels_that_cannot_open_are_left_out_and_what_they_leave_is_change() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let whole = {
+        let mut host = channel_host(&payment);
+        value(&payment.run(&mut host), &invoice().script)
+    };
+    for (failing, left, sat) in [(0, 1, 150_000), (1, 0, 400_000)] {
+        let mut host = Host { lightning: Lightning::SomeFail(vec![failing]), ..channel_host(&payment) };
+        let psbt = payment.run(&mut host);
+        assert_eq!(host.asked, CHANNEL);
+        assert_eq!(value(&psbt, &funding_script(left)), sats(sat));
+        let change = value(&psbt, &invoice().script);
+        let freed = sats(550_000 - sat);
+        assert!(change >= whole + freed && change < whole + freed + sats(1_000), "{change}");
+        let release = host.release.unwrap();
+        let intents: Vec<_> = release.channels.iter().map(|channel| channel.intent.0).collect();
+        assert_eq!(intents, [u64::from(left) + 1]);
+        assert_eq!(release.reason, Some(format!("number {failing} is away")));
+    }
+    let mut host = Host { lightning: Lightning::SomeFail(vec![0, 1]), ..channel_host(&payment) };
+    payment.run(&mut host);
+    let release = host.release.unwrap();
+    assert_eq!((release.channels.len(), release.coins.len()), (0, 1));
+    assert_eq!(release.reason.as_deref(), Some("number 0 is away; number 1 is away"));
+}
+
+#[test]
+fn money_rule_9_a_code_that_was_paid_over_lightning_takes_no_payjoin() {
+    let payment = payment(&[Kind::P2wpkh]);
+    for host in [channel_host(&payment), Host::new(&payment.spends)] {
+        let mut host = Host { paid: true, ..host };
+        let reply = host.exchange(payment.request());
+        assert_eq!((reply.status(), host.opened.len()), (503, 0));
+        assert!(reply.body().contains("unavailable") && reply.body().contains("has been paid"));
+        assert!(host.release.is_none() && host.checked.is_none_or(|checked| checked.our_inputs().is_empty()));
+    }
+}
+
+#[test]
 fn an_answer_to_another_question_is_an_error_and_changes_nothing() {
     let answers = [
         Answer::Recalled(None),
         Answer::Owned(vec![]),
         Answer::Admitted(ExchangeId(1)),
         Answer::Seen,
+        Answer::Paid,
         Answer::Opened(vec![]),
         Answer::Funded,
+        Answer::Short(vec![]),
         Answer::ChannelsFailed("?".into()),
         Answer::Abandoned,
         Answer::Released,
@@ -256,9 +315,9 @@ fn fits(question: &Question, answer: &Answer) -> bool {
         (question, answer),
         (Question::Recall(_), Answer::Recalled(_))
             | (Question::Resources(_), Answer::Resources(_))
-            | (Question::Admit(_), Answer::Admitted(_) | Answer::Seen)
+            | (Question::Admit(_), Answer::Admitted(_) | Answer::Seen | Answer::Paid)
             | (Question::OpenChannels(_), Answer::Opened(_) | Answer::ChannelsFailed(_))
-            | (Question::Fund(_), Answer::Funded | Answer::ChannelsFailed(_))
+            | (Question::Fund(..), Answer::Funded | Answer::ChannelsFailed(_))
             | (Question::Release(..), Answer::Released)
     )
 }
@@ -293,7 +352,7 @@ fn no_channel_is_opened_when_no_time_is_left_for_it() {
 
 #[test]
 fn the_final_transaction_is_valid_for_its_signatures_and_pays_the_originals_fee_rate() {
-    for kinds in [vec![Kind::P2wpkh], vec![Kind::P2tr, Kind::P2wsh], vec![Kind::Nested]] {
+    for kinds in [vec![Kind::P2wpkh], vec![Kind::P2tr, Kind::P2wsh], vec![Kind::Nested, Kind::P2wpkh]] {
         let payment = payment(&kinds);
         let mut host = channel_host(&payment);
         let psbt = payment.run(&mut host);
@@ -370,9 +429,9 @@ fn with_outputs(others: &[(u64, ScriptBuf)], offer: (u64, usize)) -> (Vec<Spend>
 #[test]
 fn an_offer_is_taken_as_far_as_it_goes() {
     let change = script(Kind::P2wpkh, 500);
-    // The coin costs 447 sat at this rate. At most all of it, all of the offer, and never into dust.
+    // 1,000 sat for 152 vB: 6 sat/vB in whole numbers, 408 for an input. At most that, at most the offer, never into dust.
     for (value, offer, left) in
-        [(50_000, 900, 49_553), (50_000, 100, 49_900), (594, 900, 294), (294, 900, 294)]
+        [(50_000, 900, 49_592), (50_000, 100, 49_900), (594, 900, 294), (294, 900, 294)]
     {
         let (spends, psbt, query) = with_outputs(&[(value, change.clone())], (offer, 0));
         let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]);
@@ -395,15 +454,6 @@ fn an_offer_from_one_of_two_equal_outputs_is_taken_only_from_the_first() {
         assert_eq!(full, [!taken, true], "offered output {index}");
         assert_eq!(host.admission.unwrap().coins.len(), 1, "offered output {index}");
     }
-}
-
-#[test]
-fn a_payer_who_pays_to_our_change_address_too_gets_no_channel() {
-    let (spends, psbt, _) = with_outputs(&[(50_000, invoice().change)], (0, 0));
-    let mut host = Host::new(&spends).with_coins(&[our_coin(0, 100_000)]).with_wishes(&[exact(1, 400_000)]);
-    let reply = host.exchange(request("v=1", psbt.to_string().as_bytes()));
-    assert_eq!(reply.status(), 200);
-    assert_eq!((host.channels_offered, host.opened.len()), (Some(false), 0));
 }
 
 #[test]
@@ -436,13 +486,34 @@ fn a_plain_payjoin_prefers_the_coin_that_hides_which_output_is_whose() {
 }
 
 #[test]
+fn scripts_for_what_is_split_off_are_asked_for_once_the_original_is_kept_and_no_peer_is_asked_without_them() {
+    let payment = payment(&[Kind::P2wpkh]);
+    for no_scripts in [false, true] {
+        let mut host = host(&payment).with_wishes(&[exact(1, 100_000), exact(2, 100_000)]);
+        host.reserve.per_channel = sats(30_000);
+        host.reserve.stock = Some(Stock { whole: 1, parts: Amount::ZERO, channels: 0 });
+        host.no_scripts = no_scripts;
+        let proposal = payment.run(&mut host);
+        let asked = ["recall", "inspect", "owns", "resources", "admit", "scripts"];
+        assert_eq!(host.asked[..6], asked);
+        assert_eq!(host.asked.contains(&"open"), !no_scripts);
+        let split = proposal.unsigned_tx.output.iter().filter(|o| host.own.contains(&o.script_pubkey));
+        let split: Vec<_> = split.map(|output| output.value.to_sat()).collect();
+        assert_eq!(split, if no_scripts { vec![] } else { vec![30_000] });
+        let release = host.release.unwrap();
+        assert_eq!(release.channels.len(), if no_scripts { 0 } else { 2 });
+        assert_eq!(release.reason.is_some(), no_scripts);
+    }
+}
+
+#[test]
 fn an_offer_from_our_own_output_does_not_count_when_the_reserve_is_planned() {
     let payment = payment(&[Kind::P2wpkh]);
     let body = payment.payer().body;
-    // What comes back is 300,000 less 447 for the coin and 204 for the change output.
+    // What comes back is 300,000 less 447 for the coin and 283 for the channel's output; the payer may add 408.
     for (index, opened) in [(0, 1), (1, 0)] {
         let mut host = host(&payment).with_wishes(&[exact(1, 400_000)]);
-        host.reserve.per_channel = sats(299_700);
+        host.reserve.per_channel = sats(299_500);
         let query = format!("v=1&maxadditionalfeecontribution=900&additionalfeeoutputindex={index}");
         assert_eq!(host.exchange(request(&query, &body)).status(), 200);
         assert_eq!(host.opened.len(), opened, "offered output {index}");

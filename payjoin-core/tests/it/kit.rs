@@ -27,7 +27,7 @@ pub(crate) use host::{Host, Lightning, Signing};
 
 pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
-pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(4_000_000_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -250,10 +250,10 @@ pub(crate) fn invoice() -> Invoice {
     Invoice {
         id: InvoiceId("aaaaaaaaaaaaaaaaaaaaaaaaaa".into()),
         script: script(Kind::P2tr, 900_001),
-        change: script(Kind::P2wpkh, 900_002),
         amount: None,
         created: NOW,
         expires: NOW.plus(3600),
+        payer_is_me: false,
     }
 }
 
@@ -310,16 +310,11 @@ pub(crate) fn exact(id: u64, amount: u64) -> ChannelWish {
         amount: ChannelAmount::Exact(sats(amount)),
         min: sats(1_000),
         max: sats(1_000_000_000),
-        payer_is_me: false,
     }
 }
 
 pub(crate) fn rest(id: u64) -> ChannelWish {
     ChannelWish { amount: ChannelAmount::Rest, ..exact(id, 0) }
-}
-
-pub(crate) fn mine(wish: ChannelWish) -> ChannelWish {
-    ChannelWish { payer_is_me: true, ..wish }
 }
 
 /// The Proposal PSBT of a reply.

@@ -10,14 +10,20 @@ mod flow;
 #[cfg(test)]
 mod money_rules;
 #[cfg(test)]
+mod outgoing;
+#[cfg(test)]
 mod planning;
+#[cfg(test)]
+mod privacy;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod receiver_rules;
 #[cfg(test)]
+mod senders;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod settlement;
 #[cfg(test)]
-mod settlement_by_chance;
+mod simulation;

@@ -1,8 +1,8 @@
-//! The eleven money rules, as far as the machines can prove them. The names are those of the design.
+//! The money rules, as far as the machines can prove them. The names are those of the design.
 
 use payjoin_core::{
-    Admission, Answer, Exchange, Output, Policy, Question, Reply, Settlement, SettlementInput,
-    SettlementOutput,
+    Acceptance, Admission, Answer, ChannelFailure, Exchange, FailureKind, IntentId, Left, Output, Policy,
+    Question, Reply, Settlement, SettlementInput, SettlementOutput,
 };
 
 use crate::kit::*;
@@ -93,10 +93,13 @@ fn money_rule_5_own_input_an_empty_wallet_gets_a_plain_payjoin_first() {
     payment.run(&mut empty);
     assert!(empty.opened.is_empty() && empty.admission.unwrap().intents.is_empty());
 
-    let mut vouched = Host::new(&payment.spends).with_wishes(&[mine(rest(1))]);
-    let psbt = payment.run(&mut vouched);
-    assert_eq!(psbt.unsigned_tx.input.len(), 1);
-    assert_eq!(vouched.release.unwrap().channels[0].amount, sats(PAID));
+    // The operator's word goes with the code: any queued channel opens for it, and by no other code does one.
+    for payer_is_me in [true, false] {
+        let mut code = Host { payer_is_me, ..Host::new(&payment.spends).with_wishes(&[rest(1)]) };
+        assert_eq!(payment.run(&mut code).unsigned_tx.input.len(), 1);
+        let channels: Vec<_> = code.release.unwrap().channels.iter().map(|channel| channel.amount).collect();
+        assert_eq!(channels, if payer_is_me { vec![sats(PAID)] } else { vec![] });
+    }
 
     let mut with_coin = host(&payment);
     assert_eq!(payment.run(&mut with_coin).unsigned_tx.input.len(), 2);
@@ -110,6 +113,7 @@ fn money_rule_6_fallback_the_original_is_kept_before_anything_is_offered_and_sen
     let admission = host.admission.unwrap();
     assert_eq!(admission.original, payment.psbt.clone().extract_tx_unchecked_fee_rate());
     assert_eq!(admission.fallback_at, NOW.plus(600));
+    assert_eq!(admission.fee, sats(1_000));
     let admit = host.asked.iter().position(|name| *name == "admit").unwrap();
     assert!(host.asked[..admit].iter().all(|name| ["recall", "inspect", "owns", "resources"].contains(name)));
 
@@ -135,10 +139,14 @@ fn money_rule_6_fallback_the_original_is_kept_before_anything_is_offered_and_sen
     let obligation = payjoin_core::Obligation {
         exchange: payjoin_core::ExchangeId(1),
         original: admission.original.clone(),
+        payment: payjoin_core::Invoice::owed(invoice().script, None, &admission.original),
         payjoin: Some(release.txid),
+        fees: payjoin_core::Fees { original: admission.fee, payjoin: release.fee },
         coins: release.coins,
         channels: release.channels,
+        plain: false,
         fallback_at: release.fallback_at,
+        signed: None,
         mined: None,
     };
     let mut settlement = Settlement::new(obligation, Policy::default());
@@ -203,25 +211,30 @@ fn money_rule_9_once_an_intent_is_opened_at_most_once_in_an_exchange() {
 #[test]
 fn money_rule_10_substitution_only_where_the_payer_allows_it_and_the_transport_is_authenticated() {
     let payment = payment(&[Kind::P2wpkh]);
+    let paid = |reply: &Reply| {
+        let psbt = proposal(reply);
+        let mut outputs = psbt.unsigned_tx.output.iter();
+        outputs.find(|output| output.script_pubkey == invoice().script).map(|output| output.value)
+    };
     let forbidding = ["true", "True", "1", "", "yes"];
-    let queries = forbidding.map(|word| format!("v=1&disableoutputsubstitution={word}"));
-    for query in queries {
-        let mut host = host(&payment);
-        let reply = host.exchange(request(&query, &payment.payer().body));
-        let psbt = proposal(&reply);
-        assert_eq!(host.channels_offered, Some(false), "{query}");
-        let paid = psbt.unsigned_tx.output.iter().find(|output| output.script_pubkey == invoice().script);
-        assert!(paid.unwrap().value >= sats(PAID), "{query}");
+    let queries = forbidding.map(|word| (format!("v=1&disableoutputsubstitution={word}"), true));
+    for (query, authenticated) in queries.into_iter().chain([("v=1".to_owned(), false)]) {
+        let mut request = request(&query, &payment.payer().body);
+        request.authenticated = authenticated;
+        // The coin does not pay for the channel.
+        let mut poor = host(&payment);
+        assert!(paid(&poor.exchange(request.clone())) >= Some(sats(PAID)), "{query}");
+        assert!(poor.opened.is_empty(), "{query}");
+        // These do, and the payment stays.
+        let mut rich = host(&payment).with_coins(&[our_coin(0, 300_000), our_coin(1, 200_000)]);
+        assert!(paid(&rich.exchange(request)) >= Some(sats(PAID)), "{query}");
+        assert_eq!((rich.opened.len(), rich.release.unwrap().coins.len()), (1, 2), "{query}");
     }
-    let mut open = host(&payment);
-    let mut request = payment.request();
-    request.authenticated = false;
-    assert_eq!(open.exchange(request).status(), 200);
-    assert!(open.opened.is_empty());
     for query in ["v=1&disableoutputsubstitution=false", "v=1&disableoutputsubstitution=False"] {
         let mut host = host(&payment);
-        host.exchange(crate::kit::request(query, &payment.payer().body));
+        let reply = host.exchange(request(query, &payment.payer().body));
         assert_eq!(host.opened.len(), 1, "{query}");
+        assert!(paid(&reply) < Some(sats(PAID)), "{query}");
     }
 }
 
@@ -240,6 +253,103 @@ fn money_rule_11_silence_nothing_that_the_host_says_reaches_the_payer() {
         assert!(!reply.body().contains("Carol"), "{}", reply.body());
         assert_eq!(reply, Reply::unavailable("The receiver cannot make a payjoin now."));
     }
-    let mut refused = Host { acceptable: Err(secret.into()), ..host(&payment) };
+    let mut refused = Host { acceptable: Acceptance::No(secret.into()), ..host(&payment) };
     assert_eq!(refused.exchange(payment.request()), Reply::rejected("The PSBT cannot be broadcast."));
+}
+
+/// What is left of channels by a letter for each: open, abandoned, failed.
+fn left(letters: &str) -> Vec<Left> {
+    let failure = |at: usize| ChannelFailure {
+        intent: IntentId(at as u64 + 1),
+        kind: FailureKind::Late,
+        text: "it is slow".into(),
+        said: None,
+    };
+    let left = letters.char_indices().map(|(at, letter)| match letter {
+        'o' => Left::Open,
+        'a' => Left::Abandoned,
+        _ => Left::Failed(failure(at)),
+    });
+    left.collect()
+}
+
+/// Three channels, of which the peers of the last two have no slot to spare; this is left of them when they are funded. Gives
+/// the host, what was opened in each round, and the intents whose channels were released.
+fn short(rounds: &[&str]) -> (Host, Vec<Vec<u64>>, Vec<u64>) {
+    let payment = payment(&[Kind::P2wpkh]);
+    let wishes = [exact(1, 200_000), exact(2, 100_000), exact(3, 50_000)];
+    let mut host = host(&payment).with_wishes(&wishes);
+    host.scarce = vec![IntentId(2), IntentId(3)];
+    host.lightning = Lightning::Short(rounds.iter().map(|letters| left(letters)).collect());
+    let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+    let mut opened = Vec::new();
+    let reply = loop {
+        if let Output::Ask(Question::OpenChannels(channels)) = exchange.poll_output() {
+            opened.push(channels.iter().map(|channel| channel.intent.0).collect());
+        }
+        if let Some(reply) = host.step(&mut exchange) {
+            break reply;
+        }
+    };
+    assert_eq!(reply.status(), 200);
+    let released = host.release.as_ref().unwrap().channels.iter().map(|channel| channel.intent.0).collect();
+    (host, opened, released)
+}
+
+#[test]
+fn money_rule_12_slots_what_one_peer_spoils_is_tried_once_more_without_it() {
+    for (rounds, opened, released) in [
+        // The peer with slots to spare fails: those who were not asked yet keep their channels.
+        (&["foo"][..], &[&[1, 2, 3][..]][..], &[2, 3][..]),
+        // The first without one fails: the one that had signed comes back with a new channel.
+        (&["afo"], &[&[1, 2, 3], &[1]], &[3, 1]),
+        (&["aff"], &[&[1, 2, 3], &[1]], &[1]),
+        // A peer without one has signed: no more is risked.
+        (&["aaf"], &[&[1, 2, 3]], &[]),
+        // Nothing is left, or the second round fails as well.
+        (&["fff"], &[&[1, 2, 3]], &[]),
+        (&["foo", "fo"], &[&[1, 2, 3]], &[]),
+        (&["afo", "oa"], &[&[1, 2, 3], &[1]], &[]),
+    ] {
+        let (host, in_rounds, of) = short(rounds);
+        assert_eq!((in_rounds, &of[..]), (opened.iter().map(|round| round.to_vec()).collect(), released));
+        assert_eq!(host.last, [IntentId(2), IntentId(3)]);
+        let release = host.release.unwrap();
+        assert!(release.reason.unwrap().contains("it is slow"), "{rounds:?}");
+        // Money rules 7 and 8: the coins stay those that were admitted.
+        assert_eq!(release.coins, host.admission.unwrap().coins, "{rounds:?}");
+        let abandons = usize::from(released.is_empty());
+        assert_eq!(host.abandoned.len(), abandons, "{rounds:?}: what is open is given up: {:?}", host.asked);
+    }
+}
+
+#[test]
+fn money_rule_12_slots_amounts_stand_in_the_second_round_and_what_is_missing_is_change() {
+    let (whole, _, all) = short(&[]);
+    assert_eq!(all, [1, 2, 3]);
+    let (host, _, _) = short(&["afo"]);
+    let change = |host: &Host| {
+        let transaction = &host.checked.as_ref().unwrap().psbt().unsigned_tx;
+        let mut outputs = transaction.output.iter();
+        outputs.find(|output| output.script_pubkey == invoice().script).unwrap().value
+    };
+    let freed = change(&host) - change(&whole);
+    assert!(freed >= sats(100_000) && freed < sats(101_000), "{freed}");
+    let amounts: Vec<_> = host.release.unwrap().channels.iter().map(|channel| channel.amount).collect();
+    assert_eq!(amounts, [sats(50_000), sats(200_000)]);
+}
+
+#[test]
+fn money_rule_12_slots_no_second_round_begins_when_the_time_for_channels_is_over() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut host = host(&payment).with_wishes(&[exact(1, 200_000), exact(2, 100_000)]);
+    host.lightning = Lightning::Short(vec![left("fo")]);
+    let mut exchange = Exchange::new(NOW, invoice(), payment.request(), Policy::default());
+    while !host.asked.contains(&"open") {
+        host.step(&mut exchange);
+    }
+    host.now = NOW.plus(20);
+    assert_eq!(host.run(&mut exchange).status(), 200);
+    assert_eq!(host.abandoned.len(), 1);
+    assert!(host.release.unwrap().channels.is_empty());
 }

@@ -24,7 +24,7 @@ async fn server(answer: &'static [u8]) -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn get(url: String) -> HttpRequest {
     let timeout = Duration::from_millis(500);
-    HttpRequest { url, accept: None, body: None, timeout, limit: 10, tunnel: None }
+    HttpRequest { url, accept: None, body: None, timeout, limit: 10, tunnel: None, fresh: false }
 }
 
 fn direct() -> DirectClient {
@@ -79,8 +79,77 @@ async fn silence_is_a_timeout_and_a_closed_port_no_connection() {
 async fn a_request_is_sent_once_even_when_the_connection_breaks() {
     let (address, seen) = server(b"").await;
     let error = direct().send(get(format!("http://{address}/"))).await.unwrap_err();
-    assert!(matches!(error, HttpError::Transport(_)), "{error}");
+    assert_eq!(error, HttpError::Closed);
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+/// A server that keeps its first connection for one answer, and closes it when the second request has arrived there.
+/// Other connections it serves to their end. It gives the number of the connection and the request's last byte.
+async fn closes_when_asked_again(reset: bool) -> (String, Arc<Mutex<Vec<(usize, u8)>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let requests = seen.clone();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                for turn in 0.. {
+                    let read = stream.read(&mut buffer).await.unwrap_or(0);
+                    if read == 0 {
+                        return;
+                    }
+                    requests.lock().unwrap().push((number, buffer[read - 1]));
+                    if number == 0 && turn == 1 {
+                        stream.set_zero_linger().unwrap();
+                        if !reset {
+                            stream.shutdown().await.unwrap();
+                        }
+                        return;
+                    }
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                }
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test]
+async fn a_request_whose_kept_connection_closes_goes_out_once_more_on_a_new_one_where_it_may() {
+    for reset in [false, true] {
+        for may in [false, true] {
+            let (url, seen) = closes_when_asked_again(reset).await;
+            let client = direct();
+            let post = |text: &str| HttpRequest {
+                body: Some(("text/plain", text.as_bytes().to_vec())),
+                timeout: Duration::from_secs(10),
+                ..get(url.clone())
+            };
+            assert_eq!(client.send(post("a")).await.unwrap().status, 200);
+            let second = if may { client.send_again(post("b")).await } else { client.send(post("b")).await };
+            if may {
+                assert_eq!(second.unwrap().body, b"ok");
+                assert_eq!(*seen.lock().unwrap(), [(0, b'a'), (0, b'b'), (1, b'b')]);
+            } else {
+                assert_eq!(second, Err(HttpError::Closed));
+                assert_eq!(*seen.lock().unwrap(), [(0, b'a'), (0, b'b')]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_request_takes_no_kept_connection_and_leaves_none() {
+    let (url, seen) = closes_when_asked_again(false).await;
+    let client = direct();
+    for fresh in [false, true, true] {
+        let request = HttpRequest { fresh, timeout: Duration::from_secs(10), ..get(url.clone()) };
+        client.send(request).await.unwrap();
+    }
+    assert_eq!(seen.lock().unwrap().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[tokio::test]

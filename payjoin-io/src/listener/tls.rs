@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Connection, Listener, accept_tcp};
-use crate::server::Held;
+use crate::peer::Held;
 
 /// How long a payer's handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);

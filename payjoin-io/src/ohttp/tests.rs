@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use payjoin::persist::InMemoryPersister;
+use payjoin::receive::v2::ReceiverBuilder;
 
 use super::*;
 
@@ -92,6 +94,34 @@ async fn what_is_no_key_is_refused() {
     assert_eq!(ohttp.keys("https://directory.example").await, Err(OhttpError::NoKeys));
     let ohttp = open(&["https://relay.example"], scripted(502, b""));
     assert!(matches!(ohttp.keys("https://directory.example").await, Err(OhttpError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_message_whose_connection_closes_is_made_anew_for_a_new_connection_to_the_same_relay() {
+    /// Closes the first connection of each relay.
+    struct Closes(Mutex<Vec<(String, Vec<u8>, bool)>>);
+    #[async_trait]
+    impl HttpClient for Closes {
+        async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            let body = request.body.map(|(_, body)| body).unwrap_or_default();
+            self.0.lock().unwrap().push((request.url, body, request.fresh));
+            match request.fresh {
+                false => Err(HttpError::Closed),
+                true => Ok(HttpResponse { status: 200, body: vec![0; MESSAGE] }),
+            }
+        }
+    }
+    let client = Arc::new(Closes(Mutex::default()));
+    let ohttp = open(&["https://relay.example", "https://other.example"], client.clone());
+    let keys = OhttpKeys::decode(&key_configuration(7)).unwrap();
+    let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".parse::<bitcoin::Address<_>>().unwrap();
+    let mailbox = ReceiverBuilder::new(address.assume_checked(), "https://directory.example", keys).unwrap();
+    let mailbox = mailbox.build().save(&InMemoryPersister::default()).unwrap();
+    ohttp.send(Duration::from_secs(1), |relay| mailbox.create_poll_request(relay)).await.unwrap();
+    let sent = client.0.lock().unwrap();
+    let [(first, one, false), (second, two, true)] = &sent[..] else { panic!("{sent:?}") };
+    assert!(first == second && !one.is_empty() && one != two);
+    assert!(ohttp.failed.lock().unwrap().iter().all(Option::is_none), "the relay works");
 }
 
 #[test]

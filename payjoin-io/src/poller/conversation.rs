@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bitcoin::Transaction;
 use payjoin_core::{
-    ErrorCode, Exchange, Invoice, InvoiceId, Reply, Request, Session, SessionError, SessionEvent,
-    SessionInput, SessionOutput,
+    Broadcast, ErrorCode, Exchange, Invoice, InvoiceId, LedgerError, Reply, Request, Session, SessionError,
+    SessionEvent, SessionInput, SessionKey, SessionOutput,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Inner;
 use crate::backoff::Backoff;
-use crate::{HostError, OhttpError, SessionKey, SessionStore, drive};
+use crate::{HostError, OhttpError, drive_for};
 
 /// A directory holds a poll for about 30 s.
 const POLL: Duration = Duration::from_secs(60);
@@ -79,9 +79,10 @@ impl Conversation {
     }
 
     /// Makes the outstanding event durable.
-    pub(super) async fn record(&mut self) -> Result<(), HostError> {
+    pub(super) async fn record(&mut self) -> Result<(), LedgerError> {
         let SessionOutput::Record(event) = self.session.poll_output() else { return Ok(()) };
-        let text = serde_json::to_string(&event).map_err(|_| HostError("an event has no form".into()))?;
+        let text =
+            serde_json::to_string(&event).map_err(|_| LedgerError::Failed("an event has no form".into()))?;
         let store = &self.poller.host.store;
         match event {
             SessionEvent::Ended(_) => store.close(&self.key, text).await?,
@@ -96,7 +97,7 @@ impl Conversation {
         let result = match output {
             SessionOutput::Exchange(request) => self.exchange(request).await,
             SessionOutput::Fallback(request, original) => self.fall_back(request, original).await,
-            _ => self.record().await,
+            _ => self.record().await.map_err(HostError::from),
         };
         match result {
             Ok(()) => Duration::ZERO,
@@ -146,15 +147,16 @@ impl Conversation {
 
     /// Runs in a task of its own: it goes on when the session is dropped, and its panic stays in it.
     async fn exchange(&mut self, request: Request) -> Result<(), HostError> {
-        let invoice = self.invoice()?;
+        let invoice = self.invoice().await?;
         let permit = self.poller.exchanges.clone().acquire_owned().await;
         let permit = permit.map_err(|_| HostError("no exchange begins any more: the poller stops".into()))?;
         let host = self.poller.host.clone();
         let claim = host.claim(&invoice.id).ok_or_else(|| HostError("another payer is served".into()))?;
+        let reply_by = self.session.reply_by();
         let running = tokio::spawn(async move {
             let _held = (permit, claim);
             let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
-            drive(&host, &mut exchange).await
+            drive_for(&host, &mut exchange, &reply_by).await
         });
         let reply = running.await.map_err(|_| HostError("an exchange panicked".into()))?;
         self.attempts += 1;
@@ -168,9 +170,9 @@ impl Conversation {
 
     async fn fall_back(&mut self, request: Request, original: Transaction) -> Result<(), HostError> {
         let host = &self.poller.host;
-        let exchange = Exchange::new(host.now(), self.invoice()?, request, host.policy.clone());
-        if host.store.recall(exchange.original_id())?.is_none()
-            && let Err(reason) = host.send(&original).await?
+        let exchange = Exchange::new(host.now(), self.invoice().await?, request, host.policy.clone());
+        if host.store.recall(exchange.original_id()).await?.is_none()
+            && let Broadcast::Refused(reason) = host.chain.broadcast(&original).await?
         {
             let txid = original.compute_txid();
             tracing::warn!(?reason, %txid, session = self.key.name, "an Original cannot be broadcast");
@@ -179,9 +181,9 @@ impl Conversation {
         Ok(())
     }
 
-    fn invoice(&self) -> Result<Invoice, HostError> {
+    async fn invoice(&self) -> Result<Invoice, HostError> {
         let id = InvoiceId(self.key.name.clone());
-        let invoice = self.poller.host.store.invoice(&id)?;
+        let invoice = self.poller.host.store.invoice(&id).await?;
         invoice.ok_or_else(|| HostError(format!("no invoice {id}")))
     }
 
@@ -199,9 +201,6 @@ impl Conversation {
 
 impl From<SessionError> for OhttpError {
     fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Expired => Self::Expired,
-            error => Self::Message(error.to_string()),
-        }
+        Self::Message(error.to_string())
     }
 }

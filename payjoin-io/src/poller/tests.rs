@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use bitcoin::{FeeRate, Psbt, ScriptBuf};
+use bitcoin::{FeeRate, Psbt};
 use payjoin_core::{IntentState, Settled};
 
 use super::*;
 use crate::support::{Mailroom, Recorder};
-use crate::testing::{Fault, Stage, now, original};
-use crate::{Fallback, HttpClient, HttpRequest, Payment, SendSettings, Sender, Sent, Store};
+use crate::testing::{Fault, PAYMENT, Stage, ledger, now, original};
+use crate::{Fallback, HttpClient, HttpRequest, Payment, SendSettings, Sender, Sent};
 
 struct Field {
     relay: Mailroom,
@@ -42,7 +42,7 @@ impl Field {
     async fn restart(&mut self) {
         self.poller.stop().await;
         self.poller = poller(&self.stage, &self.ohttp, &self.directory, 3600);
-        self.poller.resume().unwrap();
+        self.poller.resume().await.unwrap();
     }
 
     /// The payment of a code by a payer of its own; `patience` in seconds.
@@ -50,7 +50,7 @@ impl Field {
         let folder = tempfile::tempdir().unwrap();
         let client = Recorder::new(None);
         let ohttp = Arc::new(Ohttp::new(client.clone(), vec![self.relay.url()]).unwrap());
-        let store = Arc::new(Store::open(folder.path().join("payer")).unwrap());
+        let store = ledger(&folder.path().join("payer"));
         let settings = SendSettings { v2_patience: Duration::from_secs(patience), ..SendSettings::default() };
         let sender = Sender::new(client, Some(ohttp), store, settings, now);
         let (uri, network, min_fee_rate) = (uri.to_owned(), Network::Regtest, FeeRate::BROADCAST_MIN);
@@ -64,7 +64,7 @@ impl Field {
     async fn ended(&self, invoice: &Invoice) -> SessionEnd {
         let begun = Instant::now();
         loop {
-            if let Some(end) = self.poller.session(&invoice.id).unwrap().unwrap().end {
+            if let Some(end) = self.poller.session(&invoice.id).await.unwrap().unwrap().end {
                 return end;
             }
             assert!(begun.elapsed() < Duration::from_secs(30), "the session does not end");
@@ -73,7 +73,9 @@ impl Field {
     }
 
     async fn until_received(&self, invoice: &Invoice) {
-        while !self.poller.session(&invoice.id).unwrap().unwrap().received {
+        let begun = Instant::now();
+        while !self.poller.session(&invoice.id).await.unwrap().unwrap().received {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no Original comes");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -108,9 +110,9 @@ async fn a_payment_through_a_directory_opens_a_channel() {
     let psbt = payjoin(field.pay(&uri, 0, 30).await.unwrap());
     assert!(funds_a_channel(&psbt));
     assert_eq!(field.ended(&invoice).await, SessionEnd::Answered);
-    let state = field.stage.host.store.intent(intent).unwrap().unwrap().state;
+    let state = field.stage.host.store.intent(intent).await.unwrap().unwrap().state;
     assert!(matches!(state, IntentState::Released { .. }), "{state:?}");
-    assert!(field.poller.open_sessions().unwrap().is_empty());
+    assert!(field.poller.open_sessions().await.unwrap().is_empty());
     field.client.assert_no_ciphertext_twice();
     field.stage.assert_nothing_leaks();
 }
@@ -173,7 +175,7 @@ async fn a_refusal_reaches_the_payer() {
 }
 
 #[tokio::test]
-async fn a_v1_payer_at_the_directory_gets_a_plain_payjoin() {
+async fn a_v1_payer_at_the_directory_keeps_his_payment_whole() {
     let field = Field::new().await;
     field.stage.queue_channel().await;
     let (invoice, uri) = field.code("a").await;
@@ -187,12 +189,14 @@ async fn a_v1_payer_at_the_directory_gets_a_plain_payjoin() {
         timeout: Duration::from_secs(10),
         limit: 100_000,
         tunnel: None,
+        fresh: false,
     };
     let answer = field.client.send(request).await.unwrap();
     assert_eq!(answer.status, 200);
     let psbt: Psbt = String::from_utf8(answer.body).unwrap().parse().unwrap();
-    let pays = |script: &ScriptBuf| psbt.unsigned_tx.output.iter().any(|out| out.script_pubkey == *script);
-    assert!(pays(&invoice.script) && !funds_a_channel(&psbt));
+    let mut outputs = psbt.unsigned_tx.output.iter();
+    let paid = outputs.find(|output| output.script_pubkey == invoice.script).unwrap();
+    assert!(paid.value >= PAYMENT && funds_a_channel(&psbt), "our coin pays for the channel");
     assert_eq!(field.ended(&invoice).await, SessionEnd::Answered);
 }
 
@@ -298,7 +302,7 @@ async fn one_payer_among_many_sessions_is_answered_at_once() {
     // The directory holds a poll for 30 s: nobody waited for the next one.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(field.ended(invoice).await, SessionEnd::Answered);
-    assert_eq!(field.poller.open_sessions().unwrap().len(), 99);
+    assert_eq!(field.poller.open_sessions().await.unwrap().len(), 99);
     field.poller.stop().await;
     field.client.assert_no_ciphertext_twice();
 }
@@ -308,7 +312,13 @@ async fn an_original_is_settled_like_any_other() {
     let field = Field::new().await;
     let (_, uri) = field.code("a").await;
     payjoin(field.pay(&uri, 0, 30).await.unwrap());
-    let obligations = field.stage.host.store.obligations().unwrap();
+    let obligations = field.stage.host.store.obligations().await.unwrap();
     assert_eq!(obligations.len(), 1);
-    field.stage.host.store.settle(obligations[0].exchange, Settled::Payjoin).await.unwrap();
+    field
+        .stage
+        .host
+        .store
+        .settle(obligations[0].exchange, Settled::Payjoin, payjoin_core::Timestamp(1))
+        .await
+        .unwrap();
 }

@@ -17,13 +17,14 @@ impl Sender {
             let (request, context) = sender.create_v1_post_request();
             let answer = self
                 .client
-                .send(HttpRequest {
+                .send_again(HttpRequest {
                     url: request.url,
                     accept: None,
                     body: Some((request.content_type, request.body)),
                     timeout,
                     limit: payjoin::MAX_CONTENT_LENGTH,
                     tunnel: None,
+                    fresh: false,
                 })
                 .await;
             match answer {
@@ -34,7 +35,7 @@ impl Sender {
                     };
                 }
                 Err(HttpError::Timeout) => return Sent::Original(Fallback::NoAnswer),
-                Err(error @ HttpError::Transport(_)) => {
+                Err(error @ (HttpError::Transport(_) | HttpError::Closed)) => {
                     tracing::info!(%error, "the receiver cannot be reached; trying again");
                     fallback = Fallback::Unreachable(error.to_string());
                 }

@@ -13,23 +13,23 @@ use crate::{HttpError, HttpRequest, HttpResponse};
 struct Logs(Mutex<HashMap<String, (Vec<String>, bool)>>);
 
 #[async_trait]
-impl SessionStore for Logs {
-    async fn append(&self, session: &SessionKey, event: String) -> Result<(), HostError> {
+impl Sessions for Logs {
+    async fn append(&self, session: &SessionKey, event: String) -> Result<(), LedgerError> {
         self.0.lock().unwrap().entry(session.name.clone()).or_insert((Vec::new(), true)).0.push(event);
         Ok(())
     }
 
-    async fn close(&self, session: &SessionKey, event: String) -> Result<(), HostError> {
+    async fn close(&self, session: &SessionKey, event: String) -> Result<(), LedgerError> {
         self.append(session, event).await?;
         self.0.lock().unwrap().entry(session.name.clone()).and_modify(|log| log.1 = false);
         Ok(())
     }
 
-    fn events(&self, session: &SessionKey) -> Result<Vec<String>, HostError> {
+    async fn events(&self, session: &SessionKey) -> Result<Vec<String>, LedgerError> {
         Ok(self.0.lock().unwrap().get(&session.name).map(|log| log.0.clone()).unwrap_or_default())
     }
 
-    fn open_sessions(&self, _: SessionKind) -> Result<Vec<String>, HostError> {
+    async fn open_sessions(&self, _: SessionKind) -> Result<Vec<String>, LedgerError> {
         let logs = self.0.lock().unwrap();
         Ok(logs.iter().filter(|(_, log)| log.1).map(|(name, _)| name.clone()).collect())
     }
@@ -150,10 +150,10 @@ async fn a_payment_keeps_its_outcome() {
 async fn a_cancelled_payment_is_not_sent() {
     let (sender, script) = sender(&[Err(HttpError::Timeout)]);
     sender.begin("a", &payment(V1)).await.unwrap();
-    assert_eq!(sender.unfinished().unwrap(), ["a"]);
+    assert_eq!(sender.unfinished().await.unwrap(), ["a"]);
     sender.cancel("a").await.unwrap();
     assert_eq!(sender.resume("a").await.unwrap(), Sent::Original(Fallback::Cancelled));
-    assert!(sender.unfinished().unwrap().is_empty() && script.1.lock().unwrap().is_empty());
+    assert!(sender.unfinished().await.unwrap().is_empty() && script.1.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn what_cannot_be_paid_is_not_begun() {
         payment
     };
     let other_network = Payment { network: Network::Bitcoin, ..payment(V1) };
-    assert!(matches!(sender.begin("a", &other_network).await, Err(SendError::Uri(_))));
+    assert!(matches!(sender.begin("a", &other_network).await, Err(SendError::Code(_))));
     assert!(matches!(sender.begin("a", &somebody_else(payment(V1))).await, Err(SendError::Original(_))));
     assert!(matches!(sender.resume("a").await, Err(SendError::Unknown(_))));
 }

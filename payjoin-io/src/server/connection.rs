@@ -21,23 +21,25 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::line::Line;
 use super::request::{From, busy, malformed, refusal, response};
 use super::{Inner, LINGER};
-use crate::{Connection, Stream};
+use crate::Connection;
 
 /// hyper's own least size for its buffer.
 const LEAST_BUFFER: usize = 8192;
 
 /// Serves a connection within all limits of time, and closes it.
 pub(super) async fn serve(server: Arc<Inner>, connection: Connection, stop: watch::Receiver<bool>) {
-    let Connection { mut stream, peer, authenticated } = connection;
+    let Connection { stream, peer, authenticated } = connection;
+    let mut stream = Line::new(stream);
     let place = server.held.take(server.limits.connections_per_peer, peer);
     let (Ok(_slot), Some(_place)) = (server.connections.clone().try_acquire_owned(), place) else {
         // Nothing of the request is read, so a payer may see a reset before it sees this.
         return drop(timeout(LINGER, refuse(&mut stream, &busy())).await);
     };
     let longest = server.limits.exchange_time + LINGER;
-    let from = From { peer, authenticated, accepted: Instant::now() };
+    let from = From { peer, authenticated, accepted: Instant::now(), end: stream.end() };
     let Ok((mut stream, refused)) = timeout(longest, http(server, stream, from, stop)).await else { return };
     if let Some(refusal) = refused {
         drop(timeout(LINGER, refuse(&mut stream, &refusal)).await);
@@ -48,17 +50,17 @@ pub(super) async fn serve(server: Arc<Inner>, connection: Connection, stop: watc
 /// Lets hyper read one request and write one reply. Gives the stream back, and the reply that it still needs.
 async fn http(
     server: Arc<Inner>,
-    stream: Box<dyn Stream>,
+    stream: Line,
     from: From,
     mut stop: watch::Receiver<bool>,
-) -> (Box<dyn Stream>, Option<Reply>) {
+) -> (Line, Option<Reply>) {
     let parsed = Arc::new(AtomicBool::new(false));
     let limits = server.limits.clone();
     let gate = Gate { stream, open: parsed.clone() };
     let open = parsed.clone();
     let service = service_fn(move |request| {
         open.store(true, Ordering::Relaxed);
-        let reply = server.clone().respond(request, from);
+        let reply = server.clone().respond(request, from.clone());
         Box::pin(async move { Ok::<_, Infallible>(reply.await) })
     });
     let mut connection = http1::Builder::new()
@@ -97,7 +99,7 @@ fn refusal_for(error: &hyper::Error) -> Reply {
 }
 
 /// Writes a reply without hyper.
-async fn refuse(stream: &mut Box<dyn Stream>, reply: &Reply) -> io::Result<()> {
+async fn refuse(stream: &mut Line, reply: &Reply) -> io::Result<()> {
     let (head, body) = response(reply).into_parts();
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes);
     let mut bytes =
@@ -117,7 +119,7 @@ async fn refuse(stream: &mut Box<dyn Stream>, reply: &Reply) -> io::Result<()> {
 
 /// Closes our side and reads away what the payer still sends: a socket closed with unread bytes in it is reset, and
 /// the payer would lose the reply.
-async fn close(stream: &mut Box<dyn Stream>) -> io::Result<()> {
+async fn close(stream: &mut Line) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = [0; 4096];
     while stream.read(&mut rest).await? > 0 {}
@@ -126,7 +128,7 @@ async fn close(stream: &mut Box<dyn Stream>) -> io::Result<()> {
 
 /// Drops what is written until it is open.
 struct Gate {
-    stream: Box<dyn Stream>,
+    stream: Line,
     open: Arc<AtomicBool>,
 }
 

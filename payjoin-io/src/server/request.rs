@@ -11,14 +11,16 @@ use payjoin_core::{Delivery, ErrorCode, Exchange, Invoice, InvoiceId, Reply};
 use tokio::time::{timeout, timeout_at};
 
 use super::Inner;
-use crate::{Peer, drive};
+use super::line::End;
+use crate::{Peer, drive_for};
 
 /// A connection, as far as its request needs to know it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct From {
     pub(super) peer: Peer,
     pub(super) authenticated: bool,
     pub(super) accepted: Instant,
+    pub(super) end: End,
 }
 
 impl Inner {
@@ -30,7 +32,7 @@ impl Inner {
         if request.method() == Method::OPTIONS {
             return preflight();
         }
-        let invoice = match self.find(request.uri().path()) {
+        let invoice = match self.find(request.uri().path()).await {
             Ok(invoice) => invoice,
             Err(refusal) => return response(&refusal),
         };
@@ -39,15 +41,20 @@ impl Inner {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
             return response;
         }
-        match self.receive(request, from).await {
+        match self.receive(request, &from).await {
             Ok(request) => response(&self.exchange(invoice, request, from).await),
             Err(refusal) => response(&refusal),
         }
     }
 
-    fn find(&self, path: &str) -> Result<Invoice, Reply> {
-        let id = InvoiceId(path.strip_prefix('/').unwrap_or(path).to_owned());
-        match self.host.store.invoice(&id) {
+    async fn find(&self, path: &str) -> Result<Invoice, Reply> {
+        let id = path.strip_prefix('/').unwrap_or(path);
+        let mut found = self.host.store.invoice(&InvoiceId(id.to_owned())).await;
+        // QR scanners hand on a code in capitals as it stands there. BIP 321, "QR codes".
+        if matches!(found, Ok(None)) && !id.contains(|letter: char| letter.is_ascii_lowercase()) {
+            found = self.host.store.invoice(&InvoiceId(id.to_ascii_lowercase())).await;
+        }
+        match found {
             Ok(found) => found.ok_or_else(|| refusal(404, "There is no such invoice.")),
             Err(error) => {
                 tracing::error!(%error, "cannot look up an invoice");
@@ -57,7 +64,7 @@ impl Inner {
     }
 
     /// Reads a body that is within the limits, or says why not.
-    async fn receive(&self, request: Request<Incoming>, from: From) -> Result<payjoin_core::Request, Reply> {
+    async fn receive(&self, request: Request<Incoming>, from: &From) -> Result<payjoin_core::Request, Reply> {
         if let Some(rate) = self.limits.per_peer {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             if !rates.take(rate, from.peer, Instant::now()) {
@@ -99,7 +106,7 @@ impl Inner {
         let running = tokio::spawn(async move {
             let _held = (slot, claim);
             let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
-            drive(&host, &mut exchange).await
+            drive_for(&host, &mut exchange, &from.end).await
         });
         match timeout_at(ends.into(), running).await {
             Ok(Ok(reply)) => reply,

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::testing::{Fault, Stage, original};
+use crate::testing::{Fault, Stage, original, ready};
 use crate::{Memory, MemoryConnector, Tcp};
 
 mod exchanges;

@@ -1,150 +1,115 @@
 //! Channel intents: what the operator wants, and which exchange holds it (money rule 9).
 
-use bitcoin::{Amount, Txid};
-use payjoin_core::{ChannelAmount, ChannelWish, ExchangeId, FundedChannel, IntentId, IntentState};
+use bitcoin::{Amount, OutPoint, Txid};
+use payjoin_core::{
+    ChannelAmount, ChannelLimits, ChannelSpec, ChannelWish, ExchangeId, FundedChannel, IntentId,
+    IntentRecord, IntentState, LedgerError, PeerAddress, Timestamp,
+};
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
 
-use super::{Store, StoreError};
+use super::DbError;
 
-const COLUMNS: &str = "id, amount, min, max, payer_is_me, spec, state, reason, txid, vout";
+/// What [`wish`] reads, and the peer.
+pub(super) const WISH: &str = "intents.id, intents.amount, intents.min, intents.max, intents.peer";
+/// The value of a channel that takes payment and coins whole: no exact one is so small. The rest has none.
+const ABSORB: u64 = 0;
+const COLUMNS: &str = "id, amount, min, max, peer, push, announced, state, reason, txid, vout, closing";
 
-/// A channel intent that is not in the queue yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewIntent {
-    /// What the channel should hold.
-    pub amount: ChannelAmount,
-    /// Least value the node can open.
-    pub min: Amount,
-    /// Greatest value the node can open.
-    pub max: Amount,
-    /// The operator's word that payer and operator are the same person.
-    pub payer_is_me: bool,
-    /// Peer, push, announcement: whatever the funder needs. The store does not look inside.
-    pub spec: serde_json::Value,
+pub(super) fn queue(
+    db: &Connection,
+    spec: &ChannelSpec,
+    limits: &ChannelLimits,
+) -> Result<IntentId, DbError> {
+    let amount = match spec.amount {
+        ChannelAmount::Exact(amount) => Some(amount.to_sat()),
+        ChannelAmount::Rest => None,
+        ChannelAmount::Absorb => Some(ABSORB),
+    };
+    let (min, max) = (spec.least(limits).to_sat(), limits.max.to_sat());
+    let (peer, push) = (spec.peer.to_string(), spec.push.to_sat());
+    let row = params![amount, min, max, peer, push, spec.announced];
+    let sql = "INSERT INTO intents (amount, min, max, peer, push, announced, state)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued') RETURNING id";
+    Ok(IntentId(db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?))
 }
 
-/// A channel intent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct IntentRecord {
-    /// Its number.
-    pub id: IntentId,
-    /// [`NewIntent::spec`], as it was given.
-    pub spec: serde_json::Value,
-    /// What the planner sees of it.
-    pub wish: ChannelWish,
-    /// Where it stands.
-    pub state: IntentState,
+pub(super) fn cancel(db: &Connection, id: IntentId, now: Timestamp) -> Result<(), DbError> {
+    let sql = "UPDATE intents SET state = 'cancelled', reason = NULL, ended = ?2
+               WHERE id = ?1 AND state = 'queued'";
+    let changed = db.prepare_cached(sql)?.execute([id.0, now.0])?;
+    if changed == 1 { Ok(()) } else { Err(LedgerError::NotQueued(id).into()) }
 }
 
-impl Store {
-    /// Puts an intent at the end of the queue.
-    ///
-    /// # Errors
-    /// When nothing was written.
-    pub async fn queue_intent(&self, intent: NewIntent) -> Result<IntentId, StoreError> {
-        self.write(move |db| {
-            let amount = match intent.amount {
-                ChannelAmount::Exact(amount) => Some(amount.to_sat()),
-                ChannelAmount::Rest => None,
-            };
-            let row = params![
-                amount,
-                intent.min.to_sat(),
-                intent.max.to_sat(),
-                intent.payer_is_me,
-                intent.spec.to_string()
-            ];
-            let id = db
-                .prepare_cached(
-                    "INSERT INTO intents (amount, min, max, payer_is_me, spec, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, 'queued') RETURNING id",
-                )?
-                .query_row(row, |row| row.get(0))?;
-            Ok(IntentId(id))
-        })
-        .await
-    }
+pub(super) fn all(db: &Connection) -> Result<Vec<IntentRecord>, DbError> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM intents ORDER BY id"))?
+        .query_and_then([], decode)?
+        .collect()
+}
 
-    /// Withdraws an intent that is still queued.
-    ///
-    /// # Errors
-    /// [`StoreError::NotQueued`] when an exchange has it, or it ended, or never was.
-    pub async fn cancel_intent(&self, id: IntentId) -> Result<(), StoreError> {
-        self.write(move |db| {
-            let changed = db
-                .prepare_cached(
-                    "UPDATE intents SET state = 'cancelled', reason = NULL WHERE id = ?1 AND state = 'queued'",
-                )?
-                .execute([id.0])?;
-            if changed == 1 { Ok(()) } else { Err(StoreError::NotQueued(id)) }
-        })
-        .await
-    }
+pub(super) fn find(db: &Connection, id: IntentId) -> Result<Option<IntentRecord>, DbError> {
+    let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM intents WHERE id = ?1"))?;
+    query.query_and_then([id.0], decode)?.next().transpose()
+}
 
-    /// Every intent, oldest first.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn intents(&self) -> Result<Vec<IntentRecord>, StoreError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM intents ORDER BY id"))?;
-            query.query_and_then([], decode)?.collect()
-        })
-    }
+/// The funding outputs of intents that are buried and whose channels nobody has said to be usable.
+pub(super) fn all_buried(db: &Connection) -> Result<Vec<(IntentId, OutPoint)>, DbError> {
+    let sql = "SELECT intents.id, intents.txid, intents.vout FROM intents
+               JOIN exchanges ON exchanges.id = intents.exchange
+               WHERE intents.state = 'confirming' AND exchanges.state = 'settled'";
+    db.prepare_cached(sql)?.query_and_then([], funding)?.collect()
+}
 
-    /// One intent.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn intent(&self, id: IntentId) -> Result<Option<IntentRecord>, StoreError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM intents WHERE id = ?1"))?;
-            query.query_and_then([id.0], decode)?.next().transpose()
-        })
-    }
+pub(super) fn open(db: &Connection, id: IntentId) -> Result<(), DbError> {
+    let sql = "UPDATE intents SET state = 'open' WHERE id = ?1 AND state = 'confirming'
+               AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled'";
+    db.prepare_cached(sql)?.execute([id.0])?;
+    Ok(())
+}
 
-    /// Counts a failure of these intents: they are tried again when no other is left that failed less often. So a peer
-    /// that is gone holds up nobody else's channel.
-    ///
-    /// # Errors
-    /// When nothing was written.
-    pub async fn put_behind(&self, intents: &[IntentId]) -> Result<(), StoreError> {
-        let intents = intents.to_vec();
-        self.write(move |db| {
-            let mut update = db.prepare_cached("UPDATE intents SET failures = failures + 1 WHERE id = ?1")?;
-            for id in &intents {
-                update.execute([id.0])?;
-            }
-            Ok(())
-        })
-        .await
-    }
+pub(super) fn close(
+    db: &Connection,
+    funding: OutPoint,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4
+               WHERE txid = ?1 AND vout = ?2 AND (state = 'open' OR state = 'confirming'
+                   AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled')";
+    let at = (funding.txid.to_string(), funding.vout);
+    db.prepare_cached(sql)?.execute(params![at.0, at.1, reason, now.0])?;
+    let sql = "SELECT 1 FROM intents WHERE txid = ?1 AND vout = ?2 AND state IN ('released', 'confirming')";
+    Ok(!db.prepare_cached(sql)?.exists(params![at.0, at.1])?)
+}
 
-    /// The first queued intents in the operator's order, as the planner sees them: those that failed least often.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn queued_wishes(&self, limit: u32) -> Result<Vec<ChannelWish>, StoreError> {
-        self.read(|db| {
-            let sql = "SELECT id, amount, min, max, payer_is_me FROM intents WHERE state = 'queued'
-                       AND failures = (SELECT min(failures) FROM intents WHERE state = 'queued')
-                       ORDER BY id LIMIT ?1";
-            let mut query = db.prepare_cached(sql)?;
-            let rows = query.query_map([limit], wish)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
+pub(super) fn record_closing(db: &Connection, funding: OutPoint, closing: Txid) -> Result<(), DbError> {
+    let sql = "UPDATE intents SET closing = ?3 WHERE txid = ?1 AND vout = ?2";
+    let row = params![funding.txid.to_string(), funding.vout, closing.to_string()];
+    db.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+pub(super) fn fundings(db: &Connection, since: Timestamp) -> Result<Vec<OutPoint>, DbError> {
+    let sql = "SELECT id, txid, vout FROM intents
+               WHERE txid IS NOT NULL AND (closing IS NULL OR ended IS NULL OR ended >= ?1)";
+    db.prepare_cached(sql)?.query_and_then([since.0], |row| Ok(funding(row)?.1))?.collect()
+}
+
+/// Of the columns id, txid and vout.
+fn funding(row: &Row<'_>) -> Result<(IntentId, OutPoint), DbError> {
+    let id = IntentId(row.get(0)?);
+    let txid = row.get::<_, String>(1)?.parse();
+    let txid = txid.map_err(|_| LedgerError::Damaged(format!("intent {}: its txid", id.0)))?;
+    Ok((id, OutPoint { txid, vout: row.get(2)? }))
 }
 
 /// Takes queued intents for an exchange: all or, with the error, none.
-pub(super) fn take(db: &Connection, exchange: ExchangeId, intents: &[IntentId]) -> Result<(), StoreError> {
+pub(super) fn take(db: &Connection, exchange: ExchangeId, intents: &[IntentId]) -> Result<(), DbError> {
     let mut update = db.prepare_cached(
         "UPDATE intents SET state = 'negotiating', reason = NULL, exchange = ?2 WHERE id = ?1 AND state = 'queued'",
     )?;
     for id in intents {
         if update.execute([id.0, exchange.0])? != 1 {
-            return Err(StoreError::NotQueued(*id));
+            return Err(LedgerError::NotQueued(*id).into());
         }
     }
     Ok(())
@@ -156,7 +121,7 @@ pub(super) fn release(
     exchange: ExchangeId,
     txid: Txid,
     channels: &[FundedChannel],
-) -> Result<(), StoreError> {
+) -> Result<(), DbError> {
     let mut update = db.prepare_cached(
         "UPDATE intents SET state = 'released', txid = ?3, vout = ?4
          WHERE id = ?1 AND exchange = ?2 AND state = 'negotiating'",
@@ -164,27 +129,23 @@ pub(super) fn release(
     for channel in channels {
         let row = params![channel.intent.0, exchange.0, txid.to_string(), channel.vout];
         if update.execute(row)? != 1 {
-            return Err(StoreError::NotQueued(channel.intent));
+            return Err(LedgerError::NotQueued(channel.intent).into());
         }
     }
     Ok(())
 }
 
 /// The funding transaction was seen in a block, or was reorganised out again.
-pub(super) fn confirming(db: &Connection, exchange: ExchangeId, in_block: bool) -> Result<(), StoreError> {
+pub(super) fn confirming(db: &Connection, exchange: ExchangeId, in_block: bool) -> Result<(), DbError> {
     let (from, to) = if in_block { ("released", "confirming") } else { ("confirming", "released") };
     db.prepare_cached("UPDATE intents SET state = ?3 WHERE exchange = ?1 AND state = ?2")?
         .execute(params![exchange.0, from, to])?;
     Ok(())
 }
 
-/// The exchange's channels are real.
-pub(super) fn open(db: &Connection, exchange: ExchangeId) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "UPDATE intents SET state = 'open' WHERE exchange = ?1 AND state IN ('released', 'confirming')",
-    )?
-    .execute([exchange.0])?;
-    Ok(())
+/// The exchange's channels are funded for good. They are open when the node says that they are usable.
+pub(super) fn buried(db: &Connection, exchange: ExchangeId) -> Result<(), DbError> {
+    confirming(db, exchange, true)
 }
 
 /// Puts the intents that the exchange took back into the queue; those it released only when told so.
@@ -193,40 +154,52 @@ pub(super) fn requeue(
     exchange: ExchangeId,
     reason: Option<&str>,
     released_too: bool,
-) -> Result<(), StoreError> {
+) -> Result<(), DbError> {
     db.prepare_cached(
-        "UPDATE intents SET state = 'queued', reason = ?2, exchange = NULL, txid = NULL, vout = NULL
+        "UPDATE intents SET state = 'queued', reason = ?2, exchange = NULL, txid = NULL, vout = NULL,
+             closing = NULL
          WHERE exchange = ?1 AND (state = 'negotiating' OR (?3 AND state IN ('released', 'confirming')))",
     )?
     .execute(params![exchange.0, reason, released_too])?;
     Ok(())
 }
 
-fn wish(row: &Row<'_>) -> rusqlite::Result<ChannelWish> {
-    let amount = row.get::<_, Option<u64>>(1)?.map(Amount::from_sat);
+pub(super) fn wish(row: &Row<'_>) -> rusqlite::Result<ChannelWish> {
+    let amount = match row.get(1)? {
+        None => ChannelAmount::Rest,
+        Some(ABSORB) => ChannelAmount::Absorb,
+        Some(sat) => ChannelAmount::Exact(Amount::from_sat(sat)),
+    };
     Ok(ChannelWish {
         id: IntentId(row.get(0)?),
-        amount: amount.map_or(ChannelAmount::Rest, ChannelAmount::Exact),
+        amount,
         min: Amount::from_sat(row.get(2)?),
         max: Amount::from_sat(row.get(3)?),
-        payer_is_me: row.get(4)?,
     })
 }
 
-fn decode(row: &Row<'_>) -> Result<IntentRecord, StoreError> {
+fn decode(row: &Row<'_>) -> Result<IntentRecord, DbError> {
     let wish = wish(row)?;
-    let damaged = |what: String| StoreError::Corrupt(format!("intent {}: {what}", wish.id.0));
-    let spec = serde_json::from_str(&row.get::<_, String>(5)?).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |what: String| DbError::from(LedgerError::Damaged(format!("intent {}: {what}", wish.id.0)));
+    let peer: PeerAddress = row.get::<_, String>(4)?.parse().map_err(|_| damaged("its peer".into()))?;
+    let (push, announced) = (Amount::from_sat(row.get(5)?), row.get(6)?);
+    let spec = ChannelSpec { peer, amount: wish.amount, push, announced };
     let funding = || {
-        let txid = row.get::<_, String>(8)?.parse().map_err(|_| damaged("its txid".into()))?;
-        Ok::<_, StoreError>((txid, row.get(9)?))
+        let txid = row.get::<_, String>(9)?.parse().map_err(|_| damaged("its txid".into()))?;
+        Ok::<_, DbError>((txid, row.get(10)?))
     };
-    let state = match row.get::<_, String>(6)?.as_str() {
-        "queued" => IntentState::Queued { reason: row.get(7)? },
+    let state = match row.get::<_, String>(7)?.as_str() {
+        "queued" => IntentState::Queued { reason: row.get(8)? },
         "negotiating" => IntentState::Negotiating,
         "released" => funding().map(|(txid, vout)| IntentState::Released { txid, vout })?,
         "confirming" => funding().map(|(txid, vout)| IntentState::Confirming { txid, vout })?,
         "open" => funding().map(|(txid, vout)| IntentState::Open { txid, vout })?,
+        "closed" => {
+            let closing = row.get::<_, Option<String>>(11)?.map(|closing| closing.parse()).transpose();
+            let closing = closing.map_err(|_| damaged("its closing transaction".into()))?;
+            let reason = row.get::<_, Option<String>>(8)?.unwrap_or_default();
+            funding().map(|(txid, vout)| IntentState::Closed { txid, vout, closing, reason })?
+        }
         "cancelled" => IntentState::Cancelled,
         other => return Err(damaged(format!("its state {other:?}"))),
     };

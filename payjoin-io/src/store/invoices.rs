@@ -4,64 +4,47 @@ use bitcoin::{Amount, ScriptBuf};
 use payjoin_core::{Invoice, InvoiceId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Store, StoreError};
+use super::DbError;
 
-const COLUMNS: &str = "id, script, change, amount, created, expires";
+const COLUMNS: &str = "id, script, amount, created, expires, payer_is_me";
 
-impl Store {
-    /// Keeps a new invoice.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`] when its id exists.
-    pub async fn insert_invoice(&self, invoice: &Invoice) -> Result<(), StoreError> {
-        let invoice = invoice.clone();
-        self.write(move |db| insert(db, &invoice)).await
-    }
-
-    /// The invoice of this name.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn invoice(&self, id: &InvoiceId) -> Result<Option<Invoice>, StoreError> {
-        self.read(|db| {
-            let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM invoices WHERE id = ?1"))?;
-            Ok(query.query_row([&id.0], decode).optional()?)
-        })
-    }
-
-    /// The latest invoices, newest first.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn invoices(&self, limit: u32) -> Result<Vec<Invoice>, StoreError> {
-        self.read(|db| {
-            let sql = format!("SELECT {COLUMNS} FROM invoices ORDER BY rowid DESC LIMIT ?1");
-            let mut query = db.prepare_cached(&sql)?;
-            let rows = query.query_map([limit], decode)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
+pub(super) fn find(db: &Connection, id: &InvoiceId) -> Result<Option<Invoice>, DbError> {
+    let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM invoices WHERE id = ?1"))?;
+    Ok(query.query_row([&id.0], decode).optional()?)
 }
 
-fn insert(db: &Connection, invoice: &Invoice) -> Result<(), StoreError> {
+pub(super) fn latest(db: &Connection, limit: u32) -> Result<Vec<Invoice>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM invoices ORDER BY rowid DESC LIMIT ?1");
+    let mut query = db.prepare_cached(&sql)?;
+    let rows = query.query_map([limit], decode)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn insert(db: &Connection, invoice: &Invoice) -> Result<(), DbError> {
     db.prepare_cached("INSERT INTO invoices VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
         invoice.id.0,
         invoice.script.as_bytes(),
-        invoice.change.as_bytes(),
         invoice.amount.map(Amount::to_sat),
         invoice.created.0,
         invoice.expires.0,
+        invoice.payer_is_me,
     ])?;
     Ok(())
+}
+
+pub(super) fn codes(db: &Connection, since: Timestamp) -> Result<Vec<(ScriptBuf, InvoiceId)>, DbError> {
+    let mut query = db.prepare_cached("SELECT script, id FROM invoices WHERE expires >= ?1")?;
+    let row = |row: &Row<'_>| Ok((ScriptBuf::from_bytes(row.get(0)?), InvoiceId(row.get(1)?)));
+    Ok(query.query_map([since.0], row)?.collect::<Result<_, _>>()?)
 }
 
 fn decode(row: &Row<'_>) -> rusqlite::Result<Invoice> {
     Ok(Invoice {
         id: InvoiceId(row.get(0)?),
         script: ScriptBuf::from_bytes(row.get(1)?),
-        change: ScriptBuf::from_bytes(row.get(2)?),
-        amount: row.get::<_, Option<u64>>(3)?.map(Amount::from_sat),
-        created: Timestamp(row.get(4)?),
-        expires: Timestamp(row.get(5)?),
+        amount: row.get::<_, Option<u64>>(2)?.map(Amount::from_sat),
+        created: Timestamp(row.get(3)?),
+        expires: Timestamp(row.get(4)?),
+        payer_is_me: row.get(5)?,
     })
 }

@@ -1,42 +1,19 @@
 //! The Lightning node's key-value data and the wallet's change log.
 
+use payjoin_core::{LedgerError, NodeState, StateWrite};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError};
+use super::{DbError, Store};
 
-/// One value of the Lightning node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KvWrite {
-    /// Primary namespace.
-    pub primary: String,
-    /// Secondary namespace.
-    pub secondary: String,
-    /// Key in the namespaces.
-    pub key: String,
-    /// The bytes.
-    pub value: Vec<u8>,
-    /// Counts the states of values that several writers race for, as a channel manager's: a write with a generation
-    /// above 0 is ignored when the stored generation is the same or later. 0 always writes.
-    pub generation: u64,
-}
-
-impl Store {
-    /// The value of a key.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn kv_read(&self, primary: &str, secondary: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+impl NodeState for Store {
+    fn kv_read(&self, primary: &str, secondary: &str, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let sql = "SELECT value FROM kv WHERE primary_ns = ?1 AND secondary_ns = ?2 AND key = ?3";
         self.read(|db| {
             Ok(db.prepare_cached(sql)?.query_row([primary, secondary, key], |row| row.get(0)).optional()?)
         })
     }
 
-    /// The generation of a key's value; 0 when there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn kv_generation(&self, primary: &str, secondary: &str, key: &str) -> Result<u64, StoreError> {
+    fn kv_generation(&self, primary: &str, secondary: &str, key: &str) -> Result<u64, LedgerError> {
         let sql = "SELECT generation FROM kv WHERE primary_ns = ?1 AND secondary_ns = ?2 AND key = ?3";
         self.read(|db| {
             let found =
@@ -45,11 +22,7 @@ impl Store {
         })
     }
 
-    /// The keys in these namespaces.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn kv_list(&self, primary: &str, secondary: &str) -> Result<Vec<String>, StoreError> {
+    fn kv_list(&self, primary: &str, secondary: &str) -> Result<Vec<String>, LedgerError> {
         self.read(|db| {
             let mut query =
                 db.prepare_cached("SELECT key FROM kv WHERE primary_ns = ?1 AND secondary_ns = ?2")?;
@@ -58,19 +31,11 @@ impl Store {
         })
     }
 
-    /// Writes a value and blocks until it is durable.
-    ///
-    /// # Errors
-    /// When nothing was written.
-    pub fn kv_write(&self, write: KvWrite) -> Result<(), StoreError> {
+    fn kv_write(&self, write: StateWrite) -> Result<(), LedgerError> {
         self.write_blocking(move |db| put(db, &write))
     }
 
-    /// Removes a key, if it is there, and blocks until that is durable.
-    ///
-    /// # Errors
-    /// When nothing was removed.
-    pub fn kv_remove(&self, primary: &str, secondary: &str, key: &str) -> Result<(), StoreError> {
+    fn kv_remove(&self, primary: &str, secondary: &str, key: &str) -> Result<(), LedgerError> {
         let name = [primary.to_owned(), secondary.to_owned(), key.to_owned()];
         self.write_blocking(move |db| {
             db.prepare_cached("DELETE FROM kv WHERE primary_ns = ?1 AND secondary_ns = ?2 AND key = ?3")?
@@ -79,19 +44,24 @@ impl Store {
         })
     }
 
-    /// Appends a change of the wallet and blocks until it is durable.
-    ///
-    /// # Errors
-    /// When nothing was written.
-    pub fn append_wallet_change(&self, change: Vec<u8>) -> Result<(), StoreError> {
+    fn kv_move(&self, from: &str, to: &str, keys: Vec<String>) -> Result<(), LedgerError> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.write_blocking(move |db| {
+            let sql = "UPDATE OR REPLACE kv SET primary_ns = ?2
+                       WHERE primary_ns = ?1 AND secondary_ns = '' AND key = ?3";
+            let mut update = db.prepare_cached(sql)?;
+            for key in &keys {
+                update.execute([&from, &to, key])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn append_wallet_change(&self, change: Vec<u8>) -> Result<(), LedgerError> {
         self.write_blocking(move |db| append(db, &change))
     }
 
-    /// Every change of the wallet, oldest first.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, LedgerError> {
         self.read(|db| {
             let mut query = db.prepare_cached("SELECT change FROM wallet_changes ORDER BY id")?;
             let rows = query.query_map([], |row| row.get(0))?;
@@ -99,11 +69,7 @@ impl Store {
         })
     }
 
-    /// Puts one change, the sum of all, in the place of the log, and blocks until that is durable.
-    ///
-    /// # Errors
-    /// When the log is as before.
-    pub fn replace_wallet_changes(&self, sum: Vec<u8>) -> Result<(), StoreError> {
+    fn replace_wallet_changes(&self, sum: Vec<u8>) -> Result<(), LedgerError> {
         self.write_blocking(move |db| {
             db.execute("DELETE FROM wallet_changes", [])?;
             append(db, &sum)
@@ -111,7 +77,7 @@ impl Store {
     }
 }
 
-pub(super) fn put(db: &Connection, write: &KvWrite) -> Result<(), StoreError> {
+pub(super) fn put(db: &Connection, write: &StateWrite) -> Result<(), DbError> {
     db.prepare_cached(
         "INSERT INTO kv VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET value = excluded.value, generation = max(generation, excluded.generation)
@@ -121,7 +87,7 @@ pub(super) fn put(db: &Connection, write: &KvWrite) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn append(db: &Connection, change: &[u8]) -> Result<(), StoreError> {
+fn append(db: &Connection, change: &[u8]) -> Result<(), DbError> {
     db.prepare_cached("INSERT INTO wallet_changes (change) VALUES (?1)")?.execute([change])?;
     Ok(())
 }

@@ -1,14 +1,20 @@
 //! Opening the file: settings, integrity, schema version.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{OpenError, StoreError};
 
 /// Statements that a connection keeps prepared: all of ours.
 const STATEMENTS: usize = 64;
+
+/// Between looks at a file that another program holds.
+const PAUSE: Duration = Duration::from_millis(50);
+/// It is told after a tenth as many looks as this, which is three seconds, and again after so many more.
+const TOLD: i32 = 600;
 
 /// `MIGRATIONS[n]` takes schema version `n` to `n + 1`. Never edit one that was released; append.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -16,57 +22,105 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
+    include_str!("schema/7.sql"),
+    include_str!("schema/8.sql"),
+    include_str!("schema/9.sql"),
+    include_str!("schema/10.sql"),
 ];
 
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    open_with(path, MIGRATIONS).map_err(|error| match error {
-        StoreError::Sqlite(error)
-            if matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
-            ) =>
-        {
-            StoreError::Corrupt(error.to_string())
-        }
-        error => error,
-    })
+    Ok(open_with(path, MIGRATIONS)?)
 }
 
-pub(super) fn open_with(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
+pub(super) fn open_with(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> {
     let mut db = Connection::open(path)?;
+    wait_for_others(&db)?;
     keep_plans(&db)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     // Where `fsync` does not reach the platter; no effect elsewhere.
     db.pragma_update(None, "fullfsync", true)?;
-    db.pragma_update(None, "foreign_keys", true)?;
     let health: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if health != "ok" {
-        return Err(StoreError::Corrupt(health));
+        return Err(StoreError::Corrupt(health).into());
     }
+    // A migration that makes a table anew drops the one that others refer to.
+    db.pragma_update(None, "foreign_keys", false)?;
     migrate(&mut db, migrations)?;
+    db.pragma_update(None, "foreign_keys", true)?;
     Ok(db)
+}
+
+/// Another program may hold the file: a backup, an operator who looks into it. We wait as long as it does, and say so: a
+/// write that gives up would end the node.
+fn wait_for_others(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_handler(Some(|waits| {
+        if waits % TOLD == TOLD / 10 {
+            tracing::warn!("another program holds the database; waiting for it to let go");
+        }
+        std::thread::sleep(PAUSE);
+        true
+    }))
 }
 
 /// Prepares each statement once. Without the second setting SQLite would plan some of them anew for each value that is
 /// bound, for example to `LIMIT`.
-pub(super) fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-fn migrate(db: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
+/// A second connection, and the greatest numbers of an exchange and of a payment.
+pub(super) fn open_to_read(path: &Path) -> Result<(Connection, u64, u64), OpenError> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    wait_for_others(&db)?;
+    keep_plans(&db)?;
+    let (exchange, payment) = (last(&db, "exchanges")?, last(&db, "payments")?);
+    Ok((db, exchange, payment))
+}
+
+/// The greatest number that the table ever gave to a row.
+fn last(db: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1";
+    db.query_row(sql, [table], |row| row.get(0))
+}
+
+fn migrate(db: &mut Connection, migrations: &[&str]) -> Result<(), OpenError> {
     let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     if found > known {
-        return Err(StoreError::TooNew { found, known });
+        return Err(StoreError::TooNew { found, known }.into());
     }
     for (version, sql) in (1..=known).zip(migrations).skip(found as usize) {
         let transaction = db.transaction()?;
+        announce(version, &transaction)?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The version from which on payer and operator are one person for a code, and for no channel.
+const WORD_FOR_A_CODE: u32 = 8;
+
+/// Tells the operator what a migration takes away, before it does.
+fn announce(version: u32, db: &Connection) -> rusqlite::Result<()> {
+    if version != WORD_FOR_A_CODE {
+        return Ok(());
+    }
+    let sql = "SELECT id FROM intents
+               WHERE payer_is_me AND state IN ('queued', 'negotiating', 'released', 'confirming')";
+    let intents = db.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<Vec<u64>, _>>()?;
+    if !intents.is_empty() {
+        tracing::warn!(
+            ?intents,
+            "these intents were queued with payer-is-me, which counts no more: it would have served whoever pays \
+             first. To open them without a coin of the wallet, pay a code made by `receive --payer-is-me`"
+        );
     }
     Ok(())
 }

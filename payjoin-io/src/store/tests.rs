@@ -1,28 +1,39 @@
 //! Every table, and what must hold across crashes.
 
-mod exchanges;
+mod age;
 mod file;
-mod intents;
+mod migrations;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use payjoin_core::{
-    Admission, ChannelAmount, ExchangeId, FundedChannel, IntentId, IntentState, Invoice, InvoiceId,
-    OriginalId, Release, Settled, Timestamp,
+    Admission, AdmitOutcome, ChannelAmount, ChannelSpec, ExchangeId, Exchanges, IntentId, Intents, Invoice,
+    InvoiceId, Ledger, NodeState, OriginalId, Release, Settled, Timestamp,
 };
 use tempfile::TempDir;
 
 use super::*;
+use crate::testing::spec;
+
+crate::ledger_contract!(Folder(TempDir::new().unwrap()));
+
+struct Folder(TempDir);
+
+#[async_trait::async_trait]
+impl crate::ledger_contract::Home for Folder {
+    async fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(Store::open(self.0.path().join("store.sqlite")).unwrap())
+    }
+}
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
-/// A store in a folder of its own, with two invoices and three queued intents.
+/// A store in a folder of its own, with two invoices.
 struct Fixture {
     store: Store,
     folder: TempDir,
-    intents: Vec<IntentId>,
 }
 
 impl Fixture {
@@ -32,63 +43,38 @@ impl Fixture {
         for name in ["a", "b"] {
             store.insert_invoice(&invoice(name)).await.unwrap();
         }
-        let mut intents = Vec::new();
-        for _ in 0..3 {
-            intents.push(store.queue_intent(wish()).await.unwrap());
-        }
-        Self { store, folder, intents }
-    }
-
-    /// As after kill -9 and a new start: nothing of the old store's memory is used again.
-    fn reopened(self) -> Self {
-        let Self { store, folder, intents } = self;
-        drop(store);
-        let store = Store::open(folder.path().join("store.sqlite")).unwrap();
-        Self { store, folder, intents }
+        Self { store, folder }
     }
 
     async fn admitted(&self, admission: &Admission) -> ExchangeId {
-        match self.store.admit(admission).await.unwrap() {
-            AdmitOutcome::Admitted(id) => id,
-            AdmitOutcome::Seen => panic!("seen"),
-        }
+        let id = self.store.new_exchange();
+        assert_eq!(self.store.admit(id, admission).await.unwrap(), AdmitOutcome::Admitted);
+        id
     }
 
-    fn state(&self, intent: usize) -> IntentState {
-        self.store.intent(self.intents[intent]).unwrap().unwrap().state
+    async fn admit(&self, admission: &Admission) -> Result<AdmitOutcome, LedgerError> {
+        self.store.admit(self.store.new_exchange(), admission).await
     }
+}
 
-    fn queued(&self) -> Vec<IntentId> {
-        self.store.queued_wishes(10).unwrap().iter().map(|wish| wish.id).collect()
-    }
-
-    /// Whatever changes when an exchange is admitted.
-    fn ledger(&self) -> String {
-        let store = &self.store;
-        let (coins, owed) = (store.locked_coins().unwrap(), store.obligations().unwrap());
-        format!("{coins:?} {owed:?} {:?} {:?}", store.exchanges(10).unwrap(), store.intents().unwrap())
-    }
+/// A coin for each holder of it.
+async fn locked(store: &Store) -> Vec<OutPoint> {
+    store.holds().await.unwrap().into_iter().flat_map(|(_, coins)| coins).collect()
 }
 
 fn invoice(name: &str) -> Invoice {
     Invoice {
         id: InvoiceId(name.into()),
         script: ScriptBuf::from_bytes(vec![0x51]),
-        change: ScriptBuf::from_bytes(vec![0x52]),
         amount: Some(Amount::from_sat(100_000)),
         created: NOW,
         expires: NOW.plus(3600),
+        payer_is_me: false,
     }
 }
 
-fn wish() -> NewIntent {
-    NewIntent {
-        amount: ChannelAmount::Exact(Amount::from_sat(50_000)),
-        min: Amount::from_sat(1_000),
-        max: Amount::from_sat(10_000_000),
-        payer_is_me: false,
-        spec: serde_json::json!({ "peer": "02ab@127.0.0.1:9735" }),
-    }
+fn wish() -> ChannelSpec {
+    spec(ChannelAmount::Exact(Amount::from_sat(50_000)))
 }
 
 /// Coin number `n` of whoever.
@@ -118,9 +104,11 @@ fn admission(name: &str, inputs: &[u32]) -> Admission {
         invoice: InvoiceId("a".into()),
         original_id: OriginalId(name.into()),
         original: spend(inputs),
+        fee: Amount::from_sat(1_000),
         coins: Vec::new(),
         intents: Vec::new(),
         now: NOW,
+        height: 900_000,
         fallback_at: NOW.plus(600),
     }
 }
@@ -129,17 +117,16 @@ fn release() -> Release {
     Release {
         proposal: "cHNidP8=".into(),
         txid: payjoin().compute_txid(),
+        is_final: true,
+        fee: Amount::from_sat(2_000),
         channels: Vec::new(),
         reason: None,
         coins: Vec::new(),
+        partitions: None,
         fallback_at: NOW.plus(700),
     }
 }
 
 fn payjoin() -> Transaction {
     spend(&[1, 101])
-}
-
-fn channel(intent: IntentId, vout: u32) -> FundedChannel {
-    FundedChannel { intent, vout, amount: Amount::from_sat(50_000) }
 }

@@ -1,14 +1,16 @@
 //! The thread that owns the writing connection, and its group commit.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Transaction};
+use payjoin_core::LedgerError;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::StoreError;
+use super::{DbError, age};
 
 /// Jobs in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
@@ -33,22 +35,23 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), commits })
     }
 
-    pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+    /// How often it has committed.
+    pub(super) fn commits(&self) -> &Arc<AtomicU64> {
+        &self.commits
     }
 
     /// `answer` is called with the result after the commit, or dropped when there is no transaction to be had.
     pub(super) fn submit<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-        answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+        answer: impl FnOnce(Result<T, DbError>) + Send + 'static,
     ) {
         let job: Job = Box::new(move |transaction| {
             let result = under_savepoint(transaction, work);
             Box::new(move |lost| {
                 answer(match lost {
                     None => result,
-                    Some(error) => result.and(Err(StoreError::Commit(error.to_string()))),
+                    Some(error) => result.and(Err(not_committed(error))),
                 });
             })
         });
@@ -88,11 +91,16 @@ fn commit_batch(
     jobs: &Receiver<Job>,
     answers: &mut Vec<Answer>,
 ) -> rusqlite::Result<()> {
-    let mut transaction = db.transaction()?;
+    // The right to write comes first, and is waited for: a transaction that has read could not wait any more.
+    let mut transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let changes = transaction.total_changes();
     answers.push(first(&mut transaction));
     while answers.len() < BATCH {
         let Ok(job) = jobs.try_recv() else { break };
         answers.push(job(&mut transaction));
+    }
+    if changes < transaction.total_changes() && !transaction.is_autocommit() {
+        age::count(&transaction)?;
     }
     transaction.commit()
 }
@@ -100,14 +108,20 @@ fn commit_batch(
 /// A job that fails leaves no trace and does not disturb the others of its batch.
 fn under_savepoint<T>(
     transaction: &mut Transaction<'_>,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+    work: impl FnOnce(&Connection) -> Result<T, DbError>,
+) -> Result<T, DbError> {
     // A full disk makes SQLite roll the whole batch back at once. A savepoint would then commit on its own.
     if transaction.is_autocommit() {
-        return Err(StoreError::Commit("the transaction was rolled back".into()));
+        return Err(not_committed("the transaction was rolled back"));
     }
     let savepoint = transaction.savepoint()?;
-    let value = work(&savepoint)?;
+    // A panic ends the job, not the thread that all others need. The savepoint undoes what it wrote.
+    let value = catch_unwind(AssertUnwindSafe(|| work(&savepoint)))
+        .map_err(|_| LedgerError::Failed("a write panicked".to_owned()))??;
     savepoint.commit()?;
     Ok(value)
+}
+
+fn not_committed(why: impl std::fmt::Display) -> DbError {
+    LedgerError::Failed(format!("not committed: {why}")).into()
 }

@@ -1,57 +1,30 @@
 //! A regtest bitcoind of one's own.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use bitcoin::{Amount, Psbt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use xtask_programs::bitcoind::Regtest;
+use xtask_programs::process::Server;
 
 use super::free_port;
 
 pub(crate) struct Bitcoind {
+    // Ends before its folder goes.
+    server: Server,
     folder: TempDir,
-    port: u16,
-    child: Child,
+    regtest: Regtest,
     client: reqwest::Client,
-}
-
-fn executable() -> PathBuf {
-    if let Some(exe) = std::env::var_os("BITCOIND_EXE") {
-        return exe.into();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let prefix = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bitcoind/bin");
-    std::env::split_paths(&path)
-        .chain([prefix])
-        .map(|folder| folder.join("bitcoind"))
-        .find(|exe| exe.exists())
-        .expect("no bitcoind: set BITCOIND_EXE, or run `cargo xtask bitcoind`")
 }
 
 impl Bitcoind {
     /// With wallets `payer` and `receiver`, each with three coins of 1 BTC.
     pub(crate) async fn start() -> Self {
-        let (folder, port) = (TempDir::new().unwrap(), free_port());
-        let child = Command::new(executable())
-            .arg(format!("-datadir={}", folder.path().display()))
-            .arg(format!("-rpcport={port}"))
-            .args(["-regtest", "-listen=0", "-listenonion=0", "-natpmp=0", "-addresstype=bech32"])
-            .args(["-changetype=bech32", "-fallbackfee=0.0001"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let bitcoind = Self { folder, port, child, client: reqwest::Client::new() };
-        let begun = Instant::now();
-        while bitcoind
-            .ask("", "getblockcount", json!([]))
-            .await
-            .is_none_or(|answer| answer["error"] != Value::Null)
-        {
-            assert!(begun.elapsed() < Duration::from_secs(30), "bitcoind does not answer");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let folder = TempDir::new().unwrap();
+        let regtest = Regtest::for_a_test(&folder.path().join("bitcoind"), free_port()).unwrap();
+        let server = regtest.start().unwrap();
+        let bitcoind = Self { server, folder, regtest, client: reqwest::Client::new() };
         for wallet in ["miner", "payer", "receiver"] {
             bitcoind.call("", "createwallet", json!([wallet])).await;
         }
@@ -67,24 +40,23 @@ impl Bitcoind {
     }
 
     pub(crate) fn url(&self, wallet: &str) -> String {
-        format!("http://127.0.0.1:{}/wallet/{wallet}", self.port)
+        format!("{}/wallet/{wallet}", self.regtest.url())
     }
 
     /// The node with its password.
     pub(crate) fn url_with_password(&self) -> String {
         let cookie = std::fs::read_to_string(self.cookie()).unwrap();
-        format!("http://{cookie}@127.0.0.1:{}", self.port)
+        self.regtest.url().replace("http://", &format!("http://{cookie}@"))
     }
 
     pub(crate) fn cookie(&self) -> PathBuf {
-        self.folder.path().join("regtest/.cookie")
+        self.regtest.cookie()
     }
 
     async fn ask(&self, wallet: &str, method: &str, params: Value) -> Option<Value> {
         let cookie = std::fs::read_to_string(self.cookie()).ok()?;
         let (user, password) = cookie.split_once(':')?;
-        let url =
-            if wallet.is_empty() { format!("http://127.0.0.1:{}/", self.port) } else { self.url(wallet) };
+        let url = if wallet.is_empty() { self.regtest.url() } else { self.url(wallet) };
         let request = self.client.post(url).basic_auth(user, Some(password));
         let body = json!({ "id": 0, "method": method, "params": params });
         request.json(&body).send().await.ok()?.json().await.ok()
@@ -120,12 +92,5 @@ impl Bitcoind {
     pub(crate) async fn broadcast(&self, psbt: Psbt) -> String {
         let transaction = bitcoin::consensus::encode::serialize_hex(&psbt.extract_tx().unwrap());
         self.call("", "sendrawtransaction", json!([transaction])).await.as_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Bitcoind {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -1,6 +1,6 @@
-//! Blocks from bitcoind, each fetched once and shown to everyone who watches the chain.
+//! Blocks from the chain source, each fetched once and shown to everyone who watches the chain.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::block::Header;
@@ -10,13 +10,24 @@ use lightning::chain::{BestBlock, Listen};
 use lightning_block_sync::init::synchronize_listeners;
 use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
 use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
+use payjoin_core::ChainError;
 
-use super::NodeError;
+use super::broadcast::Broadcaster;
+use super::chain_source::ChainSource;
+use super::error::NodeError;
 use super::fork::{self, Ancestry};
-use super::parts::{ChainMonitor, ChannelManager, Monitor, Parts, Sweeper};
-use super::rpc::{Rpc, RpcError};
+use super::health::{ChainHealth, Remembered};
+use super::parts::{Ground, Parts, Sweeper};
 use super::stop::Stop;
+use super::types::{ChainMonitor, ChannelManager, Monitor};
 use super::wallet::NodeWallet;
+use crate::lock::lock;
+
+/// Pause of a start that waits for the chain.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// How often monitors are looked for that nobody needs any more.
+const BLOCKS_A_DAY: u32 = 144;
 
 /// Somebody outside the node who watches the chain too. Calls come in chain order and must be short.
 pub trait BlockListener: Send + Sync {
@@ -29,8 +40,22 @@ pub trait BlockListener: Send + Sync {
     fn blocks_disconnected(&self, height: u32);
 }
 
-/// A [`BlockListener`] as LDK sees it.
-struct Outside(Arc<dyn BlockListener>);
+/// A [`BlockListener`] as LDK sees it, with the block that it has dealt with.
+pub(super) struct Outside {
+    listener: Arc<dyn BlockListener>,
+    at: Mutex<Option<BestBlock>>,
+}
+
+impl Outside {
+    pub(super) fn new(listener: Arc<dyn BlockListener>) -> Self {
+        Self { at: Mutex::new(listener.best_block()), listener }
+    }
+
+    /// The block it has dealt with; at first `otherwise`, if it begins with the next block.
+    pub(super) fn at(&self, otherwise: BestBlock) -> BestBlock {
+        *lock(&self.at).get_or_insert(otherwise)
+    }
+}
 
 impl Listen for Outside {
     fn filtered_block_connected(&self, header: &Header, txdata: &TransactionData, height: u32) {
@@ -39,11 +64,13 @@ impl Listen for Outside {
     }
 
     fn block_connected(&self, block: &Block, height: u32) {
-        self.0.block_connected(height, block);
+        self.listener.block_connected(height, block);
+        *lock(&self.at) = Some(BestBlock::new(block.block_hash(), height));
     }
 
     fn blocks_disconnected(&self, fork_point: BestBlock) {
-        self.0.blocks_disconnected(fork_point.height);
+        self.listener.blocks_disconnected(fork_point.height);
+        *lock(&self.at) = Some(fork_point);
     }
 }
 
@@ -54,17 +81,28 @@ pub(super) struct Listeners {
     manager: Arc<ChannelManager>,
     chain_monitor: Arc<ChainMonitor>,
     sweeper: Arc<Sweeper>,
-    outside: Option<Arc<dyn BlockListener>>,
+    /// After those that hand it transactions.
+    broadcaster: Arc<Broadcaster>,
+    outside: Option<Outside>,
+    health: Arc<ChainHealth>,
 }
 
 impl Listeners {
     pub(super) fn new(
         parts: &Parts,
-        wallet: Arc<NodeWallet>,
+        ground: &Ground,
         outside: Option<Arc<dyn BlockListener>>,
+        health: Arc<ChainHealth>,
     ) -> Self {
-        let (manager, chain_monitor) = (Arc::clone(&parts.manager), Arc::clone(&parts.chain_monitor));
-        Self { wallet, manager, chain_monitor, sweeper: Arc::clone(&parts.sweeper), outside }
+        Self {
+            wallet: Arc::clone(&ground.wallet),
+            manager: Arc::clone(&parts.manager),
+            chain_monitor: Arc::clone(&parts.chain_monitor),
+            sweeper: Arc::clone(&parts.sweeper),
+            broadcaster: Arc::clone(&ground.broadcaster),
+            outside: outside.map(Outside::new),
+            health,
+        }
     }
 
     fn each(&self, tell: impl Fn(&dyn Listen)) {
@@ -72,65 +110,101 @@ impl Listeners {
         tell(&*self.manager);
         tell(&*self.chain_monitor);
         tell(&*self.sweeper);
+        tell(&*self.broadcaster);
         if let Some(outside) = &self.outside {
-            tell(&Outside(Arc::clone(outside)));
+            tell(outside);
         }
     }
 
-    /// Brings everyone to bitcoind's tip at `height` or later, each from where it was stored. Monitors are given apart
-    /// because they are not watched yet.
-    pub(super) async fn catch_up(
+    fn remembered(&self, source: &Arc<dyn ChainSource>) -> Remembered {
+        Remembered { source: Arc::clone(source), health: Arc::clone(&self.health) }
+    }
+
+    /// [`Listeners::catch_up`], again and again while the source does not give what is missing, for which it tells why.
+    pub(super) async fn wait_for_chain(
         &self,
-        rpc: &Rpc,
+        source: &Arc<dyn ChainSource>,
+        network: Network,
+        monitors: &[Monitor],
+    ) -> Result<(UnboundedCache, ValidatedBlockHeader), NodeError> {
+        loop {
+            let caught_up = async {
+                let height = source.status().await?.tip.height;
+                self.catch_up(source, network, height, monitors).await
+            };
+            let trouble = match caught_up.await {
+                Err(NodeError::Chain(error)) => error.to_string(),
+                Err(NodeError::Source(error)) => error.to_string(),
+                done => {
+                    self.health.moves();
+                    return done;
+                }
+            };
+            self.health.stalled(|| trouble);
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Brings everyone to the source's tip at `height` or later, each from where it was stored. Monitors are given apart
+    /// because they are not watched yet.
+    async fn catch_up(
+        &self,
+        source: &Arc<dyn ChainSource>,
         network: Network,
         height: u32,
         monitors: &[Monitor],
     ) -> Result<(UnboundedCache, ValidatedBlockHeader), NodeError> {
         type Watcher<'a> = &'a (dyn Listen + Send + Sync);
-        let outside = self.outside.clone().map(Outside);
         let mut watchers: Vec<(BestBlock, Watcher)> = vec![
             (self.wallet.tip(), &*self.wallet),
             (self.manager.current_best_block(), &*self.manager),
             (self.sweeper.current_best_block(), &*self.sweeper),
         ];
         watchers.extend(monitors.iter().map(|monitor| (monitor.0.current_best_block(), monitor as Watcher)));
-        if let Some((outside, at)) =
-            outside.as_ref().and_then(|outside| Some((outside, outside.0.best_block()?)))
-        {
-            watchers.push((at, outside));
-        }
+        // What the others hand over while they catch up is held against every block after that.
+        let first = watchers.iter().map(|(at, _)| *at).min_by_key(|at| at.height);
+        watchers
+            .extend(self.broadcaster.best_block().or(first).map(|at| (at, &*self.broadcaster as Watcher)));
+        let outside =
+            self.outside.iter().filter_map(|outside| Some(((*lock(&outside.at))?, outside as Watcher)));
+        watchers.extend(outside);
         let known = self.wallet.latest_blocks(fork::DEEPEST as usize * 2);
-        let ancestry = Ancestry { rpc, height, known: &known };
+        let ancestry = Ancestry { source: &**source, height, known: &known };
         let mut resumed = Vec::with_capacity(watchers.len());
         for (at, watcher) in watchers {
             resumed.push((ancestry.resume(at, watcher).await?, watcher));
         }
         let mut cache = UnboundedCache::new();
-        let tip = synchronize_listeners(rpc, network, &mut cache, resumed).await;
+        let tip = synchronize_listeners(&self.remembered(source), network, &mut cache, resumed).await;
         let tip = tip.map_err(|error| NodeError::Chain(error.into_inner()))?;
         Ok((cache, tip))
     }
 
-    /// Follows bitcoind until `stop`.
+    /// Follows the source until `stop`.
     pub(super) async fn follow(
         self,
-        rpc: Arc<Rpc>,
+        source: Arc<dyn ChainSource>,
         network: Network,
         (mut cache, tip): (UnboundedCache, ValidatedBlockHeader),
         every: Duration,
         mut stop: Stop,
     ) {
-        let poller = ChainPoller::new(Arc::clone(&rpc), network);
+        let poller = ChainPoller::new(Arc::new(self.remembered(&source)), network);
         let mut client = SpvClient::new(tip, poller, &mut cache, &self);
         let (mut reachable, mut swept) = (true, None);
         loop {
             if tokio::time::timeout(every, stop.wait()).await.is_ok() {
                 return;
             }
-            reachable = report(client.poll_best_tip().await.map(|_| ()), reachable);
+            // A source may take long to give a block. Between blocks nothing is half done.
+            let polled = tokio::select! {
+                polled = client.poll_best_tip() => polled,
+                () = stop.wait() => return,
+            };
+            reachable = report(polled.map(|_| ()), reachable);
             let tip = self.wallet.tip().block_hash;
             if swept != Some(tip) {
-                match forget_lost(&rpc, &self.wallet).await {
+                match forget_lost(&*source, &self.wallet).await {
                     Ok(done) => swept = done.then_some(tip),
                     Err(error) => tracing::debug!(%error, "cannot ask the mempool for our transactions"),
                 }
@@ -142,20 +216,36 @@ impl Listeners {
 /// Once per block: a transaction of ours that the mempool has lost holds the wallet's coins no longer. Whoever still
 /// wants it sends it again, and the wallet sees it again. Returns whether that was done; it costs nothing when no
 /// transaction waits.
-async fn forget_lost(rpc: &Rpc, wallet: &NodeWallet) -> Result<bool, RpcError> {
+async fn forget_lost(source: &dyn ChainSource, wallet: &NodeWallet) -> Result<bool, ChainError> {
     let mut pending = wallet.pending();
     if pending.is_empty() {
         return Ok(true);
     }
     let txids: Vec<_> = pending.iter().map(|(txid, _)| *txid).collect();
-    let (there, tip) = rpc.in_mempool(&txids).await?;
+    let (there, tip) = source.in_mempool(&txids).await?;
     let mut there = there.into_iter();
     pending.retain(|_| there.next() == Some(false));
     Ok(wallet.forget(&pending, tip))
 }
 
+/// The best block, if it is on our network.
+pub(super) async fn best_block(chain: &dyn ChainSource, expected: Network) -> Result<BestBlock, NodeError> {
+    let status = chain.status().await?;
+    if Network::from_core_arg(&status.network) != Ok(expected) {
+        return Err(NodeError::Network { expected, found: status.network });
+    }
+    if status.begins > 0 {
+        let keeps = status.tip.height.saturating_sub(status.begins);
+        tracing::info!(
+            blocks = keeps,
+            "bitcoind is pruned: a node that is off for longer needs peers of bitcoind that keep all blocks"
+        );
+    }
+    Ok(status.tip)
+}
+
 /// Says once that bitcoind is gone, and once that it is back.
-fn report(result: BlockSourceResult<()>, was_reachable: bool) -> bool {
+pub(super) fn report(result: BlockSourceResult<()>, was_reachable: bool) -> bool {
     match (result, was_reachable) {
         (Ok(()), true) => true,
         (Ok(()), false) => {
@@ -177,6 +267,10 @@ impl Listen for Listeners {
 
     fn block_connected(&self, block: &Block, height: u32) {
         self.each(|listener| listener.block_connected(block, height));
+        if height.is_multiple_of(BLOCKS_A_DAY) {
+            // Each block, and each start, costs what the monitors cost that are there.
+            self.chain_monitor.archive_fully_resolved_channel_monitors();
+        }
     }
 
     fn blocks_disconnected(&self, fork_point: BestBlock) {

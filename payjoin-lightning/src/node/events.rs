@@ -7,78 +7,138 @@ use std::sync::Arc;
 
 use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
-use lightning::events::{Event, PaymentPurpose, ReplayEvent};
+use lightning::chain::chaininterface::BroadcasterInterface as _;
+use lightning::chain::transaction;
+use lightning::events::bump_transaction::BumpTransactionEvent;
+use lightning::events::{ClosureReason, Event, PaymentPurpose, ReplayEvent};
 use lightning::ln::types::ChannelId;
 use lightning::sign::{EntropySource, KeysManager, SpendableOutputDescriptor};
 use lightning::types::features::ChannelTypeFeatures;
 use lightning::types::payment::PaymentHash;
+use payjoin_core::Step;
 
-use super::closing::Closing;
-use super::is_mined;
-use super::parts::{Bumper, ChannelManager, Sweeper};
+use super::broadcast::Broadcaster;
+use super::census::Census;
+use super::closed::Closed;
+use super::closing::{self, Closing};
+use super::fallen::FallenChannels;
+use super::funder::NodeFunder;
+use super::limits::{Limits, Refused};
+use super::once::PaidOnce;
+use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
-use crate::LdkFunder;
+use super::types::{ChannelManager, is_mined};
+use super::wallet::NodeWallet;
+use crate::ChannelKey;
+use crate::ldk::REASON_CHARS;
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).
 const NO_CHANNEL: &str = "channel not accepted";
 
 pub(super) struct Events {
-    pub(super) funder: Arc<LdkFunder<Arc<ChannelManager>>>,
+    pub(super) funder: Arc<NodeFunder>,
     pub(super) manager: Arc<ChannelManager>,
     pub(super) payments: Arc<Payments>,
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) bumper: Arc<Bumper>,
     pub(super) keys: Arc<KeysManager>,
-    pub(super) inbound: Inbound,
+    pub(super) limits: Limits,
     pub(super) closing: Arc<Closing>,
-}
-
-/// Which channels peers may open to us.
-pub(super) struct Inbound {
-    pub(super) per_peer: usize,
-    pub(super) total: usize,
-    pub(super) min: Amount,
+    pub(super) ended: Arc<Closed>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) fallen: Arc<FallenChannels>,
+    pub(super) wallet: Arc<NodeWallet>,
+    pub(super) census: Arc<Census>,
+    pub(super) once: Option<Arc<dyn PaidOnce>>,
 }
 
 impl Events {
-    pub(super) fn handle(&self, event: Event) -> Result<(), ReplayEvent> {
-        if self.funder.handle_event(&event) {
+    pub(super) async fn handle(&self, event: Event) -> Result<(), ReplayEvent> {
+        if self.funder.ldk.handle_event(&event) {
             return Ok(());
         }
         match event {
             Event::OpenChannelRequest {
-                temporary_channel_id,
-                counterparty_node_id,
+                temporary_channel_id: id,
+                counterparty_node_id: peer,
                 channel_type,
-                funding_satoshis,
+                funding_satoshis: sat,
                 ..
-            } => {
-                let (id, peer, sat) = (&temporary_channel_id, &counterparty_node_id, funding_satoshis);
-                self.open_requested(id, peer, &channel_type, Amount::from_sat(sat));
-            }
+            } => self.open_requested(&id, &peer, &channel_type, Amount::from_sat(sat)),
             // Only the funder opens channels, and it knows its own.
-            Event::FundingGenerationReady { temporary_channel_id, counterparty_node_id, .. } => {
-                self.refuse(&temporary_channel_id, &counterparty_node_id);
+            Event::FundingGenerationReady {
+                temporary_channel_id: id, counterparty_node_id: peer, ..
+            } => self.refuse(&id, &peer),
+            Event::PaymentClaimable { payment_hash: hash, purpose, .. } => {
+                return self.claim(hash, &purpose).await;
             }
-            Event::PaymentClaimable { payment_hash, purpose, .. } => self.claim(payment_hash, &purpose),
             Event::PaymentClaimed { payment_hash, amount_msat, .. } => {
                 tracing::info!(payment = %payment_hash, amount_msat, "payment received");
             }
-            Event::PaymentSent { .. } | Event::PaymentFailed { .. } => self.payments.handle_event(&event),
-            Event::ChannelReady { channel_id, counterparty_node_id, .. } => {
-                self.ready(&channel_id, &counterparty_node_id);
-            }
-            Event::ChannelClosed { channel_id, reason, .. } => {
-                tracing::info!(channel = %channel_id, reason = %reason, "channel closed");
-            }
+            Event::PaymentSent { .. } | Event::PaymentFailed { .. } => return self.paid(&event),
+            Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => self.ready(&id, &peer),
+            Event::ChannelClosed {
+                reason,
+                user_channel_id: id,
+                counterparty_node_id: peer,
+                channel_funding_txo,
+                ..
+            } => return self.closed(id, channel_funding_txo, peer, &reason),
             Event::SpendableOutputs { outputs, channel_id } => return self.sweep(outputs, channel_id),
-            Event::BumpTransaction(event) => {
-                self.closing.note(&event, self.manager.current_best_block().height);
-                self.bumper.handle_event(&event);
-            }
+            Event::BumpTransaction(event) => self.bump(&event),
             event => tracing::trace!(?event, "nothing to do"),
         }
         Ok(())
+    }
+
+    fn paid(&self, event: &Event) -> Result<(), ReplayEvent> {
+        self.payments.handle_event(event).map_err(|error| {
+            tracing::error!(%error, "the outcome of a payment is not recorded; LDK says it again");
+            ReplayEvent()
+        })
+    }
+
+    fn closed(
+        &self,
+        user_channel_id: u128,
+        funding: Option<transaction::OutPoint>,
+        peer: Option<PublicKey>,
+        reason: &ClosureReason,
+    ) -> Result<(), ReplayEvent> {
+        let Some(funding) = funding.map(transaction::OutPoint::into_bitcoin_outpoint) else { return Ok(()) };
+        let reason: String = reason.to_string().chars().take(REASON_CHARS).collect();
+        tracing::info!(%funding, reason, "channel closed");
+        self.broadcaster.set_owner(&funding, user_channel_id);
+        let key = ChannelKey::from_user_channel_id(user_channel_id);
+        if key.is_some() {
+            self.ended.note(&funding, &reason).map_err(|error| {
+                tracing::error!(%error, "the end of a channel is not recorded; LDK says it again");
+                ReplayEvent()
+            })?;
+        }
+        self.funder.ldk.tell(key, Step::ChannelClosed { peer, reason });
+        Ok(())
+    }
+
+    fn bump(&self, event: &BumpTransactionEvent) {
+        if let BumpTransactionEvent::ChannelClose { commitment_tx, channel_id, .. } = event {
+            if self.fallen.has(channel_id) {
+                return;
+            }
+            // LDK sends it only together with a child that coins of ours pay for. It may well be mined without.
+            self.broadcaster.broadcast_transactions(&[commitment_tx]);
+        }
+        self.bumper.handle_event(event);
+        let (outputs, missing) = closing::asked(event);
+        let done = outputs.iter().all(|output| self.broadcaster.spender(output).is_some());
+        let needs = Some(missing).filter(|missing| !done && *missing > Amount::ZERO);
+        if self.closing.note(event, needs) {
+            let deposit_sat = missing.to_sat();
+            tracing::warn!(
+                deposit_sat,
+                "a channel closes slowly for want of a free coin: deposit about so much"
+            );
+        }
     }
 
     fn sweep(
@@ -100,10 +160,19 @@ impl Events {
         let of_peer = theirs.iter().filter(|channel| !channel.is_outbound).count();
         let all = self.manager.list_channels();
         let mined = all.iter().filter(|channel| !channel.is_outbound && is_mined(channel)).count();
-        let limits = &self.inbound;
-        let full = of_peer >= limits.per_peer || mined >= limits.total;
-        if full || capacity < limits.min || kind.requires_zero_conf() {
+        if kind.requires_zero_conf() || !self.fallen.is_empty() {
             tracing::info!(peer = %peer, of_peer, mined, %capacity, "channel refused");
+            return self.refuse(id, peer);
+        }
+        if let Some(refused) = self.limits.refuse(capacity, of_peer, mined) {
+            self.tell_refused(peer, refused);
+            return self.refuse(id, peer);
+        }
+        // Those of this peer that are not mined yet will want a coin as well.
+        let waiting = theirs.iter().filter(|channel| !channel.is_outbound && !is_mined(channel)).count();
+        let closable = self.wallet.closable();
+        if !self.limits.without_coins && closable <= self.census.channels().total() + waiting {
+            tracing::info!(peer = %peer, closable, "channel refused: no coin could pay for closing it");
             return self.refuse(id, peer);
         }
         // Random, but never marked as one of the funder's.
@@ -115,24 +184,41 @@ impl Events {
         }
     }
 
+    fn tell_refused(&self, peer: &PublicKey, refused: Refused) {
+        if self.limits.is_news(*peer, refused) {
+            let Refused { setting, limit, asked } = refused;
+            tracing::warn!(%peer, setting, limit, asked, "a channel is refused by a setting in [lightning]");
+            let (peer, setting) = (*peer, setting.to_owned());
+            self.funder.ldk.tell(None, Step::InboundRefused { peer, setting, limit, asked });
+        }
+    }
+
     fn refuse(&self, id: &ChannelId, peer: &PublicKey) {
         // An error says that it is gone already.
         let _ = self.manager.force_close_broadcasting_latest_txn(id, peer, NO_CHANNEL.to_owned());
     }
 
-    fn claim(&self, hash: PaymentHash, purpose: &PaymentPurpose) {
-        match purpose.preimage() {
+    /// What a code asks for, too, is taken only if the code was not paid on chain.
+    async fn claim(&self, hash: PaymentHash, purpose: &PaymentPurpose) -> Result<(), ReplayEvent> {
+        let may = match &self.once {
+            Some(once) => once.may_take(hash.0).await.map_err(|error| {
+                tracing::error!(%error, "nobody knows whether a payment may be taken; LDK says it again");
+                ReplayEvent()
+            })?,
+            None => true,
+        };
+        match purpose.preimage().filter(|_| may) {
             Some(preimage) => self.manager.claim_funds(preimage),
             None => self.manager.fail_htlc_backwards(&hash),
         }
+        Ok(())
     }
 
     fn ready(&self, id: &ChannelId, peer: &PublicKey) {
         let channels = self.manager.list_channels_with_counterparty(peer);
-        let capacity_sat = channels
-            .iter()
-            .find(|channel| channel.channel_id == *id)
-            .map(|channel| channel.channel_value_satoshis);
-        tracing::info!(target: "step", step = "channel_ready", peer = %peer, capacity_sat);
+        let channel = channels.iter().find(|channel| channel.channel_id == *id);
+        let key = channel.and_then(|channel| ChannelKey::from_user_channel_id(channel.user_channel_id));
+        let capacity = channel.map(|channel| Amount::from_sat(channel.channel_value_satoshis));
+        self.funder.ldk.tell(key, Step::ChannelReady { peer: *peer, capacity });
     }
 }

@@ -1,32 +1,45 @@
-//! Fee rates from bitcoind, kept for LDK, which asks often and cannot wait.
+//! Fee rates of the chain source, kept for everyone who asks: LDK asks often and cannot wait.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use bitcoin::Amount;
+use bitcoin::FeeRate;
 use lightning::chain::chaininterface::{ConfirmationTarget, FeeEstimator};
-use serde_json::{Value, json};
+use payjoin_core::ChainError;
 
-use super::lock;
-use super::rpc::{Rpc, RpcError};
+use super::chain_source::{ChainSource, FeeRates};
+use super::stop::Stop;
+use crate::lock::lock;
+
+/// How often fee rates are asked for: a mempool that has filled up meanwhile refuses what was made at the old ones.
+const EVERY: Duration = Duration::from_secs(20);
 
 /// Least rate LDK works with, in satoshis per 1000 weight units: one per virtual byte, rounded up.
 const FLOOR: u32 = 253;
+
+/// LDK counts in weight and bitcoind in whole virtual bytes, each of which counts in full: what pays exactly the least that
+/// the mempool takes may fall short of it. One part in so many is added.
+const MARGIN: u32 = 50;
 
 /// Rates in satoshis per 1000 weight units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rates {
     /// Within 2 blocks.
     urgent: u32,
+    /// Within 6 blocks: payments of the operator.
+    payment: u32,
     /// Within 12 blocks.
     normal: u32,
     /// Within a day.
     slow: u32,
-    /// The least that bitcoind's mempool takes.
+    /// The least that the mempool takes, and the margin.
     floor: u32,
 }
 
-/// Until bitcoind has seen enough blocks to estimate, as on regtest.
-const UNKNOWN: Rates = Rates { urgent: 2_500, normal: 1_000, slow: 500, floor: FLOOR };
+/// What [`Rates`] are estimates for.
+const WITHIN: [u16; 4] = [2, 6, 12, 144];
+/// Until enough blocks were seen to estimate, as on regtest.
+const UNKNOWN: Rates = Rates { urgent: 2_500, payment: 1_250, normal: 1_000, slow: 500, floor: FLOOR };
 
 /// The rates of the last refresh.
 pub(super) struct Fees(Mutex<Rates>);
@@ -36,37 +49,42 @@ impl Fees {
         Self(Mutex::new(UNKNOWN))
     }
 
-    /// Asks bitcoind, in one request. On error the old rates stay.
-    pub(super) async fn refresh(&self, rpc: &Rpc) -> Result<(), RpcError> {
-        let within = |blocks: u16| ("estimatesmartfee", json!([blocks]));
-        let calls = [within(2), within(12), within(144), ("getmempoolinfo", json!([]))];
-        let answers = rpc.batch(&calls).await?;
-        let rate = |at: usize, field| {
-            let answer = answers.get(at).and_then(|answer| answer.as_ref().ok());
-            answer.and_then(|answer| sat_per_kw(answer.get(field)?))
-        };
-        let (urgent, normal, slow) = (rate(0, "feerate"), rate(1, "feerate"), rate(2, "feerate"));
-        *lock(&self.0) = Rates::of(urgent, normal, slow, rate(3, "mempoolminfee"));
+    /// Asks the source, in one request. On error the old rates stay.
+    pub(super) async fn refresh(&self, source: &dyn ChainSource) -> Result<(), ChainError> {
+        let rates = Rates::of(&source.fee_rates(&WITHIN).await?);
+        *lock(&self.0) = rates;
         Ok(())
+    }
+
+    /// Refreshes them until `stop`.
+    pub(super) async fn keep(&self, source: &dyn ChainSource, mut stop: Stop) {
+        while tokio::time::timeout(EVERY, stop.wait()).await.is_err() {
+            if let Err(error) = self.refresh(source).await {
+                tracing::debug!(%error, "fee rates not refreshed");
+            }
+        }
+    }
+
+    /// The rate that confirms within six blocks.
+    pub(super) fn payment(&self) -> FeeRate {
+        FeeRate::from_sat_per_kwu(lock(&self.0).payment.into())
     }
 }
 
 impl Rates {
-    /// From what bitcoind knows. It may know a slow rate before it knows an urgent one, but what is faster never costs
+    /// From what the source knows. It may know a slow rate before it knows an urgent one, but what is faster never costs
     /// less: LDK would offer a peer a range of closing fees that ends below its beginning, and peers force-close then.
-    fn of(urgent: Option<u32>, normal: Option<u32>, slow: Option<u32>, floor: Option<u32>) -> Self {
-        let floor = floor.unwrap_or(UNKNOWN.floor).max(FLOOR);
-        let slow = slow.unwrap_or(UNKNOWN.slow).max(floor);
-        let normal = normal.unwrap_or(UNKNOWN.normal).max(slow);
-        let urgent = urgent.unwrap_or(UNKNOWN.urgent).max(normal);
-        Self { urgent, normal, slow, floor }
+    fn of(known: &FeeRates) -> Self {
+        let rate = |rate: Option<FeeRate>| rate.and_then(|rate| u32::try_from(rate.to_sat_per_kwu()).ok());
+        let within = |at: usize| known.within.get(at).and_then(|estimate| rate(*estimate));
+        let least = rate(known.least).map(|least| least.saturating_add(least.div_ceil(MARGIN)));
+        let floor = least.unwrap_or(UNKNOWN.floor).max(FLOOR);
+        let slow = within(3).unwrap_or(UNKNOWN.slow).max(floor);
+        let normal = within(2).unwrap_or(UNKNOWN.normal).max(slow);
+        let payment = within(1).unwrap_or(UNKNOWN.payment).max(normal);
+        let urgent = within(0).unwrap_or(UNKNOWN.urgent).max(payment);
+        Self { urgent, payment, normal, slow, floor }
     }
-}
-
-/// From bitcoins per 1000 virtual bytes.
-fn sat_per_kw(btc_per_kvb: &Value) -> Option<u32> {
-    let sat = Amount::from_btc(btc_per_kvb.as_f64()?).ok()?.to_sat();
-    u32::try_from(sat.div_ceil(4)).ok()
 }
 
 impl FeeEstimator for Fees {
@@ -92,32 +110,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bitcoinds_unit_becomes_ldks() {
-        for (btc_per_kvb, expected) in [
-            (json!(0.00001), Some(250)),
-            (json!(0.0001), Some(2_500)),
-            (json!("x"), None),
-            (json!(-1.0), None),
+    fn what_is_faster_never_costs_less() {
+        let (low, high) = (Some(300), Some(40_000));
+        let rate = |rate: Option<u64>| rate.map(FeeRate::from_sat_per_kwu);
+        for (within, least) in [
+            ([None; 4], None),
+            ([None, None, None, high], None),
+            ([None, None, low, high], low),
+            ([None, low, high, low], low),
+            ([low; 4], high),
+            ([high, None, None, None], low),
         ] {
-            assert_eq!(sat_per_kw(&btc_per_kvb), expected);
+            let rates = Rates::of(&FeeRates { within: within.map(rate).to_vec(), least: rate(least) });
+            let ordered = [FLOOR, rates.floor, rates.slow, rates.normal, rates.payment, rates.urgent];
+            assert!(ordered.is_sorted(), "{rates:?}");
         }
+        assert_eq!(Rates::of(&FeeRates { within: vec![None; 4], least: None }), UNKNOWN);
     }
 
     #[test]
-    fn what_is_faster_never_costs_less() {
-        let (low, high) = (Some(300), Some(40_000));
-        for (urgent, normal, slow, floor) in [
-            (None, None, None, None),
-            (None, None, high, None),
-            (None, low, high, low),
-            (low, low, low, high),
-            (high, None, None, low),
-        ] {
-            let rates = Rates::of(urgent, normal, slow, floor);
-            let ordered = [FLOOR, rates.floor, rates.slow, rates.normal, rates.urgent];
-            assert!(ordered.is_sorted(), "{rates:?}");
+    fn whatever_is_made_at_the_floor_enters_the_mempool() {
+        for least in [1_000, 8_626, 100_001] {
+            let known = FeeRates { within: vec![None; 4], least: Some(FeeRate::from_sat_per_kwu(least)) };
+            let floor = u64::from(Rates::of(&known).floor);
+            // From the smallest child to what nobody sends.
+            for weight in 400..20_000_u64 {
+                let (paid, asked) =
+                    (floor * weight / 1_000, (least * 4 * weight.div_ceil(4)).div_ceil(1_000));
+                assert!(paid >= asked, "{weight} at {least}: {paid} < {asked}");
+            }
         }
-        assert_eq!(Rates::of(None, None, None, None), UNKNOWN);
     }
 
     #[test]

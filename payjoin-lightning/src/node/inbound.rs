@@ -8,8 +8,8 @@ use lightning::ln::msgs::SocketAddress;
 use lightning_net_tokio::setup_inbound;
 use tokio::task::JoinSet;
 
-use super::is_mined;
-use super::parts::{ChannelManager, PeerManager};
+use super::gate::PeerManager;
+use super::types::{ChannelManager, is_mined};
 
 /// Most at once.
 const MOST: usize = 128;

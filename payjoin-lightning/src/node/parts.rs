@@ -1,22 +1,18 @@
 //! The parts of an LDK node and how they are read back from the store.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::BlockHash;
+use lightning::chain::BestBlock;
 use lightning::chain::channelmonitor::ChannelMonitor;
-use lightning::chain::{BestBlock, Filter, chainmonitor};
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::io;
-use lightning::ln::channelmanager::{self, ChainParameters, ChannelManagerReadArgs};
-use lightning::ln::peer_handler::{self, IgnoringMessageHandler, MessageHandler};
-use lightning::onion_message::messenger::DefaultMessageRouter;
-use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
-use lightning::routing::router::DefaultRouter;
+use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs};
+use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
 use lightning::routing::scoring::{
     ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
 };
-use lightning::routing::utxo::UtxoLookup;
 use lightning::sign::{EntropySource, InMemorySigner, KeysManager, NodeSigner};
 use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
@@ -27,59 +23,22 @@ use lightning::util::persist::{
 };
 use lightning::util::ser::ReadableArgs;
 use lightning::util::sweep::OutputSweeperSync;
-use lightning_net_tokio::SocketDescriptor;
 
 use super::broadcast::Broadcaster;
+use super::config::NodeConfig;
+use super::error::NodeError;
+use super::fallen::FallenChannels;
 use super::fees::Fees;
+use super::gate::{Gate, PeerManager};
 use super::log::Log;
-use super::store::{ManagerStore, NodeStore};
+use super::manager_store::ManagerStore;
+use super::stop::Switch;
+use super::store::NodeStore;
+use super::types::{
+    ChainMonitor, ChannelManager, Gossip, Graph, MessageRouter, Monitor, NoFilter, Router, Scorer,
+};
 use super::wallet::{NodeWallet, Signers};
-use super::{NodeConfig, NodeError};
 
-pub(super) type Graph = NetworkGraph<Arc<Log>>;
-pub(super) type Scorer = RwLock<ProbabilisticScorer<Arc<Graph>, Arc<Log>>>;
-pub(super) type Gossip = P2PGossipSync<Arc<Graph>, Arc<dyn UtxoLookup + Send + Sync>, Arc<Log>>;
-type Router = DefaultRouter<
-    Arc<Graph>,
-    Arc<Log>,
-    Arc<KeysManager>,
-    Arc<Scorer>,
-    ProbabilisticScoringFeeParameters,
-    ProbabilisticScorer<Arc<Graph>, Arc<Log>>,
->;
-type MessageRouter = DefaultMessageRouter<Arc<Graph>, Arc<Log>, Arc<KeysManager>>;
-type NoFilter = Arc<dyn Filter + Send + Sync>;
-pub(super) type ChainMonitor = chainmonitor::ChainMonitor<
-    InMemorySigner,
-    NoFilter,
-    Arc<Broadcaster>,
-    Arc<Fees>,
-    Arc<Log>,
-    Arc<dyn NodeStore>,
-    Arc<KeysManager>,
->;
-/// LDK's ChannelManager with the parts of this node.
-pub(super) type ChannelManager = channelmanager::ChannelManager<
-    Arc<ChainMonitor>,
-    Arc<Broadcaster>,
-    Arc<KeysManager>,
-    Arc<KeysManager>,
-    Arc<Signers>,
-    Arc<Fees>,
-    Arc<Router>,
-    Arc<MessageRouter>,
-    Arc<Log>,
->;
-pub(super) type PeerManager = peer_handler::PeerManager<
-    SocketDescriptor,
-    Arc<ChannelManager>,
-    Arc<Gossip>,
-    IgnoringMessageHandler,
-    Arc<Log>,
-    IgnoringMessageHandler,
-    Arc<KeysManager>,
-    Arc<ChainMonitor>,
->;
 pub(super) type Sweeper = OutputSweeperSync<
     Arc<Broadcaster>,
     Arc<NodeWallet>,
@@ -95,14 +54,13 @@ pub(super) type Bumper = BumpTransactionEventHandlerSync<
     Arc<Signers>,
     Arc<Log>,
 >;
-/// A monitor that is not watched yet, with what it needs to follow the chain.
-pub(super) type Monitor = (ChannelMonitor<InMemorySigner>, Arc<Broadcaster>, Arc<Fees>, Arc<Log>);
-
 /// What everything else is built on.
 pub(super) struct Ground {
     pub(super) keys: Arc<KeysManager>,
     pub(super) wallet: Arc<NodeWallet>,
     pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) fallen: Arc<FallenChannels>,
+    pub(super) switch: Arc<Switch>,
     pub(super) fees: Arc<Fees>,
     pub(super) store: Arc<dyn NodeStore>,
     pub(super) log: Arc<Log>,
@@ -280,8 +238,15 @@ impl Ground {
         gossip: &Arc<Gossip>,
         chain_monitor: &Arc<ChainMonitor>,
     ) -> PeerManager {
+        let gate = Gate {
+            manager: Arc::clone(manager),
+            monitors: Arc::clone(chain_monitor),
+            fallen: Arc::clone(&self.fallen),
+            switch: Arc::clone(&self.switch),
+            told: Mutex::default(),
+        };
         let handlers = MessageHandler {
-            chan_handler: Arc::clone(manager),
+            chan_handler: Arc::new(gate),
             route_handler: Arc::clone(gossip),
             onion_message_handler: IgnoringMessageHandler {},
             custom_message_handler: IgnoringMessageHandler {},

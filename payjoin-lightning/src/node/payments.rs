@@ -1,5 +1,7 @@
 //! BOLT 11 invoices and payments.
 
+mod records;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,28 +10,25 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex;
 use bitcoin::{Amount, Network};
 use lightning::events::Event;
-use lightning::ln::channelmanager::{Bolt11InvoiceParameters, Bolt11PaymentError, PaymentId, Retry};
+use lightning::io;
+use lightning::ln::channelmanager::{
+    Bolt11InvoiceParameters, Bolt11PaymentError, PaymentId, RecentPaymentDetails, Retry,
+};
 use lightning::routing::router::RouteParametersConfig;
 use lightning_invoice::{
     Bolt11Invoice, Bolt11InvoiceDescription, Currency, Description, ParseOrSemanticError,
 };
-use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::lock;
-use super::parts::ChannelManager;
+use super::parts::now;
+use super::store::NodeStore;
+use super::types::ChannelManager;
+use crate::PaymentOutcome;
+use crate::lock::lock;
+use records::{Fate, Record, Records};
 
 /// How long a payment tries other routes.
 const RETRY: Duration = Duration::from_secs(30);
-
-/// A payment that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PaymentOutcome {
-    /// The proof of payment, in hex.
-    pub preimage: String,
-    /// Fees paid on the way, in millisatoshis.
-    pub fee_msat: u64,
-}
 
 /// Why a payment was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,9 +45,12 @@ pub enum PayError {
     /// The invoice can no longer be paid.
     #[error("the invoice has expired")]
     Expired,
-    /// This invoice was paid, or its payment is on its way.
-    #[error("this invoice was paid before, or its payment is still under way")]
+    /// This invoice was paid minutes ago by a version of this program that kept no record of it.
+    #[error("this invoice was paid before")]
     Duplicate,
+    /// Nothing was sent: a payment that is not on record could be made twice.
+    #[error("not sent, because it cannot be recorded: {0}")]
+    Store(String),
     /// Our channels have too little on our side, or do not lead to the payee.
     #[error("no route: our channels have too little outbound, or none leads to the payee")]
     NoRoute,
@@ -88,18 +90,37 @@ fn not_sent(error: &Bolt11PaymentError) -> PayError {
     }
 }
 
-type Waiter = oneshot::Sender<Result<PaymentOutcome, PayError>>;
+type Outcome = Result<PaymentOutcome, PayError>;
 
-/// Payments that somebody waits for.
+/// Payments, and who waits for them.
 pub(super) struct Payments {
     manager: Arc<ChannelManager>,
     network: Network,
-    waiting: Mutex<HashMap<PaymentId, Waiter>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    records: Records,
+    waiting: HashMap<PaymentId, Vec<oneshot::Sender<Outcome>>>,
 }
 
 impl Payments {
-    pub(super) fn new(manager: Arc<ChannelManager>, network: Network) -> Self {
-        Self { manager, network, waiting: Mutex::default() }
+    /// Reads the records back and compares those under way with what LDK knows: it finds every payment of which anything
+    /// left, in its own state or in that of the channels.
+    pub(super) fn load(
+        manager: Arc<ChannelManager>,
+        network: Network,
+        store: Arc<dyn NodeStore>,
+    ) -> Result<Self, io::Error> {
+        let mut records = Records::load(store, now())?;
+        let known = recent(&manager);
+        for id in records.under_way() {
+            if !known.contains_key(&id) {
+                tracing::info!(payment = %id, "a payment never left");
+                records.end(id, Fate::Failed { reason: "it never left this node".to_owned() }, now())?;
+            }
+        }
+        Ok(Self { manager, network, state: Mutex::new(State { records, waiting: HashMap::new() }) })
     }
 
     pub(super) fn invoice(
@@ -134,39 +155,84 @@ impl Payments {
         done.await.unwrap_or(Err(PayError::Stopped))
     }
 
-    fn send(
-        &self,
-        invoice: &Bolt11Invoice,
-        id: PaymentId,
-    ) -> Result<oneshot::Receiver<Result<PaymentOutcome, PayError>>, PayError> {
+    /// Sends a payment, unless it was paid or is under way: a hash is paid once.
+    fn send(&self, invoice: &Bolt11Invoice, id: PaymentId) -> Result<oneshot::Receiver<Outcome>, PayError> {
         let (waiter, done) = oneshot::channel();
         // Locked until the waiter is in place: the outcome may come before the call returns.
-        let mut waiting = lock(&self.waiting);
-        let route = RouteParametersConfig::default();
-        self.manager
-            .pay_for_bolt11_invoice(invoice, id, None, route, Retry::Timeout(RETRY))
-            .map_err(|error| not_sent(&error))?;
-        waiting.insert(id, waiter);
+        let mut state = lock(&self.state);
+        match state.records.get(&id).map(|record| &record.fate) {
+            Some(Fate::Paid { preimage, fee_msat }) => {
+                let outcome = PaymentOutcome { preimage: preimage.clone(), fee_msat: *fee_msat };
+                // We hold the other end.
+                let _ = waiter.send(Ok(outcome));
+                return Ok(done);
+            }
+            Some(Fate::UnderWay) => {}
+            Some(Fate::Failed { .. }) | None => {
+                self.begin(&mut state.records, invoice, id)?;
+            }
+        }
+        state.waiting.entry(id).or_default().push(waiter);
         Ok(done)
     }
 
-    /// Tells whoever waits for the payment that this event ends.
-    pub(super) fn handle_event(&self, event: &Event) {
-        let (id, outcome) = match event {
+    /// Records a payment, then hands it to LDK.
+    fn begin(&self, records: &mut Records, invoice: &Bolt11Invoice, id: PaymentId) -> Result<(), PayError> {
+        let record = Record {
+            amount_msat: invoice.amount_milli_satoshis().unwrap_or_default(),
+            began: now().as_secs(),
+            expires: invoice.expires_at().map_or(u64::MAX, |at| at.as_secs()),
+            fate: Fate::UnderWay,
+        };
+        records.put(id, record).map_err(|error| PayError::Store(error.to_string()))?;
+        let route = RouteParametersConfig::default();
+        let retry = Retry::Timeout(RETRY);
+        let Err(error) = self.manager.pay_for_bolt11_invoice(invoice, id, None, route, retry) else {
+            return Ok(());
+        };
+        let error = not_sent(&error);
+        // Sent by a version that kept no records.
+        if error == PayError::Duplicate && recent(&self.manager).get(&id) == Some(&false) {
+            return Ok(());
+        }
+        let ended = records.end(id, Fate::Failed { reason: error.to_string() }, now());
+        ended.map_err(|error| PayError::Store(error.to_string()))?;
+        Err(error)
+    }
+
+    /// Notes how the payment of this event ended, and tells whoever waits for it. An error when it could not be kept.
+    pub(super) fn handle_event(&self, event: &Event) -> Result<(), io::Error> {
+        let (id, fate, outcome) = match event {
             Event::PaymentSent { payment_id: Some(id), payment_preimage, fee_paid_msat, .. } => {
                 let preimage = payment_preimage.0.to_lower_hex_string();
-                (id, Ok(PaymentOutcome { preimage, fee_msat: fee_paid_msat.unwrap_or(0) }))
+                let fee_msat = fee_paid_msat.unwrap_or(0);
+                let fate = Fate::Paid { preimage: preimage.clone(), fee_msat };
+                (*id, fate, Ok(PaymentOutcome { preimage, fee_msat }))
             }
             Event::PaymentFailed { payment_id, reason, .. } => {
                 let reason = reason.map_or_else(|| "unknown".to_owned(), |reason| format!("{reason:?}"));
-                (payment_id, Err(PayError::Failed(reason)))
+                (*payment_id, Fate::Failed { reason: reason.clone() }, Err(PayError::Failed(reason)))
             }
-            _ => return,
+            _ => return Ok(()),
         };
+        let mut state = lock(&self.state);
+        state.records.end(id, fate, now())?;
         tracing::info!(payment = %id, paid = outcome.is_ok(), "payment ended");
-        if let Some(waiter) = lock(&self.waiting).remove(id) {
+        for waiter in state.waiting.remove(&id).into_iter().flatten() {
             // The caller may have stopped waiting.
-            let _ = waiter.send(outcome);
+            let _ = waiter.send(outcome.clone());
         }
+        Ok(())
     }
+}
+
+/// The payments that LDK knows, and whether each has arrived.
+fn recent(manager: &ChannelManager) -> HashMap<PaymentId, bool> {
+    let known = manager.list_recent_payments().into_iter().map(|payment| match payment {
+        RecentPaymentDetails::Fulfilled { payment_id, .. } => (payment_id, true),
+        RecentPaymentDetails::AwaitingInvoice { payment_id }
+        | RecentPaymentDetails::Pending { payment_id, .. }
+        | RecentPaymentDetails::Abandoned { payment_id, .. } => (payment_id, false),
+    });
+    known.collect()
 }

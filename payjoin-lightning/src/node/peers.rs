@@ -8,19 +8,26 @@ use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use lightning::io;
 use lightning_net_tokio::setup_outbound;
+use payjoin_core::PeerAddress;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dial::{Dialer, Wanted, socket_for};
+use payjoin_core::is_onion;
+
+use super::dial::Dialer;
+use super::fallen::FallenChannels;
+use super::gate::PeerManager;
 use super::inbound::Inbound;
-use super::lock;
-use super::parts::{ChannelManager, PeerManager};
 use super::redial::{self, Redial};
 use super::stop::Stop;
 use super::store::NodeStore;
-use crate::{Connector, PeerAddress};
+use super::stuck::is_stuck;
+use super::types::ChannelManager;
+use crate::lock::lock;
+use crate::revive::Revive;
+use crate::{Connector, Wanted};
 
 /// Where addresses of peers are stored: by node id, as `node_id@host:port`.
 const NAMESPACE: &str = "peers";
@@ -30,6 +37,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
+/// For the last words to a peer whose connection is to end.
+const FAREWELL: Duration = Duration::from_millis(200);
 /// Rest after a connection to us that could not be accepted.
 const REST: Duration = Duration::from_secs(3);
 
@@ -37,6 +46,7 @@ const REST: Duration = Duration::from_secs(3);
 pub(super) struct Peers {
     manager: Arc<PeerManager>,
     channels: Arc<ChannelManager>,
+    fallen: Arc<FallenChannels>,
     store: Arc<dyn NodeStore>,
     dialer: Option<Arc<dyn Dialer>>,
     wanted: Option<Arc<dyn Wanted>>,
@@ -49,6 +59,7 @@ impl Peers {
     pub(super) fn load(
         manager: Arc<PeerManager>,
         channels: Arc<ChannelManager>,
+        fallen: Arc<FallenChannels>,
         store: Arc<dyn NodeStore>,
         dialer: Option<Arc<dyn Dialer>>,
         wanted: Option<Arc<dyn Wanted>>,
@@ -62,7 +73,7 @@ impl Peers {
             }
         }
         let (addresses, dialing) = (Mutex::new(addresses), Mutex::default());
-        Ok(Self { manager, channels, store, dialer, wanted, addresses, dialing })
+        Ok(Self { manager, channels, fallen, store, dialer, wanted, addresses, dialing })
     }
 
     /// The address a peer was last reached at.
@@ -99,21 +110,20 @@ impl Peers {
     }
 
     async fn dial_by(&self, dialer: &dyn Dialer, peer: &PeerAddress) -> Result<(), String> {
-        let stream = dialer.dial(peer.host(), peer.port()).await?;
-        let socket = socket_for(stream).map_err(|error| error.to_string())?;
-        self.shake_hands(peer.node_id(), socket).await
+        let socket = dialer.dial(peer.host(), peer.port()).await?;
+        self.shake_hands(peer.node_id(), socket.0).await
     }
 
     /// Tries the host's addresses; the error is that of the last.
     async fn dial_tcp(&self, peer: &PeerAddress) -> Result<(), String> {
         // The name would reach a name server. RFC 7686, section 2.
-        if peer.host().to_ascii_lowercase().ends_with(".onion") {
+        if is_onion(peer.host()) {
             return Err("onion peers are reached through Tor only".to_owned());
         }
         let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
         let mut last = Err("the name has no address".to_owned());
         for address in addresses {
-            last = match TcpStream::connect(address).await.and_then(TcpStream::into_std) {
+            last = match TcpStream::connect(address).await.and_then(without_delay) {
                 Ok(socket) => self.shake_hands(peer.node_id(), socket).await,
                 Err(error) => Err(error.to_string()),
             };
@@ -145,7 +155,7 @@ impl Peers {
                 () = stop.wait() => return,
             };
             let taken = accepted.and_then(|(stream, from)| {
-                inbound.take(stream.into_std()?, from, &self.manager, &self.channels)
+                inbound.take(without_delay(stream)?, from, &self.manager, &self.channels)
             });
             if let Err(error) = taken {
                 tracing::warn!(%error, "a peer could not be accepted");
@@ -155,11 +165,16 @@ impl Peers {
     }
 
     /// Keeps peers with channels and those that are wanted connected until `stop`. One that takes long holds no other up,
-    /// and one that stays away is dialled ever more rarely.
+    /// and one that stays away is dialled ever more rarely. One whose channel stays unusable is connected anew.
     pub(super) async fn reconnect(self: Arc<Self>, mut stop: Stop) {
         let (mut redial, mut dials, mut dialling) = (Redial::default(), JoinSet::new(), BTreeSet::new());
+        let mut revive = Revive::default();
         loop {
-            for (peer, address) in redial.due(self.lost(), Instant::now()) {
+            for peer in revive.due(&self.stuck(), Instant::now()) {
+                tracing::warn!(%peer, "a channel is confirmed and cannot be used: connecting to its peer anew");
+                self.manager.disconnect_by_node_id(peer);
+            }
+            for (peer, address) in redial.due(self.lost().await, Instant::now()) {
                 if dialling.insert(peer) {
                     dials.spawn(Arc::clone(&self).connect_again(address));
                 }
@@ -175,12 +190,29 @@ impl Peers {
         }
     }
 
-    /// Peers that should be connected and are not. Those with channels are where they were reached last.
-    fn lost(&self) -> BTreeMap<PublicKey, PeerAddress> {
-        let wanted = self.wanted.iter().flat_map(|wanted| wanted.peers());
+    /// Peers with a channel that is confirmed and cannot be used, and whether they are connected. One that is not to be
+    /// dialled, or that opens a channel in this moment, keeps the connection that it has.
+    fn stuck(&self) -> BTreeMap<PublicKey, bool> {
         let channels = self.channels.list_channels();
-        let known = channels.iter().filter_map(|channel| self.address(&channel.counterparty.node_id));
-        let all = wanted.chain(known).map(|address| (address.node_id(), address));
+        let opens = |peer: &PublicKey| {
+            channels.iter().any(|other| other.counterparty.node_id == *peer && other.funding_txo.is_none())
+        };
+        let stuck = channels.iter().filter(|channel| is_stuck(channel)).map(|one| one.counterparty.node_id);
+        let known = stuck.filter(|peer| self.address(peer).is_some() && !opens(peer));
+        known.map(|peer| (peer, self.is_connected(&peer))).collect()
+    }
+
+    /// Peers that should be connected and are not. Those with channels are where they were reached last, and so are those
+    /// who must close a channel that we cannot close.
+    async fn lost(&self) -> BTreeMap<PublicKey, PeerAddress> {
+        let wanted = match &self.wanted {
+            Some(wanted) => wanted.peers().await,
+            None => Vec::new(),
+        };
+        let channels = self.channels.list_channels();
+        let peers = channels.iter().map(|channel| channel.counterparty.node_id);
+        let known = peers.chain(self.fallen.peers()).filter_map(|peer| self.address(&peer));
+        let all = wanted.into_iter().chain(known).map(|address| (address.node_id(), address));
         all.filter(|(peer, _)| !self.is_connected(peer)).collect()
     }
 
@@ -194,6 +226,13 @@ impl Peers {
     }
 }
 
+/// For lightning-net-tokio, which leaves the option as it is. An opening is a chain of short messages, of which each
+/// would wait for the acknowledgement of the one before.
+fn without_delay(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
 #[async_trait]
 impl Connector for Peers {
     async fn connect(&self, peer: &PeerAddress) -> Result<(), String> {
@@ -203,5 +242,19 @@ impl Connector for Peers {
             self.dial(peer).await?;
         }
         self.remember(peer).map_err(|error| error.to_string())
+    }
+
+    async fn connect_anew(&self, peer: &PeerAddress) -> Result<(), String> {
+        let node_id = peer.node_id();
+        // Sends what waits, and ends connections that LDK wants ended.
+        self.manager.process_events();
+        let begun = Instant::now();
+        while self.is_connected(&node_id) && begun.elapsed() < FAREWELL {
+            tokio::time::sleep(LOOK).await;
+        }
+        if self.is_connected(&node_id) {
+            self.manager.disconnect_by_node_id(node_id);
+        }
+        self.connect(peer).await
     }
 }

@@ -2,19 +2,24 @@
 
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Weight};
+use payjoin_core::{Broadcast, ChainError};
 
 use super::broadcast::send;
-use super::{Node, RpcError, SpendError};
+use super::running::Node;
+use super::wallet::SpendError;
 
 /// "Topologically restricted until confirmation".
 const TRUC: Version = Version(3);
 
+/// One part in so many is added to the fee of a package.
+const MARGIN: u64 = 200;
+
 /// Why a payment was not raised.
 #[derive(Debug, thiserror::Error)]
 pub enum RaiseError {
-    /// bitcoind.
+    /// The chain source.
     #[error(transparent)]
-    Rpc(#[from] RpcError),
+    Chain(#[from] ChainError),
     /// Something else spends its inputs, in the mempool or in the chain, or it is mined itself.
     #[error("the payment does not wait for fees: it is mined, or another transaction spends its inputs")]
     NotWaiting,
@@ -47,13 +52,12 @@ impl Node {
         if fee(0).is_some_and(|fee| fee <= paid) {
             return Err(RaiseError::Enough(paid));
         }
-        self.wallet.saw(parent);
-        let output = OutPoint { txid: parent.compute_txid(), vout };
-        // Version 3 goes with version 3 only. BIP 431.
-        let version = if parent.version == TRUC { TRUC } else { Version::TWO };
-        let child = self.wallet.child(output, version, |child| fee(child)?.checked_sub(paid))?;
+        // bitcoind rounds sizes and rates in its own way: a package exactly at the rate may fall short of it.
+        let margin = |fee: Amount| fee.checked_add(Amount::from_sat(fee.to_sat().div_ceil(MARGIN)));
+        let child = self.spend(parent, vout, |child| margin(fee(child)?)?.checked_sub(paid))?;
         let package = [parent.clone(), child];
-        if !send(&self.rpc, &package).await {
+        if let Broadcast::Refused(reason) = send(&*self.chain, &package).await? {
+            tracing::warn!(reason, "the child is refused");
             return Err(RaiseError::Refused);
         }
         let [_, child] = package;
@@ -61,12 +65,35 @@ impl Node {
         Ok(child)
     }
 
+    /// A signed child of `parent`, whose output `vout` must be ours, that pays this fee. Neither is sent.
+    ///
+    /// # Errors
+    /// [`SpendError`].
+    pub fn child(&self, parent: &Transaction, vout: u32, fee: Amount) -> Result<Transaction, SpendError> {
+        let child = self.spend(parent, vout, |_| Some(fee))?;
+        // Forgotten when the mempool does not have it.
+        self.wallet.saw(&child);
+        Ok(child)
+    }
+
+    fn spend(
+        &self,
+        parent: &Transaction,
+        vout: u32,
+        fee: impl Fn(u64) -> Option<Amount>,
+    ) -> Result<Transaction, SpendError> {
+        self.wallet.saw(parent);
+        // Version 3 goes with version 3 only. BIP 431.
+        let version = if parent.version == TRUC { TRUC } else { Version::TWO };
+        self.wallet.child(OutPoint { txid: parent.compute_txid(), vout }, version, fee)
+    }
+
     /// What a transaction pays that is in the mempool, or could be without taking anything out of it.
     async fn fee_of(&self, transaction: &Transaction) -> Result<Amount, RaiseError> {
-        if let Some(fee) = self.rpc.mempool_fee(transaction.compute_txid()).await? {
+        if let Some(fee) = self.chain.mempool_fee(transaction.compute_txid()).await? {
             return Ok(fee);
         }
-        let prevouts = self.rpc.inspect(transaction).await?.prevouts;
+        let prevouts = self.chain.inspect(transaction).await?.prevouts;
         let paid = prevouts.into_iter().map(|prevout| Some(prevout?.value)).sum::<Option<Amount>>();
         let spent = transaction.output.iter().map(|output| output.value).sum();
         paid.and_then(|paid| paid.checked_sub(spent)).ok_or(RaiseError::NotWaiting)

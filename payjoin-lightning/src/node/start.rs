@@ -5,147 +5,101 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::secp256k1::Secp256k1;
-use bitcoin::{BlockHash, Network};
 use lightning::chain::BestBlock;
+use lightning::io;
 use lightning::sign::KeysManager;
-use lightning::{io, ln::msgs::DecodeError};
 use lightning_background_processor::{
     GossipSync, NO_LIQUIDITY_MANAGER, NO_ONION_MESSENGER, process_events_async_with_kv_store_sync,
 };
-use serde_json::json;
+use payjoin_core::ChainError;
 use tokio::net::TcpListener;
 
-use super::broadcast::{Packages, broadcaster};
-use super::chain::{BlockListener, Listeners};
-use super::events::{Events, Inbound};
+use super::broadcast::Broadcaster;
+use super::census::Census;
+use super::chain::{BlockListener, Listeners, best_block};
+use super::chain_source::ChainSource;
+use super::closed::Closed;
+use super::config::NodeConfig;
+use super::error::NodeError;
+use super::events::Events;
+use super::fallen::FallenChannels;
 use super::fees::Fees;
+use super::funder::NodeFunder;
+use super::gate::all;
+use super::health::watch;
+use super::limits::Limits;
 use super::log::Log;
 use super::parts::{Ground, Parts, now, stored_manager};
 use super::payments::Payments;
 use super::peers::Peers;
-use super::stop::{Stop, Switch};
+use super::running::Node;
+use super::seed::Seed;
+use super::stop::Switch;
+use super::store::NodeStore;
+use super::types::Monitor;
 use super::wallet::NodeWallet;
-use super::{Node, NodeConfig, NodeStore, Rpc, RpcError, Seed, SeedError, WalletError, lock};
+use super::wallet::WalletError;
+use crate::lock::lock;
 use crate::{Connector, LdkFunder};
 
-/// How often fee rates are asked for.
-const FEES_EVERY: Duration = Duration::from_secs(60);
+/// Who finds a poisoned lock waits so long for the reason.
+const REASON: Duration = Duration::from_secs(5);
 /// Purpose in the path of LDK's seed, `m / 1017' / coin' / 0'`.
 const LIGHTNING: u32 = 1017;
 /// A new wallet starts this many blocks below the tip, out of reach of an ordinary reorganisation.
 const BIRTHDAY_DEPTH: u32 = 6;
 
-/// Why the node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// bitcoind.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
-    /// bitcoind is on another network.
-    #[error("bitcoind is on {found}, not on {expected}")]
-    Network {
-        /// The configured network.
-        expected: Network,
-        /// What bitcoind says, in its own words.
-        found: String,
-    },
-    /// The seed.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
-    /// The on-chain wallet.
-    #[error(transparent)]
-    Wallet(#[from] WalletError),
-    /// The store.
-    #[error("the node's store: {0}")]
-    Store(#[from] io::Error),
-    /// A stored part cannot be read.
-    #[error("{what} cannot be read back: {error}")]
-    Damaged {
-        /// Which part.
-        what: &'static str,
-        /// Why.
-        error: DecodeError,
-    },
-    /// Something that must be stored is not, while other things are.
-    #[error("the store is incomplete: {0}")]
-    Incomplete(&'static str),
-    /// The chain could not be followed from where the node left it.
-    #[error("cannot catch up with bitcoind: {0}")]
-    Chain(Box<dyn std::error::Error + Send + Sync>),
-    /// bitcoind has fewer blocks than the node has seen: it is catching up, or it was restored from an old copy.
-    #[error(
-        "bitcoind has block {bitcoind} and this node has seen block {node}: wait until bitcoind has caught up"
-    )]
-    Behind {
-        /// bitcoind's best height.
-        bitcoind: u32,
-        /// The node's.
-        node: u32,
-    },
-    /// The chain of this bitcoind is not the one the node knows.
-    #[error(
-        "bitcoind knows none of the blocks before {height} that this node has seen: is it another chain?"
-    )]
-    Stranger {
-        /// Where the node stands.
-        height: u32,
-    },
-    /// Peers cannot connect.
-    #[error("cannot listen for peers on {address}: {error}")]
-    Listen {
-        /// Where peers should connect to.
-        address: SocketAddr,
-        /// Why not.
-        error: std::io::Error,
-    },
-}
-
-impl NodeError {
-    pub(super) fn damaged(what: &'static str, error: DecodeError) -> Self {
-        Self::Damaged { what, error }
-    }
-}
-
 impl Node {
-    /// Starts the node: opens seed, wallet and channels, catches up with bitcoind, connects to peers.
+    /// Starts the node: opens seed, wallet and channels, and catches up with bitcoind. It meets no peer before
+    /// [`Node::meet_peers`].
     ///
-    /// `outside` is told of every block after the node has dealt with it, during the catch-up too.
+    /// `outside` is told of every block after the node has dealt with it, during the catch-up too. While a block cannot
+    /// be had the start waits for it, and [`NodeConfig::health`] says so.
     ///
     /// # Errors
     /// See [`NodeError`]. Nothing runs then.
     pub async fn start(
         config: NodeConfig,
-        rpc: Arc<Rpc>,
+        chain: Arc<dyn ChainSource>,
         store: Arc<dyn NodeStore>,
         outside: Option<Arc<dyn BlockListener>>,
     ) -> Result<Arc<Self>, NodeError> {
-        let tip = best_block(&rpc, config.network).await?;
-        let birthday = birthday(&rpc, &config, tip).await?;
-        let (listener, listening) = listen(config.listen).await?.unzip();
-        let (ground, packages) = Ground::open(&config, store, birthday)?;
-        if let Err(error) = ground.fees.refresh(&rpc).await {
+        let tip = best_block(&*chain, config.network).await?;
+        let birthday = birthday(&*chain, &config, tip).await?;
+        let listener = listen(config.listen).await?;
+        let switch = Arc::new(Switch::new());
+        let ground = Ground::open(&config, store, birthday, &switch)?;
+        if let Err(error) = ground.fees.refresh(&*chain).await {
             tracing::warn!(%error, "no fee rates yet");
         }
         let mut parts = ground.build(&config, tip)?;
-        let listeners = Listeners::new(&parts, Arc::clone(&ground.wallet), outside);
+        let listeners = Listeners::new(&parts, &ground, outside, Arc::clone(&config.health));
         let stored = std::mem::take(&mut parts.monitors);
-        let synced = listeners.catch_up(&rpc, config.network, tip.height, &stored).await?;
-        for (monitor, ..) in stored {
-            let watched = parts.chain_monitor.load_existing_monitor(monitor.channel_id(), monitor);
-            watched.map_err(|()| NodeError::Incomplete("two monitors of one channel"))?;
-        }
-        let node = Arc::new(assemble(&config, rpc, &ground, &parts, listening)?);
-        let (rpc, stop) = (|| Arc::clone(&node.rpc), || node.switch.stop());
-        node.spawn("chain", listeners.follow(rpc(), config.network, synced, config.poll, stop()));
-        node.spawn("broadcasts", packages.run(rpc(), Arc::clone(&ground.wallet), stop()));
-        node.spawn("fee rates", keep_fees(Arc::clone(&ground.fees), rpc(), stop()));
-        node.spawn("reconnections", Arc::clone(&node.peers).reconnect(stop()));
-        if let Some(listener) = listener {
-            node.spawn("connections", Arc::clone(&node.peers).accept(listener, stop()));
-        }
+        let synced = listeners.wait_for_chain(&chain, config.network, &stored).await?;
+        ground.watch(&config, &parts, stored)?;
+        // For a node that is never on when a day is over: see `Listeners`.
+        parts.chain_monitor.archive_fully_resolved_channel_monitors();
+        let node = Arc::new(assemble(&config, chain, &ground, &parts, (listener, switch))?);
+        let (chain, stop) = (|| Arc::clone(&node.chain), || node.switch.stop());
+        node.spawn("chain", listeners.follow(chain(), config.network, synced, config.poll, stop()));
+        let manager = Arc::clone(&node.manager);
+        let ours = move || manager.current_best_block();
+        node.spawn("chain watch", watch(chain(), Arc::clone(&node.health), ours, config.patience, stop()));
+        let broadcaster = Arc::clone(&ground.broadcaster);
+        node.spawn("broadcasts", broadcaster.run(chain(), Arc::clone(&ground.wallet), stop()));
+        let (fees, source, until) = (Arc::clone(&ground.fees), chain(), stop());
+        node.spawn("fee rates", async move { fees.keep(&*source, until).await });
         let events = events(&config, &ground, &parts, &node);
         node.spawn("channels", background(parts, events, ground.log, Arc::clone(&node.switch)));
         Ok(node)
+    }
+
+    /// Accepts connections of peers, and makes those that are wanted, from now on.
+    pub fn meet_peers(&self) {
+        self.spawn("reconnections", Arc::clone(&self.peers).reconnect(self.switch.stop()));
+        if let Some(listener) = lock(&self.listener).take() {
+            self.spawn("connections", Arc::clone(&self.peers).accept(listener, self.switch.stop()));
+        }
     }
 
     /// Runs a task to its end. A task that panics takes the whole node with it: LDK panics when it cannot write.
@@ -154,7 +108,11 @@ impl Node {
         let watched = tokio::spawn(async move {
             if let Err(error) = task.await {
                 tracing::error!(%error, what, "a task failed; the node ends");
-                switch.throw();
+                if error.to_string().contains("PoisonError") {
+                    // The panic that left a lock of LDK so has the reason.
+                    let _ = tokio::time::timeout(REASON, switch.stop().wait()).await;
+                }
+                switch.break_down(format!("{what}: {error}"));
             }
         });
         lock(&self.tasks).push(watched);
@@ -167,7 +125,8 @@ impl Ground {
         config: &NodeConfig,
         store: Arc<dyn NodeStore>,
         birthday: BestBlock,
-    ) -> Result<(Self, Packages), NodeError> {
+        switch: &Arc<Switch>,
+    ) -> Result<Self, NodeError> {
         let has_manager = stored_manager(&*store)?.is_some();
         let has_wallet = !store.wallet_changes()?.is_empty();
         if has_manager && !has_wallet {
@@ -183,20 +142,37 @@ impl Ground {
         let account = seed.account(config.network, LIGHTNING, &secp).map_err(WalletError::Keys)?;
         let lightning_seed = account.key.private_key.secret_bytes();
         let keys = KeysManager::new(&lightning_seed, start.as_secs(), start.subsec_nanos(), true);
-        let reserve = config.reserve.per_channel();
-        let used = config.birthday.is_some();
-        let wallet = NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, used, reserve)?;
-        wallet.lock(&config.locked);
-        let (broadcaster, packages) = broadcaster();
-        let ground = Self {
+        let reserve = config.reserve;
+        let lookahead = config.lookahead();
+        let wallet =
+            NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, lookahead, reserve)?;
+        config.held.iter().for_each(|(holder, coins)| wallet.hold(*holder, coins));
+        let fallen = Arc::new(FallenChannels::load(Arc::clone(&store))?);
+        let (kept, ends, not) = (Arc::clone(&store), Arc::clone(switch), Arc::clone(&fallen));
+        let broadcaster = Broadcaster::load(kept, ends, not, wallet.tip())?;
+        Ok(Self {
             keys: Arc::new(keys),
             wallet: Arc::new(wallet),
             broadcaster: Arc::new(broadcaster),
+            fallen,
+            switch: Arc::clone(switch),
             fees: Arc::new(Fees::new()),
             store,
             log: Arc::new(Log),
-        };
-        Ok((ground, packages))
+        })
+    }
+
+    /// Watches the stored monitors, now that they know the tip. Nothing was sent before this.
+    fn watch(&self, config: &NodeConfig, parts: &Parts, stored: Vec<Monitor>) -> Result<(), NodeError> {
+        for (monitor, ..) in stored {
+            let watched = parts.chain_monitor.load_existing_monitor(monitor.channel_id(), monitor);
+            watched.map_err(|()| NodeError::Incomplete("two monitors of one channel"))?;
+        }
+        if config.older_copy {
+            self.fallen.note(all(&parts.chain_monitor))?;
+        }
+        self.broadcaster.forget_forbidden();
+        Ok(())
     }
 }
 
@@ -211,37 +187,72 @@ async fn listen(address: Option<SocketAddr>) -> Result<Option<(TcpListener, Sock
 
 fn assemble(
     config: &NodeConfig,
-    rpc: Arc<Rpc>,
+    chain: Arc<dyn ChainSource>,
     ground: &Ground,
     parts: &Parts,
-    listening: Option<SocketAddr>,
+    (listener, switch): (Option<(TcpListener, SocketAddr)>, Arc<Switch>),
 ) -> Result<Node, NodeError> {
     let manager = Arc::clone(&parts.manager);
-    let peers = Peers::load(
-        Arc::clone(&parts.peers),
-        Arc::clone(&manager),
-        Arc::clone(&ground.store),
-        config.dialer.clone(),
-        config.wanted.clone(),
-    )?;
-    let peers = Arc::new(peers);
+    let peers = Arc::new(peers(config, ground, parts)?);
+    let funder = funder(config, ground, parts, &peers);
+    let (listener, listening) = listener.unzip();
     Ok(Node {
         node_id: manager.get_our_node_id(),
+        listener: Mutex::new(listener),
         listening,
-        reserve_per_channel: config.reserve.per_channel(),
-        inbound_total: config.inbound_total,
+        census: Arc::new(census(config, ground, parts)),
         closing: Arc::default(),
-        rpc,
+        closed: Arc::new(Closed(Arc::clone(&ground.store))),
+        broadcaster: Arc::clone(&ground.broadcaster),
+        fallen: Arc::clone(&ground.fallen),
+        chain_monitor: Arc::clone(&parts.chain_monitor),
+        sweeper: Arc::clone(&parts.sweeper),
+        chain,
+        health: Arc::clone(&config.health),
+        fees: Arc::clone(&ground.fees),
         wallet: Arc::clone(&ground.wallet),
-        funder: Arc::new(LdkFunder::new(Arc::clone(&manager), Arc::clone(&peers) as Arc<dyn Connector>)),
-        payments: Arc::new(Payments::new(Arc::clone(&manager), config.network)),
+        funder: Arc::new(funder),
+        payments: Arc::new(Payments::load(Arc::clone(&manager), config.network, Arc::clone(&ground.store))?),
         manager,
         manager_store: Arc::clone(&parts.manager_store),
         peer_manager: Arc::clone(&parts.peers),
         peers,
-        switch: Arc::new(Switch::new()),
+        switch,
         tasks: Mutex::default(),
     })
+}
+
+fn peers(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Result<Peers, io::Error> {
+    Peers::load(
+        Arc::clone(&parts.peers),
+        Arc::clone(&parts.manager),
+        Arc::clone(&ground.fallen),
+        Arc::clone(&ground.store),
+        config.dialer.clone(),
+        config.wanted.clone(),
+    )
+}
+
+fn census(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Census {
+    Census {
+        manager: Arc::clone(&parts.manager),
+        monitors: Arc::clone(&parts.chain_monitor),
+        broadcaster: Arc::clone(&ground.broadcaster),
+        inbound_total: config.inbound_total,
+        closing: Mutex::default(),
+    }
+}
+
+fn funder(config: &NodeConfig, ground: &Ground, parts: &Parts, peers: &Arc<Peers>) -> NodeFunder {
+    let ldk = LdkFunder::new(Arc::clone(&parts.manager), Arc::clone(peers) as Arc<dyn Connector>);
+    NodeFunder {
+        ldk: match &config.events {
+            Some(events) => ldk.with_events(events.clone()),
+            None => ldk,
+        },
+        manager_store: Arc::clone(&parts.manager_store),
+        broadcaster: Arc::clone(&ground.broadcaster),
+    }
 }
 
 fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> Events {
@@ -253,25 +264,27 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         bumper: Arc::clone(&parts.bumper),
         keys: Arc::clone(&ground.keys),
         closing: Arc::clone(&node.closing),
-        inbound: Inbound {
-            per_peer: config.inbound_per_peer,
-            total: config.inbound_total,
-            min: config.inbound_min,
-        },
+        ended: Arc::clone(&node.closed),
+        broadcaster: Arc::clone(&ground.broadcaster),
+        fallen: Arc::clone(&ground.fallen),
+        wallet: Arc::clone(&ground.wallet),
+        census: Arc::clone(&node.census),
+        limits: Limits::new(config),
+        once: config.once.clone(),
     }
 }
 
 /// LDK's background processor. When it cannot write, the whole node ends: nothing that is not durable may be acted
 /// upon.
 async fn background(parts: Parts, events: Events, log: Arc<Log>, switch: Arc<Switch>) {
-    let stop = switch.stop();
+    let (stop, events) = (switch.stop(), &events);
     let sleep = move |time| {
         let mut stop = stop.clone();
         Box::pin(async move { tokio::time::timeout(time, stop.wait()).await.is_ok() })
     };
     let processing = process_events_async_with_kv_store_sync(
         parts.manager_store,
-        |event| std::future::ready(events.handle(event)),
+        |event| events.handle(event),
         parts.chain_monitor,
         parts.manager,
         NO_ONION_MESSENGER,
@@ -291,35 +304,15 @@ async fn background(parts: Parts, events: Events, log: Arc<Log>, switch: Arc<Swi
     }
 }
 
-async fn keep_fees(fees: Arc<Fees>, rpc: Arc<Rpc>, mut stop: Stop) {
-    while tokio::time::timeout(FEES_EVERY, stop.wait()).await.is_err() {
-        if let Err(error) = fees.refresh(&rpc).await {
-            tracing::debug!(%error, "fee rates not refreshed");
-        }
-    }
-}
-
-/// bitcoind's best block, if it is on our network.
-async fn best_block(rpc: &Rpc, expected: Network) -> Result<BestBlock, NodeError> {
-    const METHOD: &str = "getblockchaininfo";
-    let info = rpc.call(METHOD, json!([])).await?;
-    let found = info["chain"].as_str().unwrap_or_default();
-    if Network::from_core_arg(found) != Ok(expected) {
-        return Err(NodeError::Network { expected, found: found.to_owned() });
-    }
-    let hash = info["bestblockhash"].as_str().and_then(|hash| hash.parse().ok());
-    let height = info["blocks"].as_u64().and_then(|height| u32::try_from(height).ok());
-    match (hash, height) {
-        (Some(hash), Some(height)) => Ok(BestBlock::new(hash, height)),
-        _ => Err(RpcError::Unexpected(METHOD).into()),
-    }
-}
-
 /// The block a new wallet starts from.
-async fn birthday(rpc: &Rpc, config: &NodeConfig, tip: BestBlock) -> Result<BestBlock, NodeError> {
-    const METHOD: &str = "getblockhash";
+async fn birthday(
+    chain: &dyn ChainSource,
+    config: &NodeConfig,
+    tip: BestBlock,
+) -> Result<BestBlock, NodeError> {
     let height = config.birthday.unwrap_or(tip.height.saturating_sub(BIRTHDAY_DEPTH)).min(tip.height);
-    let hash = rpc.call(METHOD, json!([height])).await?;
-    let hash: Option<BlockHash> = hash.as_str().and_then(|hash| hash.parse().ok());
-    Ok(BestBlock::new(hash.ok_or(RpcError::Unexpected(METHOD))?, height))
+    // A chain that has just become shorter is no answer; the next start asks again.
+    let gone = || ChainError::Away(format!("there is no block {height} any more"));
+    let block = chain.block_at(height).await?.ok_or_else(gone)?;
+    Ok(BestBlock::new(block, height))
 }

@@ -1,9 +1,14 @@
 //! One switch that ends all tasks of the node.
 
+use std::sync::OnceLock;
+
 use tokio::sync::watch;
 
 /// Thrown once.
-pub(super) struct Switch(watch::Sender<bool>);
+pub(super) struct Switch {
+    thrown: watch::Sender<bool>,
+    broken: OnceLock<String>,
+}
 
 /// What a task holds.
 #[derive(Clone)]
@@ -11,15 +16,26 @@ pub(super) struct Stop(watch::Receiver<bool>);
 
 impl Switch {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(false))
+        Self { thrown: watch::Sender::new(false), broken: OnceLock::new() }
     }
 
     pub(super) fn throw(&self) {
-        self.0.send_replace(true);
+        self.thrown.send_replace(true);
+    }
+
+    /// Something panicked and left LDK's locks poisoned: nothing of it may be used any more, not even to save it.
+    pub(super) fn break_down(&self, reason: String) {
+        let _ = self.broken.set(reason);
+        self.throw();
+    }
+
+    /// The first reason of [`Switch::break_down`].
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
     }
 
     pub(super) fn stop(&self) -> Stop {
-        Stop(self.0.subscribe())
+        Stop(self.thrown.subscribe())
     }
 }
 

@@ -1,41 +1,40 @@
 //! The on-chain wallet: BDK over two descriptors of one seed, kept in the node's store.
 //!
-//! What is received goes to P2TR, so that a payjoin can replace it by a P2WSH funding output of the same size. Change
-//! goes to P2WPKH.
+//! What is received goes to P2WPKH or P2TR, by what the stock of coins lacks: many payers refuse inputs of another type
+//! than their own. The change of our own payments goes to P2WPKH.
 
 mod blocks;
-mod coins;
+mod held;
 mod keys;
 mod ldk;
+mod load;
 mod pending;
 mod spend;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bdk_wallet::chain::{BlockId, CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
-use bdk_wallet::{ChangeSet, KeychainKind, LoadError, Update, Wallet};
+use bdk_wallet::chain::{CanonicalizationParams, ConfirmationBlockTime, FullTxOut, Merge};
+use bdk_wallet::{KeychainKind, LoadError, Wallet};
 use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Script, ScriptBuf, TxOut, Txid};
 use lightning::chain::BestBlock;
 use lightning::io;
-use payjoin_core::{Coin, Reserve};
-use serde::Serialize;
+use payjoin_core::{Coin, Holder, Reserve, Stock};
 
+use super::config::ReserveConfig;
+use super::seed::Seed;
 use super::store::NodeStore;
-use super::{Seed, lock};
-use coins::{Coins, Confirmed};
+use crate::coins::{Coins, Confirmed};
+use crate::lock::lock;
+use crate::{Balance, CoinInfo};
+use held::Purpose;
 use keys::WalletKeys;
+use ldk::utxo;
+use load::load;
 
 pub use keys::SignError;
 pub(super) use ldk::Signers;
 pub use spend::SpendError;
-
-/// Unused addresses in a row beyond which the wallet looks for no payment.
-const LOOKAHEAD: u32 = 25;
-/// The same for a seed that was used before. Every code that was shown took an address of each kind, paid or not.
-const LOOKAHEAD_OF_A_USED_SEED: u32 = 1000;
-/// Stored changes after which a start sums them up.
-const COMPACT_AFTER: usize = 64;
 
 /// Why the wallet could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,51 +56,26 @@ pub enum WalletError {
     Create(String),
 }
 
-/// What the wallet holds. All values in satoshis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Balance {
-    /// In the chain, spent by nothing we know.
-    pub confirmed: Amount,
-    /// In transactions we know that are not in the chain.
-    pub unconfirmed: Amount,
-    /// The part of `confirmed` that is offered or committed in payjoins.
-    pub locked: Amount,
-    /// What must stay so that channels can be closed.
-    pub reserve: Amount,
-    /// What is left of `confirmed` after `locked` and `reserve`.
-    pub spendable: Amount,
-}
-
-/// One confirmed coin, for display.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CoinInfo {
-    /// Where it is.
-    pub outpoint: OutPoint,
-    /// Its value in satoshis.
-    pub amount: Amount,
-    /// Its address.
-    pub address: String,
-    /// Height of its block.
-    pub height: u32,
-    /// Whether it is offered or committed in a payjoin.
-    pub locked: bool,
-}
-
 /// The wallet. All calls are short; none waits for the network.
 pub struct NodeWallet {
     state: Mutex<State>,
     keys: WalletKeys,
     store: Arc<dyn NodeStore>,
     network: Network,
-    reserve_per_channel: Amount,
+    reserve: ReserveConfig,
 }
 
 struct State {
     bdk: Wallet,
     coins: Coins,
     unconfirmed: Amount,
+    immature: Amount,
     /// Transactions of ours that are not in the chain, and when each was last seen, in seconds; 0 for never.
     pending: BTreeMap<Txid, u64>,
+    /// What LDK is given for each purpose.
+    held: BTreeMap<Purpose, ScriptBuf>,
+    /// The last transaction in a block that spent a coin of ours and that nobody here made.
+    stranger: Option<Txid>,
     /// Blocks connected since the last save.
     unsaved: u32,
     /// The coins must be looked up again at the next block: after a reorganisation, and while coinbases ripen.
@@ -132,39 +106,22 @@ impl State {
 }
 
 impl NodeWallet {
-    /// Loads the wallet, or creates it with `birthday` as its first block. `used`: the seed may have coins since then.
+    /// Loads the wallet, or creates it with `birthday` as its first block. `lookahead`: unused scripts in a row beyond
+    /// which it looks for no coin.
     pub(super) fn open(
         seed: &Seed,
         network: Network,
         store: Arc<dyn NodeStore>,
         birthday: BestBlock,
-        used: bool,
-        reserve_per_channel: Amount,
+        lookahead: u32,
+        reserve: ReserveConfig,
     ) -> Result<Self, WalletError> {
-        let lookahead = if used { LOOKAHEAD_OF_A_USED_SEED } else { LOOKAHEAD };
         let (keys, descriptors) = WalletKeys::new(seed, network)?;
-        let stored = store.wallet_changes()?;
-        let mut changes = ChangeSet::default();
-        for change in &stored {
-            changes.merge(serde_json::from_slice(change)?);
-        }
-        if stored.len() > COMPACT_AFTER {
-            store.replace_wallet_changes(serde_json::to_vec(&changes)?)?;
-        }
-        let loaded = Wallet::load()
-            .descriptor(KeychainKind::External, Some(descriptors.external.clone()))
-            .descriptor(KeychainKind::Internal, Some(descriptors.internal.clone()))
-            .check_network(network)
-            .lookahead(lookahead)
-            .load_wallet_no_persist(changes)
-            .map_err(|error| WalletError::Load(Box::new(error)))?;
-        let bdk = match loaded {
-            Some(bdk) => bdk,
-            None => create(descriptors, network, birthday, lookahead)?,
-        };
-        let (coins, pending) = (Coins::default(), BTreeMap::new());
-        let state = State { bdk, coins, unconfirmed: Amount::ZERO, pending, unsaved: 0, stale: false };
-        let wallet = Self { state: Mutex::new(state), keys, store, network, reserve_per_channel };
+        let bdk = load(&*store, descriptors, network, birthday, lookahead)?;
+        let mut state = State::new(bdk, Coins::new(reserve.per_channel(), reserve.cost()));
+        state.read_held(&*store)?;
+        let state = Mutex::new(state);
+        let wallet = Self { state, keys, store, network, reserve };
         let mut state = lock(&wallet.state);
         wallet.save(&mut state)?;
         state.refresh();
@@ -172,37 +129,23 @@ impl NodeWallet {
         Ok(wallet)
     }
 
-    /// A fresh pair of scripts for an invoice: P2TR for the payment, P2WPKH for our change. Durable when it returns:
-    /// neither is ever given out twice.
-    ///
-    /// # Errors
-    /// [`WalletError`] when it cannot be kept.
-    pub fn reveal_invoice(&self) -> Result<(ScriptBuf, ScriptBuf), WalletError> {
-        let mut state = lock(&self.state);
-        let payment = state.bdk.reveal_next_address(KeychainKind::External).script_pubkey();
-        let change = state.bdk.reveal_next_address(KeychainKind::Internal).script_pubkey();
-        self.save(&mut state)?;
-        Ok((payment, change))
-    }
-
-    /// A fresh P2TR address.
+    /// A fresh address of the type that the stock of coins lacks. Durable when it returns: none is ever given out twice.
     ///
     /// # Errors
     /// [`WalletError`] when it cannot be kept.
     pub fn new_address(&self) -> Result<Address, WalletError> {
-        self.reveal(KeychainKind::External)
-    }
-
-    /// A fresh P2WPKH script for change and closed channels.
-    fn new_change_script(&self) -> Result<ScriptBuf, WalletError> {
-        Ok(self.reveal(KeychainKind::Internal)?.script_pubkey())
-    }
-
-    fn reveal(&self, keychain: KeychainKind) -> Result<Address, WalletError> {
         let mut state = lock(&self.state);
-        let address = state.bdk.reveal_next_address(keychain).address;
+        let address = state.reveal();
         self.save(&mut state)?;
         Ok(address)
+    }
+
+    /// Scripts of so many fresh addresses.
+    pub(super) fn scripts(&self, count: usize) -> Result<Vec<ScriptBuf>, WalletError> {
+        let mut state = lock(&self.state);
+        let scripts = (0..count).map(|_| state.reveal().script_pubkey()).collect();
+        self.save(&mut state)?;
+        Ok(scripts)
     }
 
     /// Which of these scripts are ours, in order.
@@ -212,32 +155,27 @@ impl NodeWallet {
     }
 
     /// Confirmed coins for one exchange, best first, at most 16: those in `prefer` even if they are locked, then coins
-    /// of the payer's script type, then others; larger ones first. Every coin returned is locked once and must be
-    /// unlocked once. `channels` is how many channels the wallet must be able to close.
+    /// of the payer's script type, then others; larger ones first. They are what the holder holds from now on.
+    /// `channels` is how many channels the wallet must be able to close.
     pub fn reserve(
         &self,
+        holder: Holder,
         payer_script: &Script,
         prefer: &[OutPoint],
         channels: usize,
     ) -> (Vec<Coin>, Reserve) {
         let mut state = lock(&self.state);
-        let coins = state.coins.offer(payer_script, prefer);
-        let offered: Amount = coins.iter().map(|coin| coin.txout.value).sum();
-        let balance = state.coins.free() + offered;
-        let per_channel = self.reserve_per_channel;
-        (coins, Reserve { balance, existing: per_channel * channels as u64, per_channel })
+        let coins = state.coins.offer(holder, payer_script, prefer);
+        let mut free = state.coins.free();
+        coins.iter().for_each(|coin| free.add(coin));
+        let per_channel = self.reserve_per_channel();
+        let stock = Some(Stock { whole: free.whole, parts: free.parts, channels });
+        (coins, Reserve { balance: free.value, existing: per_channel * channels as u64, per_channel, stock })
     }
 
-    /// Locks coins, one holder more for each.
-    pub fn lock(&self, coins: &[OutPoint]) {
-        let mut state = lock(&self.state);
-        coins.iter().for_each(|coin| state.coins.lock(*coin));
-    }
-
-    /// Unlocks coins, one holder less for each.
-    pub fn unlock(&self, coins: &[OutPoint]) {
-        let mut state = lock(&self.state);
-        coins.iter().for_each(|coin| state.coins.unlock(*coin));
+    /// From now on the holder holds exactly these coins, and nobody else is offered them. They need not be known (yet).
+    pub fn hold(&self, holder: Holder, coins: &[OutPoint]) {
+        lock(&self.state).coins.hold(holder, coins);
     }
 
     /// Signs and finalizes exactly these inputs, which must spend coins of ours. Nothing else of the PSBT changes.
@@ -261,15 +199,38 @@ impl NodeWallet {
     /// What the wallet holds while it must be able to close this many channels.
     pub fn balance(&self, channels: usize) -> Balance {
         let state = lock(&self.state);
-        let (confirmed, free) = (state.coins.total(), state.coins.free());
-        let reserve = self.reserve_per_channel * channels as u64;
+        let (confirmed, free) = (state.coins.total(), state.coins.free().value);
+        let reserve = self.reserve_per_channel() * channels as u64;
         Balance {
             confirmed,
             unconfirmed: state.unconfirmed,
             locked: confirmed - free,
+            immature: state.immature,
             reserve,
-            spendable: free.checked_sub(reserve).unwrap_or(Amount::ZERO),
+            reserve_closing: Amount::ZERO,
+            channels,
+            closable: self.closable_with(&state),
+            closing: Amount::ZERO,
+            spendable: state.coins.spendable(channels),
         }
+    }
+
+    /// What must stay for each channel.
+    pub(super) fn reserve_per_channel(&self) -> Amount {
+        self.reserve.per_channel()
+    }
+
+    /// How many channels the coins that are not locked could close.
+    pub(super) fn closable(&self) -> usize {
+        self.closable_with(&lock(&self.state))
+    }
+
+    fn closable_with(&self, state: &State) -> usize {
+        let free =
+            state.coins.confirmed().filter(|confirmed| !state.coins.is_locked(&confirmed.coin.outpoint));
+        let coins: Vec<_> =
+            free.map(|Confirmed { coin, .. }| utxo(coin.outpoint, coin.txout.clone())).collect();
+        self.reserve.closable(&coins)
     }
 
     /// All confirmed coins, oldest first.
@@ -310,25 +271,29 @@ impl NodeWallet {
     }
 }
 
-fn create(
-    descriptors: keys::Descriptors,
-    network: Network,
-    birthday: BestBlock,
-    lookahead: u32,
-) -> Result<Wallet, WalletError> {
-    let refused = |error: &dyn std::fmt::Display| WalletError::Create(error.to_string());
-    let mut bdk = Wallet::create(descriptors.external, descriptors.internal)
-        .network(network)
-        .lookahead(lookahead)
-        .create_wallet_no_persist()
-        .map_err(|error| refused(&error))?;
-    let block = BlockId { height: birthday.height, hash: birthday.block_hash };
-    let chain = Some(bdk.latest_checkpoint().insert(block));
-    bdk.apply_update(Update { chain, ..Update::default() }).map_err(|error| refused(&error))?;
-    Ok(bdk)
-}
-
 impl State {
+    fn new(bdk: Wallet, coins: Coins) -> Self {
+        Self {
+            bdk,
+            coins,
+            unconfirmed: Amount::ZERO,
+            immature: Amount::ZERO,
+            pending: BTreeMap::new(),
+            held: BTreeMap::new(),
+            stranger: None,
+            unsaved: 0,
+            stale: false,
+        }
+    }
+
+    fn reveal(&mut self) -> Address {
+        let keychain = match self.coins.lack_taproot() {
+            true => KeychainKind::External,
+            false => KeychainKind::Internal,
+        };
+        self.bdk.reveal_next_address(keychain).address
+    }
+
     /// Whether unsaved changes touch our transactions, and not only the tip.
     fn has_news(&self) -> bool {
         self.bdk.staged().is_some_and(|changes| !changes.tx_graph.is_empty() || !changes.indexer.is_empty())
@@ -356,7 +321,7 @@ impl State {
     /// Builds the coin index anew. Grows with the wallet; runs only when a transaction of ours moved.
     fn refresh(&mut self) {
         let tip = self.bdk.local_chain().tip().height();
-        let (mut confirmed, mut unconfirmed, mut ripening) = (Vec::new(), Amount::ZERO, false);
+        let (mut confirmed, mut unconfirmed, mut immature) = (Vec::new(), Amount::ZERO, Amount::ZERO);
         let mut pending = BTreeMap::new();
         for output in self.outputs() {
             let made = (&output.chain_position, output.outpoint.txid);
@@ -368,7 +333,7 @@ impl State {
             }
             match output.chain_position.confirmation_height_upper_bound() {
                 None => unconfirmed += output.txout.value,
-                Some(_) if !output.is_mature(tip) => ripening = true,
+                Some(_) if !output.is_mature(tip) => immature += output.txout.value,
                 Some(height) => {
                     let coin = Coin { outpoint: output.outpoint, txout: output.txout };
                     confirmed.push(Confirmed { coin, height });
@@ -376,7 +341,7 @@ impl State {
             }
         }
         self.coins.replace(confirmed);
-        (self.unconfirmed, self.pending) = (unconfirmed, pending);
-        self.stale = ripening;
+        (self.unconfirmed, self.immature, self.pending) = (unconfirmed, immature, pending);
+        self.stale = immature > Amount::ZERO;
     }
 }

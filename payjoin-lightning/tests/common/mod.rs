@@ -36,8 +36,8 @@ use lightning::util::logger::{Logger, Record};
 use lightning::util::persist::MonitorName;
 use lightning::util::ser::{ReadableArgs, Writeable};
 use lightning_net_tokio::SocketDescriptor;
-use payjoin_core::{ChannelAmount, IntentId, PlannedChannel};
-use payjoin_lightning::{ChannelSpec, Connector, PeerAddress};
+use payjoin_core::{ChannelAmount, ChannelSpec, IntentId, PeerAddress, PlannedChannel};
+use payjoin_lightning::Connector;
 use tokio::net::TcpListener;
 
 pub(crate) type Manager = SimpleArcChannelManager<Monitor, Broadcaster, Fees, Quiet>;
@@ -230,7 +230,7 @@ impl Parts {
 }
 
 /// What a node does when a channel is proposed to it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Manner {
     Accept,
     Ignore,
@@ -355,18 +355,19 @@ impl Connector for Dialer {
         }
         Ok(())
     }
+
+    async fn connect_anew(&self, peer: &PeerAddress) -> Result<(), String> {
+        self.0.process_events();
+        self.0.disconnect_by_node_id(peer.node_id());
+        self.connect(peer).await
+    }
 }
 
 /// A channel of this many satoshis to this peer, for intent `intent`.
 pub(crate) fn channel(intent: u64, peer: PeerAddress, sat: u64) -> (PlannedChannel, ChannelSpec) {
     let amount = Amount::from_sat(sat);
-    let spec = ChannelSpec {
-        peer,
-        amount: ChannelAmount::Exact(amount),
-        push: Amount::ZERO,
-        announced: false,
-        payer_is_me: false,
-    };
+    let spec =
+        ChannelSpec { peer, amount: ChannelAmount::Exact(amount), push: Amount::ZERO, announced: false };
     (PlannedChannel { intent: IntentId(intent), amount }, spec)
 }
 

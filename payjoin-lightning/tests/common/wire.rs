@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use payjoin_lightning::PeerAddress;
+use payjoin_core::PeerAddress;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,11 +16,13 @@ use lightning::io;
 use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, KVStoreSync,
 };
-use payjoin_core::{ChannelAmount, ExchangeId};
-use payjoin_lightning::node::{ManagerState, Node, NodeConfig, NodeStore, Rpc, RpcAuth};
-use payjoin_lightning::{ChannelKey, ChannelSpec};
+use payjoin_core::{Broadcast, Chain, ChannelAmount, ChannelSpec, ExchangeId, Holder};
+use payjoin_lightning::ChannelKey;
+use payjoin_lightning::node::{self, ChainSource, ManagerState, Node, NodeConfig, NodeStore, Rpc, RpcAuth};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use xtask_programs::bitcoind::{self, Regtest};
+use xtask_programs::process::Server;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -35,32 +36,19 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A bitcoind of its own, ended when dropped.
+/// A bitcoind of its own.
 pub(crate) struct Bitcoind {
-    process: Child,
+    // Ends before its folder goes.
+    server: Mutex<Option<Server>>,
     folder: TempDir,
-    port: u16,
-    pub(crate) rpc: Arc<Rpc>,
+    regtest: Regtest,
+    pub(crate) chain: Arc<node::Bitcoind>,
+    rpc: Rpc,
     miner: Rpc,
 }
 
-impl Drop for Bitcoind {
-    fn drop(&mut self) {
-        self.process.kill().and_then(|()| self.process.wait()).expect("our own child");
-    }
-}
-
-fn executable() -> PathBuf {
-    if let Some(exe) = std::env::var_os("BITCOIND_EXE") {
-        return exe.into();
-    }
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let prefix = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bitcoind/bin");
-    std::env::split_paths(&on_path)
-        .chain([prefix])
-        .map(|folder| folder.join("bitcoind"))
-        .find(|exe| exe.exists())
-        .expect("no bitcoind: set BITCOIND_EXE, or run `cargo xtask bitcoind`")
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Bitcoind {
@@ -84,36 +72,79 @@ impl Bitcoind {
     }
 
     async fn without_blocks() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(executable())
-            .arg(format!("-datadir={}", folder.path().display()))
-            .arg(format!("-rpcport={port}"))
-            .args(["-regtest", "-listen=0", "-listenonion=0", "-natpmp=0", "-addresstype=bech32"])
-            .args(["-changetype=bech32", "-fallbackfee=0.0001"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("bitcoind starts");
+        Self::with(&[]).await
+    }
+
+    /// Starts one without blocks, with more arguments.
+    pub(crate) async fn with(more: &[&str]) -> Self {
+        let (folder, program) = (tempfile::tempdir().unwrap(), bitcoind::find().unwrap());
+        let program = program.expect("no bitcoind: set BITCOIND_EXE, or run `cargo xtask bitcoind`");
+        let regtest = Regtest::new(&program, &folder.path().join("bitcoind"), free_port(), more).unwrap();
+        let server = Mutex::new(Some(regtest.start().unwrap()));
         let client = |path: &str| {
-            let cookie = folder.path().join("regtest/.cookie");
-            Rpc::new(format!("http://127.0.0.1:{port}{path}"), RpcAuth::Cookie(cookie)).unwrap()
+            Rpc::new(format!("{}{path}", regtest.url()), RpcAuth::Cookie(regtest.cookie())).unwrap()
         };
-        let (rpc, miner) = (Arc::new(client("")), client("/wallet/miner"));
+        let (rpc, miner) = (client(""), client("/wallet/miner"));
+        let chain = Arc::new(node::Bitcoind::new(client("")));
+        Self { server, folder, regtest, chain, rpc, miner }
+    }
+
+    /// Ends it. Another one with a longer chain takes its place, with the same address and login.
+    pub(crate) async fn give_way_to_another_chain(&self) {
+        let blocks = self.tip().await.1 + 20;
+        *self.server.lock().unwrap() = None;
+        std::fs::remove_dir_all(self.folder.path().join("bitcoind/regtest")).unwrap();
+        *self.server.lock().unwrap() = Some(self.regtest.start().unwrap());
+        self.call("createwallet", json!(["miner"])).await;
+        self.mine(blocks).await;
+    }
+
+    /// Ends it in peace.
+    pub(crate) async fn down(&self) {
+        self.call("stop", json!([])).await;
+        let ended = |server: &mut Server| server.ended().unwrap().is_some();
+        until("bitcoind ends", || self.server.lock().unwrap().as_mut().is_none_or(ended)).await;
+    }
+
+    /// Starts it again.
+    pub(crate) fn up(&self) {
+        *self.server.lock().unwrap() = Some(self.regtest.start().unwrap());
+    }
+
+    /// How many transactions wait to be mined.
+    pub(crate) async fn mempool(&self) -> u64 {
+        self.call("getmempoolinfo", json!([])).await["size"].as_u64().unwrap()
+    }
+
+    /// Waits until so many transactions wait to be mined.
+    pub(crate) async fn until_mempool(&self, size: u64) {
         let began = Instant::now();
-        while let Err(error) = rpc.call("getblockcount", json!([])).await {
-            assert!(began.elapsed() < PATIENCE, "bitcoind does not answer: {error}");
+        while self.mempool().await != size {
+            assert!(began.elapsed() < PATIENCE, "timed out: {size} in the mempool");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { process, folder, port, rpc, miner }
     }
 
     /// A second client, with its own idea of how to log in.
     pub(crate) fn client(&self, auth: RpcAuth) -> Rpc {
-        Rpc::new(format!("http://127.0.0.1:{}", self.port), auth).unwrap()
+        Rpc::new(self.regtest.url(), auth).unwrap()
+    }
+
+    pub(crate) fn source(&self) -> Arc<dyn ChainSource> {
+        Arc::clone(&self.chain) as Arc<_>
+    }
+
+    pub(crate) async fn broadcast(&self, transaction: &Transaction) {
+        assert_eq!(self.chain.broadcast(transaction).await, Ok(Broadcast::Taken));
+    }
+
+    /// `host:port` of its RPC.
+    pub(crate) fn address(&self) -> String {
+        self.regtest.url().trim_start_matches("http://").to_owned()
     }
 
     pub(crate) fn cookie(&self) -> PathBuf {
-        self.folder.path().join("regtest/.cookie")
+        self.regtest.cookie()
     }
 
     pub(crate) async fn call(&self, method: &'static str, params: Value) -> Value {
@@ -140,6 +171,15 @@ impl Bitcoind {
         let script = address.script_pubkey();
         let vout = transaction.output.iter().position(|output| output.script_pubkey == script).unwrap();
         OutPoint::new(transaction.compute_txid(), vout as u32)
+    }
+
+    /// Waits until it has this many blocks.
+    pub(crate) async fn reaches(&self, height: u32) {
+        let began = Instant::now();
+        while self.tip().await.1 < height {
+            assert!(began.elapsed() < PATIENCE, "no block {height}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub(crate) async fn tip(&self) -> (BlockHash, u32) {
@@ -255,6 +295,7 @@ pub(crate) fn config(folder: &TempDir) -> NodeConfig {
     NodeConfig {
         listen: Some("127.0.0.1:0".parse().unwrap()),
         poll: Duration::from_millis(50),
+        inbound_without_coins: true,
         ..NodeConfig::new(Network::Regtest, folder.path().join("seed"))
     }
 }
@@ -271,11 +312,13 @@ pub(crate) async fn run(bitcoind: &Bitcoind, folder: &TempDir, store: &Arc<MemSt
 
 pub(crate) async fn run_with(bitcoind: &Bitcoind, config: NodeConfig, store: &Arc<MemStore>) -> Arc<Node> {
     let store = Arc::clone(store) as Arc<dyn NodeStore>;
-    Node::start(config, Arc::clone(&bitcoind.rpc), store, None).await.expect("the node starts")
+    let node = Node::start(config, bitcoind.source(), store, None).await.expect("the node starts");
+    node.meet_peers();
+    node
 }
 
 impl Setup {
-    /// Gives the wallet a confirmed P2TR coin.
+    /// Gives the wallet a confirmed coin.
     pub(crate) async fn earn(&self, bitcoind: &Bitcoind, sat: u64) -> OutPoint {
         let address = self.node.wallet().new_address().unwrap();
         let outpoint = bitcoind.fund(&address, sat).await;
@@ -291,7 +334,6 @@ impl Setup {
             amount: ChannelAmount::Exact(Amount::from_sat(sat)),
             push: Amount::ZERO,
             announced: false,
-            payer_is_me: false,
         }
     }
 }
@@ -299,11 +341,14 @@ impl Setup {
 /// The fee of every transaction we build.
 pub(crate) const FEE: u64 = 1_000;
 
+/// Who holds the coins of what [`build`] built last.
+pub(crate) const BUILDER: Holder = Holder::Exchange(ExchangeId(1_000));
+
 /// A transaction of all offered coins of `node` to `output`, change to its wallet, not signed.
 pub(crate) fn build(node: &Node, output: TxOut) -> Psbt {
-    let (coins, _) = node.reserve(&ScriptBuf::new(), &[]);
+    let (coins, _) = node.reserve(BUILDER, &ScriptBuf::new(), &[]);
     let total: u64 = coins.iter().map(|coin| coin.txout.value.to_sat()).sum();
-    let (_, change) = node.wallet().reveal_invoice().unwrap();
+    let change = node.wallet().new_address().unwrap().script_pubkey();
     let change =
         TxOut { value: Amount::from_sat(total - output.value.to_sat() - FEE), script_pubkey: change };
     let input = |outpoint| TxIn { previous_output: outpoint, sequence: Sequence::MAX, ..TxIn::default() };
@@ -338,13 +383,13 @@ pub(crate) async fn open_as(from: &Setup, to: &Setup, sat: u64, announced: bool)
     let spec = ChannelSpec { announced, ..to.spec(sat) };
     let script = funder.open(KEY, &spec, amount).await.unwrap();
     let psbt = build(&from.node, TxOut { value: amount, script_pubkey: script });
-    funder.fund(KEY, &psbt.unsigned_tx, 0).await.unwrap();
+    funder.fund(KEY, &psbt, 0).await.unwrap();
     sign(&from.node, &psbt)
 }
 
 /// Broadcasts the funding transaction and waits until both ends can use the channel.
 pub(crate) async fn confirm(bitcoind: &Bitcoind, funding: &Transaction, nodes: &[&Node]) {
-    bitcoind.rpc.broadcast(funding).await.unwrap();
+    bitcoind.broadcast(funding).await;
     bitcoind.mine_for(6, nodes).await;
     let usable = |node: &&Node| node.channels().iter().any(|channel| channel.usable);
     until("channel usable", || nodes.iter().all(usable)).await;

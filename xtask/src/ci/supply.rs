@@ -10,12 +10,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{process, workspace};
+use xtask_programs::{process, workspace};
+
+use crate::metadata;
 
 pub(super) fn check() -> Result<()> {
     let rules: toml::Table = fs::read_to_string(workspace::root().join("deny.toml"))?.parse()?;
-    let metadata = process::output(workspace::cargo().args(["metadata", "--format-version=1", "--locked"]))?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
+    let metadata = metadata::read(true)?;
     let packages = metadata["packages"].as_array().context("metadata without packages")?;
     let verdict = judge(&rules, packages)?;
     for warning in &verdict.warnings {

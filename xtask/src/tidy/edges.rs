@@ -6,17 +6,25 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Finding;
-use crate::{process, workspace};
+use crate::metadata;
+use xtask_programs::{process, workspace};
 
-/// `core <- io <- tor`, `core <- lightning`, `bins -> all`; xtask drives processes and uses none of ours.
+/// `core <- io <- tor`, `core <- lightning`, `all of them <- node <- payjoind`; what is below xtask/ drives processes and
+/// uses none of these.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("payjoin-core", &[]),
     ("payjoin-io", &["payjoin-core"]),
     ("payjoin-lightning", &["payjoin-core"]),
     ("payjoin-tor", &["payjoin-core", "payjoin-io"]),
-    ("payjoind", &["payjoin-core", "payjoin-io", "payjoin-lightning", "payjoin-tor"]),
-    ("xtask", &[]),
+    ("payjoin-node", &["payjoin-core", "payjoin-io", "payjoin-lightning", "payjoin-tor"]),
+    ("payjoind", &["payjoin-node"]),
+    ("xtask", &["xtask-programs"]),
+    ("xtask-e2e", &["xtask-programs"]),
+    ("xtask-programs", &[]),
 ];
+
+/// Starts bitcoind, for the tests of any crate.
+const LAUNCHER: &str = "xtask-programs";
 
 /// A package, and what must not be in its tree, however deep.
 struct Tree {
@@ -86,18 +94,14 @@ const OUTSIDE: &[&str] = &[
 struct Edge {
     from: String,
     to: String,
+    /// Used by tests only.
+    dev: bool,
     manifest: String,
 }
 
 pub(super) fn check() -> Result<Vec<Finding>> {
-    let metadata = process::output(workspace::cargo().args([
-        "metadata",
-        "--format-version=1",
-        "--locked",
-        "--no-deps",
-    ]))?;
     let mut findings = Vec::new();
-    for edge in edges(&serde_json::from_str(&metadata)?)? {
+    for edge in edges(&metadata::read(false)?)? {
         if let Some(message) = forbidden(&edge) {
             let text = fs::read_to_string(workspace::root().join(&edge.manifest))?;
             findings.push(Finding::new(&edge.manifest, line_of(&text, &edge.to), message));
@@ -131,6 +135,7 @@ fn edges(metadata: &Value) -> Result<Vec<Edge>> {
                 edges.push(Edge {
                     from: package["name"].as_str().unwrap_or_default().to_owned(),
                     to: to.to_owned(),
+                    dev: dependency["kind"] == "dev",
                     manifest: manifest.strip_prefix(&root).unwrap_or(manifest).to_owned(),
                 });
             }
@@ -144,6 +149,7 @@ fn forbidden(edge: &Edge) -> Option<String> {
     match rule {
         None => Some(format!("{} is a new crate: say in tidy/edges.rs what it may use", edge.from)),
         Some((_, allowed)) if allowed.contains(&edge.to.as_str()) => None,
+        Some(_) if edge.dev && edge.to == LAUNCHER => None,
         Some(_) => Some(format!("{} must not depend on {}", edge.from, edge.to)),
     }
 }
@@ -166,24 +172,35 @@ fn held<'a>(listing: &'a str, without: &[&str]) -> impl Iterator<Item = &'a str>
 mod tests {
     use super::*;
 
-    fn check(from: &str, to: &str) -> Option<String> {
-        forbidden(&Edge { from: from.to_owned(), to: to.to_owned(), manifest: String::new() })
+    fn check(from: &str, to: &str, dev: bool) -> Option<String> {
+        forbidden(&Edge { from: from.to_owned(), to: to.to_owned(), dev, manifest: String::new() })
     }
 
     #[test]
     fn edges_of_the_plan_pass_and_all_others_are_named() {
-        assert_eq!(check("payjoin-io", "payjoin-core"), None);
-        assert_eq!(check("payjoind", "payjoin-lightning"), None);
+        assert_eq!(check("payjoin-io", "payjoin-core", false), None);
+        assert_eq!(check("payjoin-node", "payjoin-lightning", false), None);
         for (from, to) in [
             ("payjoin-core", "payjoin-io"),
             ("payjoin-io", "payjoin-lightning"),
             ("payjoin-lightning", "payjoin-io"),
             ("payjoin-io", "payjoin-tor"),
-            ("xtask", "payjoin-core"),
+            ("payjoind", "payjoin-lightning"),
+            ("xtask", "xtask-e2e"),
+            ("xtask-e2e", "payjoin-core"),
         ] {
-            assert_eq!(check(from, to), Some(format!("{from} must not depend on {to}")));
+            for dev in [false, true] {
+                assert_eq!(check(from, to, dev), Some(format!("{from} must not depend on {to}")));
+            }
         }
-        assert!(check("payjoin-new", "payjoin-core").is_some_and(|message| message.contains("new crate")));
+        let new = check("payjoin-new", "payjoin-core", false);
+        assert!(new.is_some_and(|message| message.contains("new crate")));
+    }
+
+    #[test]
+    fn only_tests_start_bitcoind() {
+        assert_eq!(check("payjoin-io", LAUNCHER, true), None);
+        assert!(check("payjoin-io", LAUNCHER, false).is_some());
     }
 
     #[test]
@@ -196,6 +213,7 @@ mod tests {
         let found = edges(&metadata).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].to.as_str(), found[0].manifest.as_str()), ("b", "a/Cargo.toml"));
+        assert!(found[0].dev);
         assert_eq!(line_of("[dependencies]\nserde = \"1\"\nb.workspace = true\n", "b"), 3);
     }
 

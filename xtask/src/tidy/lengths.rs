@@ -1,4 +1,4 @@
-//! How long files and functions may be. Tests do not count.
+//! How long files and functions may be. Tests count apart: a file of them may be longer, and their functions too.
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -7,20 +7,24 @@ use syn::{Attribute, Block, ImplItemFn, Item, ItemFn, Signature, TraitItemFn};
 use super::{Finding, is_test};
 
 const FILE: usize = 400;
+const TEST_FILE: usize = 600;
 const FUNCTION: usize = 40;
 const MAIN: usize = 130;
 
 pub(super) fn check(file: &str, text: &str) -> Vec<Finding> {
     if is_test(file) {
-        return Vec::new();
+        let lines = text.lines().count();
+        let long = (lines > TEST_FILE)
+            .then(|| format!("{lines} lines of tests, at most {TEST_FILE}: split it by topic"));
+        return long.into_iter().map(|message| Finding::new(file, 1, message)).collect();
     }
     let parsed = match syn::parse_file(text) {
         Ok(parsed) => parsed,
         Err(error) => return vec![Finding::new(file, error.span().start().line, error.to_string())],
     };
-    let mut measure = Measure { file, findings: Vec::new(), test_lines: 0 };
+    let mut measure = Measure { file, findings: Vec::new() };
     measure.visit_file(&parsed);
-    let lines = text.lines().count() - measure.test_lines;
+    let lines = text.lines().count() - test_lines(&parsed);
     let limit = if is_main(file) { MAIN } else { FILE };
     if lines > limit {
         measure.findings.push(Finding::new(file, 1, format!("{lines} lines without tests, at most {limit}")));
@@ -36,7 +40,6 @@ fn is_main(file: &str) -> bool {
 struct Measure<'a> {
     file: &'a str,
     findings: Vec<Finding>,
-    test_lines: usize,
 }
 
 impl Measure<'_> {
@@ -53,10 +56,7 @@ impl Measure<'_> {
 
 impl<'ast> Visit<'ast> for Measure<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
-        if attributes(item).iter().any(is_cfg_test) {
-            let span = item.span();
-            self.test_lines += span.end().line - span.start().line + 1;
-        } else {
+        if !attributes(item).iter().any(is_cfg_test) {
             visit::visit_item(self, item);
         }
     }
@@ -81,7 +81,13 @@ impl<'ast> Visit<'ast> for Measure<'_> {
     }
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+/// Lines of a file that are there for its tests only.
+pub(super) fn test_lines(file: &syn::File) -> usize {
+    let tests = file.items.iter().filter(|item| attributes(item).iter().any(is_cfg_test));
+    tests.map(|item| item.span().end().line - item.span().start().line + 1).sum()
+}
+
+pub(super) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -96,7 +102,7 @@ fn attributes(item: &Item) -> &[Attribute] {
 }
 
 /// `#[cfg(test)]`, to the letter: in `any(test, ...)` the code is no test only.
-fn is_cfg_test(attribute: &Attribute) -> bool {
+pub(super) fn is_cfg_test(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg")
         && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))
 }
@@ -132,11 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn tests_count_neither_as_lines_nor_as_functions() {
+    fn tests_count_neither_as_lines_nor_as_functions_and_have_a_limit_of_their_own() {
         let text = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(500));
         assert_eq!(found("a.rs", &text), []);
         assert_eq!(found("payjoin-core/tests/all.rs", &function(500)), []);
         assert_eq!(found("payjoin-core/src/plan/tests.rs", &function(500)), []);
+        let long = [(1, "601 lines of tests, at most 600: split it by topic".to_owned())];
+        assert_eq!(found("payjoin-core/tests/all.rs", &"const A: u8 = 0;\n".repeat(601)), long);
         let shared = text.replace("cfg(test)", "cfg(any(test, unix))");
         assert_eq!(found("a.rs", &shared).len(), 2);
     }

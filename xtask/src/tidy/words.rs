@@ -8,6 +8,7 @@ const NOWHERE: &[(&str, &str, &str)] = &[
     ("unimple", "mented!", "unfinished code"),
     ("db", "g!", "left over from debugging"),
     ("#[ig", "nore", "a test that does not run"),
+    ("(miss", "ing_docs", "every public item is documented"),
     ("FIX", "ME", "an open end: open an issue"),
     ("XX", "X", "an open end: open an issue"),
     ("crates", ".io", "the name of a registry host"),
@@ -20,13 +21,17 @@ const NOWHERE: &[(&str, &str, &str)] = &[
 /// Ways to a clock. Machines of the core get the time as an argument.
 const CLOCKS: &[&str] = &["std::time", "Instant::now", "SystemTime", "UNIX_EPOCH", "web_time", "chrono::"];
 
-/// The lock file is cargo's, and names its registry.
-const SKIPPED: &[&str] = &["Cargo.lock"];
+/// Where answers are shown to people. Everywhere else in bins/ they are types.
+const RENDERING: &str = "bins/payjoind/src/render.rs";
+
+/// Lock files are cargo's, and name its registry.
+const SKIPPED: &[&str] = &["Cargo.lock", "fuzz/Cargo.lock"];
 
 pub(super) fn check(file: &str, text: &str) -> Vec<Finding> {
     if SKIPPED.contains(&file) {
         return Vec::new();
     }
+    let is_typed = file.starts_with("bins/") && file.ends_with(".rs") && file != RENDERING && !is_test(file);
     let in_core = file.starts_with("payjoin-core/src/") && !is_test(file);
     let mut findings = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -34,6 +39,9 @@ pub(super) fn check(file: &str, text: &str) -> Vec<Finding> {
             if has_word(line, &format!("{head}{tail}")) {
                 findings.push(Finding::new(file, number, format!("`{head}{tail}`: {why}")));
             }
+        }
+        if is_typed && line.contains("json!") {
+            findings.push(Finding::new(file, number, "`json!`: answers are types, JSON is made by serde"));
         }
         let code = line.split("//").next().unwrap_or_default();
         for clock in CLOCKS.iter().filter(|clock| in_core && code.contains(**clock)) {
@@ -71,6 +79,15 @@ mod tests {
         assert!(lines("a.rs", &format!("my_{}{}(x)", "to", "do!")).is_empty());
         assert!(lines("a.sh", &format!("mktemp folder.{}", "X".repeat(6))).is_empty());
         assert!(lines("Cargo.lock", &format!("{}{}", "crates", ".io")).is_empty());
+    }
+
+    #[test]
+    fn json_by_hand_is_found_in_the_programs_outside_of_rendering() {
+        let text = "let a = json!({});\n";
+        assert_eq!(lines("bins/payjoin-node/src/requests/pay.rs", text), [1]);
+        assert!(lines(RENDERING, text).is_empty());
+        assert!(lines("bins/payjoin-node/src/requests/tests.rs", text).is_empty());
+        assert!(lines("payjoin-lightning/src/node/bitcoind.rs", text).is_empty());
     }
 
     #[test]

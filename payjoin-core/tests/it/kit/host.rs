@@ -2,11 +2,12 @@
 
 use bitcoin::{Amount, ScriptBuf, TxOut, Witness};
 use payjoin_core::{
-    Admission, Answer, ChannelWish, CheckedProposal, Exchange, ExchangeId, Inspection, Output,
-    PlannedChannel, Policy, Question, Release, Reply, Request, Reserve, Resources, StableProposal, Timestamp,
+    Acceptance, Admission, Answer, ChannelWish, CheckedProposal, Exchange, ExchangeId, Inspection, IntentId,
+    Invoice, Left, Output, PlannedChannel, Policy, Question, Release, Reply, Request, Reserve, Resources,
+    StableProposal, Timestamp,
 };
 
-use super::{NOW, Spend, funding_script, invoice, sign, txout};
+use super::{Kind, NOW, Spend, funding_script, invoice, script, sign, txout};
 
 /// How the Lightning node behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +16,12 @@ pub(crate) enum Lightning {
     Works,
     OpenFails,
     FundFails,
+    /// The channels at these places are not accepted.
+    SomeFail(Vec<usize>),
     /// Gives these funding scripts.
     Scripts(Vec<ScriptBuf>),
+    /// This is what is left of the channels, each time that they are funded; afterwards it works.
+    Short(Vec<Vec<Left>>),
 }
 
 /// How the wallet signs.
@@ -41,24 +46,37 @@ pub(crate) enum Signing {
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) prevouts: Vec<Option<TxOut>>,
-    pub(crate) acceptable: Result<(), String>,
+    pub(crate) acceptable: Acceptance,
     pub(crate) ours: Vec<ScriptBuf>,
     pub(crate) wishes: Vec<ChannelWish>,
     pub(crate) coins: Vec<Spend>,
     pub(crate) reserve: Reserve,
     pub(crate) recall: Option<String>,
     pub(crate) seen: bool,
+    /// The invoice was paid over Lightning.
+    pub(crate) paid: bool,
     pub(crate) lightning: Lightning,
     pub(crate) signing: Signing,
     pub(crate) release_fails: bool,
+    pub(crate) no_scripts: bool,
     pub(crate) real: bool,
+    /// What the operator says of the invoice.
+    pub(crate) payer_is_me: bool,
     pub(crate) now: Timestamp,
     /// Names of the questions, in order.
     pub(crate) asked: Vec<&'static str>,
     pub(crate) channels_offered: Option<bool>,
     pub(crate) admission: Option<Admission>,
+    /// Scripts of ours for what was split off the change.
+    pub(crate) own: Vec<ScriptBuf>,
     pub(crate) opened: Vec<PlannedChannel>,
+    /// How many scripts it gave.
+    pub(crate) scripts: u32,
     pub(crate) stable: Option<StableProposal>,
+    /// Intents that were to be funded last.
+    pub(crate) last: Vec<IntentId>,
+    /// Intents whose peers have no slot to spare.
+    pub(crate) scarce: Vec<IntentId>,
     pub(crate) checked: Option<CheckedProposal>,
     pub(crate) release: Option<Release>,
     pub(crate) abandoned: Vec<&'static str>,
@@ -68,23 +86,30 @@ impl Host {
     pub(crate) fn new(spends: &[Spend]) -> Self {
         Self {
             prevouts: spends.iter().map(|spend| Some(spend.txout.clone())).collect(),
-            acceptable: Ok(()),
+            acceptable: Acceptance::Yes,
             ours: Vec::new(),
             wishes: Vec::new(),
             coins: Vec::new(),
             reserve: Reserve::default(),
             recall: None,
             seen: false,
+            paid: false,
             lightning: Lightning::Works,
             signing: Signing::Works,
             release_fails: false,
+            no_scripts: false,
             real: true,
+            payer_is_me: false,
             now: NOW,
             asked: Vec::new(),
             channels_offered: None,
             admission: None,
+            own: Vec::new(),
             opened: Vec::new(),
+            scripts: 0,
             stable: None,
+            last: Vec::new(),
+            scarce: Vec::new(),
             checked: None,
             release: None,
             abandoned: Vec::new(),
@@ -118,6 +143,7 @@ impl Host {
                 let coins = self.coins.iter().map(Spend::coin).collect();
                 let resources = Resources {
                     wishes: self.wishes.clone(),
+                    scarce: self.scarce.clone(),
                     coins,
                     reserve: self.reserve,
                     ..Resources::default()
@@ -125,18 +151,25 @@ impl Host {
                 ("resources", Answer::Resources(resources))
             }
             Question::Admit(_) if self.seen => ("admit", Answer::Seen),
+            Question::Admit(_) if self.paid => ("admit", Answer::Paid),
             Question::Admit(admission) => {
                 self.admission = Some(admission);
                 ("admit", Answer::Admitted(ExchangeId(1)))
             }
+            Question::Scripts(_) if self.no_scripts => ("scripts", Answer::Failed("the disk is full".into())),
+            Question::Scripts(count) => {
+                self.own = (0..count as u32).map(|index| script(Kind::P2wpkh, 20_000 + index)).collect();
+                ("scripts", Answer::Scripts(self.own.clone()))
+            }
             Question::OpenChannels(channels) => ("open", self.open(channels)),
-            Question::Fund(stable) => {
-                self.stable = Some(stable);
-                let fails = self.lightning == Lightning::FundFails;
-                (
-                    "fund",
-                    if fails { Answer::ChannelsFailed("the peer hung up".into()) } else { Answer::Funded },
-                )
+            Question::Fund(stable, last) => {
+                (self.stable, self.last) = (Some(stable), last);
+                let answer = match &mut self.lightning {
+                    Lightning::FundFails => Answer::ChannelsFailed("the peer hung up".into()),
+                    Lightning::Short(left) if !left.is_empty() => Answer::Short(left.remove(0)),
+                    _ => Answer::Funded,
+                };
+                ("fund", answer)
             }
             Question::Abandon(reason) => {
                 self.abandoned.push(reason);
@@ -146,6 +179,7 @@ impl Host {
             Question::Release(..) if self.release_fails => ("release", Answer::Failed("disk full".into())),
             Question::Offer(..) if self.release_fails => ("offer", Answer::Failed("disk full".into())),
             Question::Offer(..) if self.seen => ("offer", Answer::Seen),
+            Question::Offer(..) if self.paid => ("offer", Answer::Paid),
             Question::Release(_, release) => {
                 self.release = Some(release);
                 ("release", Answer::Released)
@@ -161,8 +195,20 @@ impl Host {
         self.opened = channels;
         match &self.lightning {
             Lightning::OpenFails => Answer::ChannelsFailed("the peer is offline".into()),
-            Lightning::Scripts(scripts) => Answer::Opened(scripts.clone()),
-            _ => Answer::Opened((0..self.opened.len()).map(|index| funding_script(index as u32)).collect()),
+            Lightning::Scripts(scripts) => Answer::Opened(scripts.iter().cloned().map(Ok).collect()),
+            Lightning::SomeFail(failing) => {
+                let answer = |index: usize| match failing.contains(&index) {
+                    true => Err(format!("number {index} is away")),
+                    false => Ok(funding_script(index as u32)),
+                };
+                Answer::Opened((0..self.opened.len()).map(answer).collect())
+            }
+            Lightning::Works | Lightning::FundFails | Lightning::Short(_) => {
+                // No channel has the script of another one.
+                let first = self.scripts;
+                self.scripts += self.opened.len() as u32;
+                Answer::Opened((first..self.scripts).map(|index| Ok(funding_script(index))).collect())
+            }
         }
     }
 
@@ -220,6 +266,7 @@ impl Host {
 
     /// Runs one request against the usual invoice and the default policy.
     pub(crate) fn exchange(&mut self, request: Request) -> Reply {
-        self.run(&mut Exchange::new(NOW, invoice(), request, Policy::default()))
+        let invoice = Invoice { payer_is_me: self.payer_is_me, ..invoice() };
+        self.run(&mut Exchange::new(NOW, invoice, request, Policy::default()))
     }
 }

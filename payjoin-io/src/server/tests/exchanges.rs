@@ -20,13 +20,39 @@ async fn a_payer_who_leaves_finds_its_proposal_when_it_comes_back() {
     until(|| served.stage.world.inspecting.load(Ordering::SeqCst) == 1).await;
     drop(payer);
     served.stage.world.inspections.add_permits(1);
-    until(|| served.stage.host.store.exchanges(1).unwrap().iter().any(|x| x.payjoin_txid.is_some())).await;
+    until(|| ready(served.stage.host.store.exchanges(1)).unwrap().iter().any(|x| x.payjoin_txid.is_some()))
+        .await;
     until(|| served.server.inner.host.serving().is_empty()).await;
     let acts = served.stage.world.acts();
     let answer = send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(served.stage.world.acts(), acts, "the second exchange did nothing anew");
     served.stop().await;
+}
+
+/// Gone is also who closed his sending side: he cannot be told from one who left.
+#[tokio::test]
+async fn money_rule_12_no_channel_is_risked_for_a_payer_who_has_hung_up() {
+    for (leaves, fundings) in [(true, 0), (false, 1)] {
+        let served = Served::start(Tcp::bind("127.0.0.1:0").await.unwrap(), quick()).await;
+        served.stage.queue_channel().await;
+        served.stage.world.stalled.store(true, Ordering::SeqCst);
+        let mut payer = TcpStream::connect(served.listener.local_addr().unwrap()).await.unwrap();
+        payer.write_all(&honest("a", 1)).await.unwrap();
+        until(|| served.stage.world.inspecting.load(Ordering::SeqCst) == 1).await;
+        if leaves {
+            payer.shutdown().await.unwrap();
+            // It arrives before our answer.
+            sleep(Duration::from_millis(100)).await;
+        } else {
+            payer.write_all(b"more than he said").await.unwrap();
+        }
+        served.stage.world.inspections.add_permits(1);
+        assert_eq!(send(&mut payer, b"").await.unwrap().status, 200);
+        let acts = served.stage.world.acts();
+        assert_eq!(acts.iter().filter(|act| *act == "fund").count(), fundings, "{acts:?}");
+        served.stop().await.assert_nothing_leaks();
+    }
 }
 
 #[tokio::test]
@@ -99,7 +125,7 @@ async fn an_exchange_past_its_time_is_answered_and_goes_on() {
     let late = send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap();
     assert_eq!(late.status, 503);
     served.stage.world.inspections.add_permits(1);
-    until(|| !served.stage.host.store.exchanges(1).unwrap().is_empty()).await;
+    until(|| !ready(served.stage.host.store.exchanges(1)).unwrap().is_empty()).await;
     until(|| served.server.inner.host.serving().is_empty()).await;
     assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
     served.stop().await;
@@ -126,7 +152,7 @@ async fn stopping_lets_exchanges_end_and_takes_no_new_ones() {
     assert_eq!(send(&mut staying, b"").await.unwrap().status, 200);
     let stage = stopping.await.unwrap();
     assert_eq!(
-        stage.host.store.exchanges(9).unwrap().len(),
+        stage.host.store.exchanges(9).await.unwrap().len(),
         2,
         "with the payer who left, without the late one"
     );

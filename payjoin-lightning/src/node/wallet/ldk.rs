@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction};
+use bitcoin::{OutPoint, Psbt, ScriptBuf, Transaction, TxOut};
 use lightning::events::bump_transaction::Utxo;
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use lightning::ln::script::ShutdownScript;
 use lightning::sign::{ChangeDestinationSourceSync, InMemorySigner, KeysManager, SignerProvider};
 
 use super::NodeWallet;
-use crate::node::lock;
+use super::held::Purpose;
+use crate::lock::lock;
 
 /// Weight of an empty scriptSig with its length.
 const EMPTY_SCRIPT_SIG: u64 = 4;
@@ -17,6 +18,12 @@ const EMPTY_SCRIPT_SIG: u64 = 4;
 const P2WPKH_WITNESS: u64 = 1 + 1 + 72 + 1 + 33;
 /// Weight of a P2TR key spend witness: count, length, signature.
 const P2TR_WITNESS: u64 = 1 + 1 + 64;
+
+/// A coin of ours for LDK.
+pub(super) fn utxo(outpoint: OutPoint, output: TxOut) -> Utxo {
+    let witness = if output.script_pubkey.is_p2tr() { P2TR_WITNESS } else { P2WPKH_WITNESS };
+    Utxo { outpoint, output, satisfaction_weight: EMPTY_SCRIPT_SIG + witness }
+}
 
 impl WalletSourceSync for NodeWallet {
     /// Confirmed coins that no payjoin holds (money rule 7). Coins that an unconfirmed transaction of ours spends are
@@ -29,17 +36,12 @@ impl WalletSourceSync for NodeWallet {
             .filter(|output| {
                 output.is_confirmed_and_spendable(tip) && !state.coins.is_locked(&output.outpoint)
             })
-            .map(|output| {
-                let witness =
-                    if output.txout.script_pubkey.is_p2tr() { P2TR_WITNESS } else { P2WPKH_WITNESS };
-                let satisfaction_weight = EMPTY_SCRIPT_SIG + witness;
-                Utxo { outpoint: output.outpoint, output: output.txout, satisfaction_weight }
-            });
+            .map(|output| utxo(output.outpoint, output.txout));
         Ok(utxos.collect())
     }
 
     fn get_change_script(&self) -> Result<ScriptBuf, ()> {
-        self.get_change_destination_script()
+        self.script_for(Purpose::Change)
     }
 
     fn sign_psbt(&self, psbt: Psbt) -> Result<Transaction, ()> {
@@ -61,7 +63,13 @@ impl WalletSourceSync for NodeWallet {
 
 impl ChangeDestinationSourceSync for NodeWallet {
     fn get_change_destination_script(&self) -> Result<ScriptBuf, ()> {
-        self.new_change_script().map_err(|error| tracing::error!(%error, "no fresh script"))
+        self.script_for(Purpose::Sweep)
+    }
+}
+
+impl NodeWallet {
+    fn script_for(&self, purpose: Purpose) -> Result<ScriptBuf, ()> {
+        self.held_script(purpose).map_err(|error| tracing::error!(%error, ?purpose, "no script"))
     }
 }
 
@@ -89,11 +97,11 @@ impl SignerProvider for Signers {
     }
 
     fn get_destination_script(&self, _channel_keys_id: [u8; 32]) -> Result<ScriptBuf, ()> {
-        self.wallet.get_change_destination_script()
+        self.wallet.script_for(Purpose::Closing)
     }
 
     fn get_shutdown_scriptpubkey(&self) -> Result<ShutdownScript, ()> {
-        let script = self.wallet.get_change_destination_script()?;
+        let script = self.wallet.script_for(Purpose::Closing)?;
         ShutdownScript::try_from(script).map_err(|_| ())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bitcoin::{BlockHash, Transaction, Txid};
 
 use super::{NodeWallet, State};
-use crate::node::lock;
+use crate::lock::lock;
 
 /// An unconfirmed transaction of ours, and when it was last seen, in seconds since the Unix epoch.
 pub(in crate::node) type Pending = (Txid, u64);
@@ -23,6 +23,11 @@ impl NodeWallet {
             state.refresh();
             self.save_or_warn(&mut state);
         }
+    }
+
+    /// Whether this transaction is in no block, and pays or spends from us.
+    pub(in crate::node) fn awaits(&self, txid: &Txid) -> bool {
+        lock(&self.state).pending.contains_key(txid)
     }
 
     /// Transactions of ours that are in no block.

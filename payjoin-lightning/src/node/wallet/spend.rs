@@ -6,10 +6,11 @@ use bitcoin::key::rand::{Rng, thread_rng};
 use bitcoin::psbt::Input;
 use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut, Weight};
-use payjoin_core::Coin;
+use payjoin_core::{Coin, Holder, PaymentId};
 
+use super::held::Purpose;
 use super::{NodeWallet, SignError, State, WalletError};
-use crate::node::lock;
+use crate::lock::lock;
 
 /// A P2WPKH input, the heaviest of ours: outpoint, sequence and empty script, then the witness. A receiver may take the
 /// fee for one such input from our change.
@@ -50,6 +51,8 @@ pub enum SpendError {
 struct Order<'a> {
     output: &'a TxOut,
     rate: FeeRate,
+    /// Whether what stays is enough.
+    may: &'a dyn Fn(&Selection) -> bool,
 }
 
 /// Coins that cover an [`Order`] with its fee.
@@ -72,7 +75,7 @@ impl Order<'_> {
         self.rate.checked_mul_by_weight(Weight::from_vb(size)?)
     }
 
-    /// `None` when these coins are not enough.
+    /// `None` when these coins are not enough, or too much.
     fn cover(&self, coins: &[&Coin]) -> Option<Selection> {
         let value: Amount = coins.iter().map(|coin| coin.txout.value).sum();
         let rest = value.checked_sub(self.output.value)?;
@@ -80,7 +83,8 @@ impl Order<'_> {
         let change = rest.checked_sub(fee).filter(|change| *change >= CHANGE_DUST);
         let bare = self.fee(coins, false)?;
         let fee = if change.is_some() { fee } else { Some(rest).filter(|rest| *rest >= bare)? };
-        Some(Selection { coins: coins.iter().map(|coin| (*coin).clone()).collect(), change, fee })
+        let coins = coins.iter().map(|coin| (*coin).clone()).collect();
+        Some(Selection { coins, change, fee }).filter(self.may)
     }
 
     /// The smallest coin that is enough alone, else the largest ones. `coins` are smallest first.
@@ -99,19 +103,24 @@ impl Order<'_> {
 impl NodeWallet {
     /// A signed and finalized transaction with this output, at this fee rate or a little above it, with change to
     /// P2WPKH: the Original of a payjoin, or a plain payment. Its inputs are confirmed and of one script type if that
-    /// is possible, and each is locked once: unlock them when a spend is buried.
+    /// is possible, and `payment` holds them: until a spend is buried.
     ///
     /// What must stay to close `channels` stays, also if a receiver takes all that a payjoin lets him take.
     ///
     /// # Errors
     /// See [`SpendError`].
-    pub fn pay(&self, output: &TxOut, rate: FeeRate, channels: usize) -> Result<Psbt, SpendError> {
+    pub fn pay(
+        &self,
+        payment: PaymentId,
+        output: &TxOut,
+        rate: FeeRate,
+        channels: usize,
+    ) -> Result<Psbt, SpendError> {
         if output.value < output.script_pubkey.minimal_non_dust() {
             return Err(SpendError::Dust(output.value));
         }
-        let reserve = self.reserve_per_channel * channels as u64;
         let mut state = lock(&self.state);
-        let selection = state.select(&Order { output, rate }, reserve)?;
+        let selection = state.select(output, rate, (channels, self.reserve_per_channel()))?;
         let mut outputs = vec![output.clone()];
         if let Some(value) = selection.change {
             let script_pubkey = state.bdk.reveal_next_address(KeychainKind::Internal).script_pubkey();
@@ -120,7 +129,8 @@ impl NodeWallet {
         }
         let height = state.bdk.latest_checkpoint().height();
         let psbt = self.draw_up(&state, &selection.coins, outputs, (Version::TWO, height))?;
-        selection.coins.iter().for_each(|coin| state.coins.lock(coin.outpoint));
+        let coins: Vec<_> = selection.coins.iter().map(|coin| coin.outpoint).collect();
+        state.coins.hold(Holder::Payment(payment), &coins);
         Ok(psbt)
     }
 
@@ -142,8 +152,7 @@ impl NodeWallet {
             fee(predict_weight([input], [CHANGE_SCRIPT]).to_vbytes_ceil()).ok_or(SpendError::FeeRate)?;
         let value = txout.value.checked_sub(fee).filter(|value| *value >= CHANGE_DUST);
         let value = value.ok_or(SpendError::NotEnough { spendable: txout.value })?;
-        let script_pubkey = state.bdk.reveal_next_address(KeychainKind::Internal).script_pubkey();
-        self.save(&mut state)?;
+        let script_pubkey = self.held_in(&mut state, Purpose::Change)?;
         let height = state.bdk.latest_checkpoint().height();
         let coins = [Coin { outpoint, txout }];
         let outputs = vec![TxOut { value, script_pubkey }];
@@ -217,8 +226,27 @@ impl NodeWallet {
 }
 
 impl State {
-    fn select(&self, order: &Order<'_>, reserve: Amount) -> Result<Selection, SpendError> {
-        let taproot_first = order.output.script_pubkey.is_p2tr();
+    fn select(
+        &self,
+        output: &TxOut,
+        rate: FeeRate,
+        (channels, per_channel): (usize, Amount),
+    ) -> Result<Selection, SpendError> {
+        let (free, spendable) = (self.coins.free(), self.coins.spendable(channels));
+        let contribution = rate.checked_mul_by_weight(INPUT).unwrap_or(Amount::MAX);
+        let may = |selection: &Selection| {
+            let mut left = free;
+            selection.coins.iter().for_each(|coin| left.remove(coin));
+            // A receiver may take this from the change.
+            let change = selection.change.unwrap_or_default();
+            let lost = contribution.min(change);
+            let closable = left.closable() + usize::from(change - lost >= per_channel);
+            let cost = output.value.checked_add(selection.fee).and_then(|cost| cost.checked_add(lost));
+            closable >= channels.min(free.closable())
+                && cost.and_then(|cost| free.value.checked_sub(cost)) >= Some(per_channel * channels as u64)
+        };
+        let order = Order { output, rate, may: &may };
+        let taproot_first = output.script_pubkey.is_p2tr();
         let (first, second) = (self.coins.sorted(taproot_first), self.coins.sorted(!taproot_first));
         let selection = order
             .choose(first.iter().copied())
@@ -228,15 +256,7 @@ impl State {
                 all.sort_by_key(|coin| coin.txout.value);
                 order.choose(all.iter().copied())
             });
-        let free = self.coins.free();
-        let spendable = free.checked_sub(reserve).unwrap_or_default();
-        let selection = selection.ok_or(SpendError::NotEnough { spendable })?;
-        let contribution = order.rate.checked_mul_by_weight(INPUT).ok_or(SpendError::FeeRate)?;
-        let lost = contribution.min(selection.change.unwrap_or_default());
-        match order.output.value.checked_add(selection.fee).and_then(|cost| cost.checked_add(lost)) {
-            Some(cost) if cost <= spendable => Ok(selection),
-            _ => Err(SpendError::NotEnough { spendable }),
-        }
+        selection.ok_or(SpendError::NotEnough { spendable })
     }
 
     fn cost(&self, original: &Psbt, transaction: &Transaction) -> Option<Amount> {

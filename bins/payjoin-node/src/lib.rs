@@ -1,0 +1,41 @@
+//! A payjoin receiver with a Lightning node inside, as a library.
+//!
+//! [`Settings`] say what it should be, [`Node::builder`] starts it, [`Node::request`] asks it, [`Node::events`] tells
+//! what it does, [`Node::stop`] ends it. Each role of `payjoin-core` can be replaced: see [`Builder`].
+
+mod assemble;
+mod backend;
+mod builder;
+mod clock;
+mod daemon;
+mod error;
+mod events;
+mod keep;
+mod leftover;
+mod mempool;
+mod node;
+mod outside;
+mod pay;
+pub mod requests;
+mod rescue;
+pub mod settings;
+mod start;
+mod start_error;
+mod starting;
+mod tor;
+mod values;
+mod watch;
+mod ways;
+
+pub use builder::{Builder, Recover};
+pub use error::{ErrorKind, RequestError};
+pub use events::{EventStream, Heard};
+pub use node::Node;
+pub use payjoin_core::{ChannelAmount, Event, ExchangeId, IntentId, InvoiceId, PeerAddress, Step, Timestamp};
+pub use requests::{Request, Response};
+pub use rescue::{Owed, RescueError, Rescued, rescue};
+pub use settings::Settings;
+pub use start_error::StartError;
+pub use starting::Starting;
+pub use tor::{TorError, TorState};
+pub use values::{AmountOrRest, Lifetime, SatPerVb};

@@ -1,0 +1,219 @@
+//! What a running node can be asked, and what it answers. Each command has a file of its own: what it takes, what it
+//! gives, what it does. In JSON, amounts are satoshis and times are seconds since 1970.
+
+mod balance;
+mod bump;
+mod cancel;
+mod channels;
+mod close;
+mod coins;
+mod connect;
+mod exchanges;
+mod invoice;
+mod pay;
+mod queue;
+mod receive;
+mod send;
+mod sessions;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Daemon;
+use crate::error::RequestError;
+
+pub use balance::{Address, Balance};
+pub use bump::{BumpArgs, Bumped};
+pub use cancel::{CancelArgs, Cancelled};
+pub use channels::{Channels, Intent, IntentStage};
+pub use close::{CloseArgs, Closing};
+pub use coins::{Coin, Coins};
+pub use connect::{ConnectArgs, Connected, Peers};
+pub use exchanges::{Exchanges, ExchangesArgs, ShowExchangeArgs};
+pub use invoice::{Bolt11, InvoiceArgs};
+pub use pay::{PaidInvoice, PayArgs};
+pub use queue::{QueueArgs, Queued};
+pub use receive::{Alternative, Code, ReceiveArgs};
+pub use send::{Payment, PaymentStatus, SendArgs};
+pub use sessions::{Session, SessionArgs, SessionCancelled, SessionState, Sessions};
+pub use status::{Status, Waiting};
+
+pub(crate) use status::BITCOIND_PATIENCE;
+
+pub use crate::ways::Via;
+
+/// What a running node can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// Make a BIP 21 code.
+    Receive(ReceiveArgs),
+    /// Pay a BIP 21 code: by payjoin if the receiver offers it, v1 or v2, and plainly if not.
+    Send(SendArgs),
+    /// Channels that were asked for, and channels that exist.
+    Channel(ChannelRequest),
+    /// The on-chain wallet.
+    Wallet(WalletRequest),
+    /// Lightning peers.
+    Peer(PeerRequest),
+    /// Make a BOLT 11 invoice.
+    Invoice(InvoiceArgs),
+    /// Pay a BOLT 11 invoice and wait for the outcome.
+    Pay(PayArgs),
+    /// Payments to us, past and present.
+    Exchange(ExchangeRequest),
+    /// Codes that wait at directories.
+    Session(SessionRequest),
+    /// What the node is doing.
+    Status,
+}
+
+/// Requests about channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelRequest {
+    /// Queue one; the next payment that can fund it opens it.
+    Queue(QueueArgs),
+    /// All of them.
+    List,
+    /// Remove one from the queue, before a payment takes it.
+    Cancel(CancelArgs),
+    /// Close a live one.
+    Close(CloseArgs),
+}
+
+/// Requests about the wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WalletRequest {
+    /// A fresh address.
+    Address,
+    /// What it holds.
+    Balance,
+    /// Every confirmed coin.
+    Coins,
+}
+
+/// Requests about peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerRequest {
+    /// Connect to one.
+    Connect(ConnectArgs),
+    /// Those that are connected.
+    List,
+}
+
+/// Requests about payments to us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangeRequest {
+    /// The latest, newest first.
+    List(ExchangesArgs),
+    /// Raise the fee of one that is not mined yet, out of what it pays us (CPFP).
+    Bump(BumpArgs),
+    /// One of them.
+    Show(ShowExchangeArgs),
+}
+
+/// Requests about codes that wait at directories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionRequest {
+    /// Open ones.
+    List,
+    /// One, open or ended.
+    Show(SessionArgs),
+    /// Cancel an open one.
+    Cancel(SessionArgs),
+}
+
+/// What a node answers: one variant for each command.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// To `receive`.
+    Code(Code),
+    /// To `send`.
+    Payment(Payment),
+    /// To `channel queue`.
+    Queued(Queued),
+    /// To `channel list`.
+    Channels(Channels),
+    /// To `channel cancel`.
+    Cancelled(Cancelled),
+    /// To `channel close`.
+    Closing(Closing),
+    /// To `wallet address`.
+    Address(Address),
+    /// To `wallet balance`.
+    Balance(Balance),
+    /// To `wallet coins`.
+    Coins(Coins),
+    /// To `peer connect`.
+    Connected(Connected),
+    /// To `peer list`.
+    Peers(Peers),
+    /// To `invoice`.
+    Bolt11(Bolt11),
+    /// To `pay`.
+    PaidInvoice(PaidInvoice),
+    /// To `exchange list`.
+    Exchanges(Exchanges),
+    /// To `exchange bump`.
+    Bumped(Bumped),
+    /// To `exchange show`.
+    Exchange(Box<payjoin_core::ExchangeRecord>),
+    /// To `session list`.
+    Sessions(Sessions),
+    /// To `session show`.
+    Session(Session),
+    /// To `session cancel`.
+    SessionCancelled(SessionCancelled),
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `status` while the start waits for blocks.
+    Waiting(Waiting),
+}
+
+impl Daemon {
+    pub(crate) async fn answer(&self, request: Request) -> Result<Response, RequestError> {
+        Ok(match request {
+            Request::Receive(args) => Response::Code(self.receive(args).await?),
+            Request::Send(args) => Response::Payment(self.send(args).await?),
+            Request::Channel(request) => self.answer_channel(request).await?,
+            Request::Wallet(WalletRequest::Address) => Response::Address(self.address().await?),
+            Request::Wallet(WalletRequest::Balance) => Response::Balance(self.balance()),
+            Request::Wallet(WalletRequest::Coins) => Response::Coins(self.coins()),
+            Request::Peer(PeerRequest::Connect(args)) => Response::Connected(self.connect(args).await?),
+            Request::Peer(PeerRequest::List) => Response::Peers(self.peers().await?),
+            Request::Invoice(args) => Response::Bolt11(self.invoice(&args).await?),
+            Request::Pay(args) => Response::PaidInvoice(self.pay(&args).await?),
+            Request::Exchange(ExchangeRequest::List(args)) => {
+                Response::Exchanges(self.exchanges(args).await?)
+            }
+            Request::Exchange(ExchangeRequest::Bump(args)) => Response::Bumped(self.bump(args).await?),
+            Request::Exchange(ExchangeRequest::Show(args)) => {
+                Response::Exchange(Box::new(self.exchange(args).await?))
+            }
+            Request::Session(SessionRequest::List) => Response::Sessions(self.sessions().await?),
+            Request::Session(SessionRequest::Show(args)) => Response::Session(self.session(args).await?),
+            Request::Session(SessionRequest::Cancel(args)) => {
+                Response::SessionCancelled(self.cancel_session(args)?)
+            }
+            Request::Status => Response::Status(Box::new(self.status().await?)),
+        })
+    }
+
+    async fn answer_channel(&self, request: ChannelRequest) -> Result<Response, RequestError> {
+        Ok(match request {
+            ChannelRequest::Queue(args) => Response::Queued(self.queue(args).await?),
+            ChannelRequest::List => Response::Channels(self.channels().await?),
+            ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
+            ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

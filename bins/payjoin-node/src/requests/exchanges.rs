@@ -1,0 +1,40 @@
+//! `exchange list` and `exchange show`.
+
+use payjoin_core::{ExchangeId, ExchangeRecord};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Daemon;
+use crate::error::{ErrorKind, RequestError};
+
+/// How many exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangesArgs {
+    /// At most.
+    pub limit: u32,
+}
+
+/// Which exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowExchangeArgs {
+    /// Its number, as `exchange list` shows it.
+    pub exchange: ExchangeId,
+}
+
+/// The latest exchanges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchanges {
+    /// Newest first.
+    pub exchanges: Vec<ExchangeRecord>,
+}
+
+impl Daemon {
+    pub(super) async fn exchanges(&self, args: ExchangesArgs) -> Result<Exchanges, RequestError> {
+        Ok(Exchanges { exchanges: self.store.exchanges(args.limit).await? })
+    }
+
+    pub(super) async fn exchange(&self, args: ShowExchangeArgs) -> Result<ExchangeRecord, RequestError> {
+        let ShowExchangeArgs { exchange } = args;
+        let record = self.store.exchange(exchange).await?;
+        record.ok_or_else(|| ErrorKind::Missing.error(format_args!("no exchange {}", exchange.0)))
+    }
+}

@@ -1,0 +1,42 @@
+//! `invoice`: a BOLT 11 invoice.
+
+use std::time::Duration;
+
+use bitcoin::Amount;
+use bitcoin::amount::serde::as_sat;
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Daemon;
+use crate::error::{ErrorKind, RequestError};
+
+/// How long it can be paid.
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// What is to be paid over Lightning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceArgs {
+    /// How much.
+    #[serde(with = "as_sat")]
+    pub amount: Amount,
+    /// What for; the payer sees it.
+    pub description: String,
+}
+
+/// A BOLT 11 invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bolt11 {
+    /// The invoice.
+    pub bolt11: String,
+    /// Its payment hash, in hex.
+    pub payment_hash: String,
+}
+
+impl Daemon {
+    pub(super) async fn invoice(&self, args: &InvoiceArgs) -> Result<Bolt11, RequestError> {
+        if args.amount == Amount::ZERO {
+            return Err(ErrorKind::Request.error("an invoice over 0 sat cannot be paid"));
+        }
+        let invoice = self.node.invoice(args.amount, &args.description, EXPIRY).await?;
+        Ok(Bolt11 { bolt11: invoice.bolt11, payment_hash: invoice.payment_hash })
+    }
+}

@@ -1,0 +1,331 @@
+//! `receive`: a code to pay.
+
+use std::time::Duration;
+
+use bitcoin::amount::serde::as_sat;
+use bitcoin::hex::FromHex as _;
+use bitcoin::secp256k1::rand::random;
+use bitcoin::{Address, Amount, FeeRate, Weight};
+use payjoin_core::{
+    ChannelAmount, ChannelWish, Invoice, InvoiceId, Openable, Reserve, Step, Timestamp, bip21_v1,
+};
+use payjoin_io::{PollError, Poller};
+use payjoin_lightning::shortfall;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::now;
+use crate::daemon::Daemon;
+use crate::error::{ErrorKind, RequestError};
+use crate::settings::Kind;
+use crate::values::Lifetime;
+use crate::ways::{Endpoint, Via, Way, Ways};
+
+/// Least payment that the network relays to our P2TR scripts.
+const LEAST: Amount = Amount::from_sat(330);
+
+/// What is to be paid to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveArgs {
+    /// How much. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
+    #[serde(default, with = "as_sat::opt")]
+    pub amount: Option<Amount>,
+    /// How long the code can be paid by payjoin. Its address stays good.
+    pub expires: Lifetime,
+    /// How the payer reaches us. Default: the first way that is configured.
+    pub via: Option<Via>,
+    /// Payer and operator are the same person: this code opens channels even if the wallet has no coin of its own to
+    /// add. Whoever else pays it could replace the payjoin by a transaction that pays the channel for nobody.
+    #[serde(default)]
+    pub payer_is_me: bool,
+    /// The code can also be paid over Lightning: once, either way.
+    #[serde(default)]
+    pub lightning: bool,
+}
+
+/// A code to pay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Code {
+    /// The code, BIP 21.
+    pub uri: String,
+    /// The address in it.
+    pub address: Address,
+    /// What it is for us.
+    pub invoice: InvoiceId,
+    /// What it asks for.
+    #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    pub amount: Option<Amount>,
+    /// How the payer reaches us.
+    pub via: Via,
+    /// Where.
+    pub endpoint: String,
+    /// Until when it can be paid by payjoin. A directory may keep a session for less time than was asked for.
+    pub expires: Timestamp,
+    /// Other codes for the same payment.
+    pub alternatives: Vec<Alternative>,
+    /// The BOLT 11 invoice in the code, if it can also be paid over Lightning.
+    pub lightning: Option<String>,
+    /// What whoever watches the chain can tell of the payment by its amounts.
+    pub observer: &'static str,
+    /// Why the payment will open none of the queued channels, if that is sure.
+    pub note: Option<String>,
+}
+
+/// A code by another way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Alternative {
+    /// How the payer reaches us.
+    pub via: Via,
+    /// The code.
+    pub uri: String,
+    /// Where the payer reaches us.
+    pub endpoint: String,
+}
+
+impl Daemon {
+    pub(super) async fn receive(&self, args: ReceiveArgs) -> Result<Code, RequestError> {
+        if let Some(trouble) = self.trouble() {
+            return Err(ErrorKind::State.error(format_args!("nothing is offered now: {trouble}")));
+        }
+        let ways = self.ways();
+        let way = ways.choose(args.via).map_err(|missing| ErrorKind::Settings.error(missing))?;
+        let (queue, amount) = self.asked_for(&args).await?;
+        let note = if args.payer_is_me { None } else { self.obstacle(&queue) };
+        let invoice = self.new_invoice(amount, &args).await?;
+        let address = Address::from_script(&invoice.script, self.settings.network);
+        let address = address.map_err(|error| ErrorKind::Wallet.error(error))?;
+        let (way, code, expires) = self.code(way, ways.instead(args.via), &address, &invoice).await?;
+        // Only now: an invoice whose code nobody sees would stay for ever. A session alone expires.
+        self.host.add_invoice(&invoice).await?;
+        let lightning = match (args.lightning, amount) {
+            (true, Some(amount)) => Some(self.over_lightning(&invoice, amount, expires).await?),
+            _ => None,
+        };
+        let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
+        let unified = |code: Alternative| unified(code, lightning.as_deref());
+        let alternatives = alternatives.map(|code| code.map(unified)).collect::<Result<_, _>>()?;
+        let (Alternative { via, uri, endpoint }, invoice) = (unified(code), invoice.id);
+        self.events.tell(Step::Code { invoice: invoice.clone(), amount, uri: uri.clone() });
+        Ok(Code {
+            uri,
+            address,
+            invoice,
+            amount,
+            via,
+            endpoint,
+            expires,
+            alternatives,
+            lightning,
+            observer: observer(&queue.wishes),
+            note,
+        })
+    }
+
+    /// Which channels the payment may open, and how much it is to be.
+    async fn asked_for(&self, args: &ReceiveArgs) -> Result<(Openable, Option<Amount>), RequestError> {
+        let connected: Vec<_> = self.node.peers().await?.into_iter().map(|peer| peer.node_id).collect();
+        self.host.look_for_room(&connected).await?;
+        let queue = self.host.openable().await?;
+        let amount = match args.amount {
+            Some(amount) => Some(amount),
+            None => self.needed(&queue.wishes)?,
+        };
+        payable(amount)?;
+        if args.lightning {
+            self.receivable(amount).await?;
+        }
+        Ok((queue, amount))
+    }
+
+    async fn new_invoice(&self, amount: Option<Amount>, args: &ReceiveArgs) -> Result<Invoice, RequestError> {
+        let address = self.node.new_address().await.map_err(|error| ErrorKind::Wallet.error(error))?;
+        let (id, script, created) = (InvoiceId::from_entropy(random()), address.script_pubkey(), now());
+        let (expires, payer_is_me) = (created.plus(args.expires.seconds()), args.payer_is_me);
+        Ok(Invoice { id, script, amount, created, expires, payer_is_me })
+    }
+
+    /// Refuses what our channels cannot receive, and what cannot be barred once the code is paid.
+    async fn receivable(&self, amount: Option<Amount>) -> Result<(), RequestError> {
+        if self.settings.lightning.backend != Kind::Embedded {
+            return Err(ErrorKind::Settings.error(
+                "only the embedded node can refuse a payment over Lightning once the code is paid: leave out --lightning",
+            ));
+        }
+        let Some(amount) = amount else {
+            return Err(ErrorKind::Request
+                .error("a code to be paid over Lightning, too, names an amount: --amount SAT"));
+        };
+        let channels = self.node.channels().await?;
+        let inbound: u64 = channels.iter().filter(|one| one.usable).map(|one| one.inbound_msat / 1_000).sum();
+        match amount.to_sat() > inbound {
+            true => Err(ErrorKind::State.error(format_args!(
+                "our channels can receive {inbound} sat over Lightning: ask for less, or without --lightning"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// A BOLT 11 invoice that bars the code once it is paid, and is barred by a payment to the code.
+    async fn over_lightning(
+        &self,
+        invoice: &Invoice,
+        amount: Amount,
+        expires: Timestamp,
+    ) -> Result<String, RequestError> {
+        let expiry = Duration::from_secs(expires.0.saturating_sub(now().0));
+        let bolt11 = self.node.invoice(amount, "", expiry).await?;
+        let hash = <[u8; 32]>::from_hex(&bolt11.payment_hash);
+        let hash = hash.map_err(|error| ErrorKind::Lightning.error(error))?;
+        self.store.ask_over_lightning(&invoice.id, hash).await?;
+        Ok(bolt11.bolt11)
+    }
+
+    /// What keeps us from offering anything new, and what to do.
+    fn trouble(&self) -> Option<String> {
+        let chain = self.chain.health().trouble();
+        chain.or_else(|| self.node.older_copy().map(str::to_owned)).or_else(|| self.node.trouble())
+    }
+
+    /// The ways that payers can take to us.
+    pub(crate) fn ways(&self) -> Ways {
+        let own = self.tor.as_ref().map(|tor| tor.borrow().endpoint.clone());
+        Ways::new(self.poller.is_some(), self.settings.http.public_endpoint.clone(), own)
+    }
+
+    /// The code by this way, or by the endpoint given `instead` when no directory answers, and until when it is good.
+    async fn code<'a>(
+        &self,
+        way: Way<'a>,
+        instead: Option<&'a Endpoint>,
+        address: &Address,
+        invoice: &Invoice,
+    ) -> Result<(Way<'a>, Alternative, Timestamp), RequestError> {
+        let ours = match way {
+            Way::Ours(endpoint) => endpoint,
+            Way::Directory => match (self.code_at_a_directory(self.poller()?, invoice).await, instead) {
+                (Err(PollError::Directory(error)), Some(instead)) => {
+                    tracing::warn!(%error, url = instead.url, "no directory answers: the code names our own server");
+                    instead
+                }
+                (code, _) => {
+                    let (code, expires) = code?;
+                    return Ok((way, code, expires));
+                }
+            },
+        };
+        Ok((Way::Ours(ours), code_of_ours(ours, address, invoice)?, invoice.expires))
+    }
+
+    async fn code_at_a_directory(
+        &self,
+        poller: &Poller,
+        invoice: &Invoice,
+    ) -> Result<(Alternative, Timestamp), PollError> {
+        let uri = poller.open(invoice, self.settings.network).await?;
+        let session = poller.session(&invoice.id).await?;
+        let (endpoint, expires) = session
+            .map_or_else(|| (String::new(), invoice.expires), |session| (session.directory, session.expires));
+        Ok((Alternative { via: Via::Directory, uri, endpoint }, expires))
+    }
+
+    /// What the channels need that this payment can open: their sum, the reserve the wallet lacks, our share of the fees.
+    /// `None` when there is none: then any amount is welcome.
+    fn needed(&self, wishes: &[ChannelWish]) -> Result<Option<Amount>, RequestError> {
+        if wishes.is_empty() {
+            return Ok(None);
+        }
+        let fees = self.fee_share(wishes.len())?;
+        Ok(Some(shortfall(wishes, &self.reserve(), fees)))
+    }
+
+    /// Why a payment now would open none of the queued channels, if that is sure.
+    fn obstacle(&self, queue: &Openable) -> Option<String> {
+        if let (true, Some((_, held))) = (queue.wishes.is_empty(), queue.held.first()) {
+            return Some(format!("no queued channel can open now: {held}"));
+        }
+        if queue.wishes.is_empty() {
+            return None;
+        }
+        let why = if self.reserve().balance == Amount::ZERO {
+            "the wallet has no confirmed coin, and a channel needs one beside the payment"
+        } else if self.has_no_coin_to_spare() {
+            "each channel that is open keeps a coin of its own to be closed with, and the wallet has no other"
+        } else {
+            return None;
+        };
+        Some(format!("{why}: this payment arrives on chain, the next one opens channels"))
+    }
+
+    fn has_no_coin_to_spare(&self) -> bool {
+        let (balance, enough) = (self.node.balance(), self.node.reserve_per_channel());
+        let mut free = self.node.coins().into_iter().filter(|coin| !coin.locked);
+        match balance.closable.checked_sub(balance.channels) {
+            None => true,
+            Some(0) => free.all(|coin| coin.amount >= enough),
+            Some(_) => false,
+        }
+    }
+
+    fn reserve(&self) -> Reserve {
+        let balance = self.node.balance();
+        Reserve {
+            balance: balance.confirmed.checked_sub(balance.locked).unwrap_or_default(),
+            existing: balance.reserve,
+            per_channel: self.node.reserve_per_channel(),
+            // What has to be split off comes out of the same sum.
+            stock: None,
+        }
+    }
+
+    /// Our inputs' and outputs' part of a payjoin with this many channels, a coin to close each split off, at twice the rate that confirms within six
+    /// blocks: the payer chooses the rate, and what is too much comes back as change.
+    fn fee_share(&self, channels: usize) -> Result<Amount, RequestError> {
+        const INPUT: Weight = Weight::from_wu(272);
+        const CHANGE: Weight = Weight::from_wu(31 * 4);
+        const FUNDING: Weight = Weight::from_wu(43 * 4);
+        let rate = FeeRate::from_sat_per_kwu(self.chain.fee_rate().to_sat_per_kwu().saturating_mul(2));
+        let weight = INPUT + CHANGE + (FUNDING + CHANGE) * channels as u64;
+        rate.checked_mul_by_weight(weight)
+            .ok_or_else(|| ErrorKind::Chain.error("the fee rate cannot be right"))
+    }
+}
+
+/// Refuses what the network would not relay.
+fn payable(amount: Option<Amount>) -> Result<(), RequestError> {
+    match amount {
+        Some(amount) if !(LEAST..=Amount::MAX_MONEY).contains(&amount) => {
+            let (sat, least, most) = (amount.to_sat(), LEAST.to_sat(), Amount::MAX_MONEY.to_sat());
+            Err(ErrorKind::Request.error(format_args!(
+                "nobody can pay {sat} sat: ask for at least {least} sat and at most {most} sat"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// See [`Code::observer`]; `exchange show` counts afterwards.
+fn observer(wishes: &[ChannelWish]) -> &'static str {
+    match wishes.iter().map(|wish| wish.amount).next() {
+        None => "the payment and a coin of ours become one output: it looks like the payment of one wallet",
+        Some(ChannelAmount::Absorb) => {
+            "the channel takes payment and coin whole: it looks like the payment of one wallet, where the payer's wallet and \
+             our reserve allow it"
+        }
+        Some(_) => {
+            "a coin of ours comes back beside the channel: the amounts may show which inputs and outputs are ours"
+        }
+    }
+}
+
+/// The code that can be paid either way. BIP 321, "Payment instructions".
+fn unified(code: Alternative, lightning: Option<&str>) -> Alternative {
+    match lightning {
+        Some(bolt11) => Alternative { uri: format!("{}&lightning={bolt11}", code.uri), ..code },
+        None => code,
+    }
+}
+
+fn code_of_ours(ours: &Endpoint, address: &Address, invoice: &Invoice) -> Result<Alternative, RequestError> {
+    let endpoint = format!("{}/{}", ours.url.trim_end_matches('/'), invoice.id);
+    let uri = bip21_v1(address, invoice.amount, &endpoint);
+    Ok(Alternative { via: ours.via, uri: uri.map_err(|error| ErrorKind::Settings.error(error))?, endpoint })
+}

@@ -1,0 +1,25 @@
+//! The log, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// What is logged unless the operator says otherwise. A name stands for every target that begins with it, and the longest
+/// counts. The library `payjoin` is none of ours. In a flood `tor_hsservice` warns of every introduction it drops.
+const LOG: &str = "info,payjoin=error,payjoin_=info,payjoind=info,hyper=warn,ldk=warn,\
+                   arti=warn,tor_=warn,tor_hsservice=error";
+
+/// Starts logging. `PAYJOIND_LOG` filters the log.
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_env("PAYJOIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+    let log = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would complain to the very place that takes nothing any more, and panic.
+        .log_internal_errors(false)
+        .with_filter(filter);
+    tracing_subscriber::registry().with(log).init();
+}

@@ -1,0 +1,5 @@
+//! `ohttp` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| payjoin_fuzz::ohttp(data));

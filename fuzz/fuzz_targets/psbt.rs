@@ -1,0 +1,5 @@
+//! `psbt` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| payjoin_fuzz::psbt(data));

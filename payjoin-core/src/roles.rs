@@ -1,0 +1,20 @@
+//! Who answers the questions of an [`Exchange`](crate::Exchange). Each role may be far away: every method is async and
+//! can fail. Runtime, sockets and files are the implementation's.
+
+mod chain;
+mod funder;
+mod ledger;
+mod paying;
+mod terms;
+mod wallet;
+
+pub use chain::{Acceptance, Broadcast, Chain, ChainError, Inspection};
+pub use funder::{Funder, FunderError, NoChannels};
+pub use ledger::{
+    AdmitOutcome, Claim, Claims, ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER, IntentRecord,
+    Intents, Ledger, LedgerError, NodeState, PaymentRecord, Payments, PeerBook, PeerRecord, PlainPayment,
+    SessionKey, SessionKind, Sessions, StateWrite, Trouble, Waiting, pause_after,
+};
+pub use paying::PayingWallet;
+pub use terms::{ChannelFailure, ChannelTerms, Failure, FailureKind, Funded, Left};
+pub use wallet::{Holder, Wallet, WalletError};

@@ -1,0 +1,41 @@
+//! Codes that can be paid over Lightning, too.
+
+use async_trait::async_trait;
+use payjoin_core::{Claim, Claims, InvoiceId, LedgerError, Settled};
+
+use super::MemoryLedger;
+use super::data::Data;
+
+#[async_trait]
+impl Claims for MemoryLedger {
+    async fn ask_over_lightning(&self, invoice: &InvoiceId, hash: [u8; 32]) -> Result<(), LedgerError> {
+        self.write(|data| {
+            let known = data.invoices.iter().any(|known| known.id == *invoice);
+            if !known || data.lightning.contains_key(&hash) {
+                return Err(LedgerError::Conflict(format!("no such invoice, or a known hash: {invoice}")));
+            }
+            data.lightning.insert(hash, (invoice.clone(), false));
+            Ok(())
+        })
+    }
+
+    async fn claim(&self, hash: [u8; 32]) -> Result<Claim, LedgerError> {
+        self.write(|data| Ok(data.claim(hash)))
+    }
+}
+
+impl Data {
+    fn claim(&mut self, hash: [u8; 32]) -> Claim {
+        let Some((invoice, claimed)) = self.lightning.get(&hash).cloned() else { return Claim::None };
+        let kept = self.at(&invoice).any(|exchange| exchange.settled != Some(Settled::Gone));
+        if kept && !claimed {
+            return Claim::PaidOnChain(invoice);
+        }
+        self.lightning.insert(hash, (invoice.clone(), true));
+        Claim::Taken(invoice)
+    }
+
+    pub(super) fn is_claimed(&self, invoice: &InvoiceId) -> bool {
+        self.lightning.values().any(|(known, claimed)| *claimed && known == invoice)
+    }
+}

@@ -1,0 +1,117 @@
+//! lightningd's JSON-RPC: one connection to its Unix socket for each call.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::LightningError;
+
+/// What ends an answer.
+const END: &[u8] = b"\n\n";
+/// An answer larger than this is none that we asked for.
+const MOST: usize = 64 << 20;
+/// For a call that waits for nobody but lightningd and its bitcoind.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// JSON-RPC 2.0, "Error object".
+const UNKNOWN_METHOD: i64 = -32601;
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RpcError {
+    /// The socket, or what came from it.
+    #[error("{}", away(.path, .source))]
+    Away { path: PathBuf, source: io::Error },
+    /// lightningd understood the call and refused it.
+    #[error("{message}")]
+    Refused { code: i64, message: String },
+    /// The answer does not have the shape that the call promises.
+    #[error("Core Lightning's answer to {0} cannot be read: is it version 24.11 or later?")]
+    Unexpected(&'static str),
+}
+
+/// What to do about a socket that gives nothing.
+fn away(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "Core Lightning has no socket {path}: start lightningd, or set `socket` under [cln] to its lightning-rpc"
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("Core Lightning does not listen at {path}: lightningd has ended, or is still starting")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the socket {path} of Core Lightning is closed to this user: start lightningd with \
+             `rpc-file-mode=0660` and put this user into its group"
+        ),
+        _ => format!("Core Lightning does not answer at {path}: {error}"),
+    }
+}
+
+impl From<RpcError> for LightningError {
+    fn from(error: RpcError) -> Self {
+        match error {
+            RpcError::Away { .. } => Self::Away(error.to_string()),
+            RpcError::Refused { code: UNKNOWN_METHOD, .. } => {
+                Self::Refused(format!("{error}: Core Lightning is too old for this, or a plugin is off"))
+            }
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Speaks to one lightningd.
+#[derive(Clone, Debug)]
+pub(super) struct Rpc(PathBuf);
+
+impl Rpc {
+    pub(super) fn new(socket: &Path) -> Self {
+        Self(socket.to_owned())
+    }
+
+    /// A call that waits for nobody else.
+    pub(super) async fn call(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        timeout(PATIENCE, self.ask(method, params)).await.unwrap_or_else(|_| Err(self.away(late())))
+    }
+
+    /// A call that waits as long as lightningd does. Dropping it closes the connection.
+    pub(super) async fn ask(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
+        let answer = self.exchange(method, &params).await.map_err(|error| self.away(error))?;
+        let mut answer: Value = serde_json::from_slice(&answer).map_err(|_| RpcError::Unexpected(method))?;
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+            let message = error.get("message").and_then(Value::as_str).unwrap_or("it does not say why");
+            return Err(RpcError::Refused { code, message: message.to_owned() });
+        }
+        answer.get_mut("result").map(Value::take).ok_or(RpcError::Unexpected(method))
+    }
+
+    async fn exchange(&self, method: &str, params: &Value) -> io::Result<Vec<u8>> {
+        let mut stream = UnixStream::connect(&self.0).await?;
+        let request = json!({ "jsonrpc": "2.0", "id": "payjoind", "method": method, "params": params });
+        stream.write_all(request.to_string().as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(END) {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it ended in the middle of an answer",
+                ));
+            }
+            if answer.len() > MOST {
+                return Err(io::Error::other("its answer is too long"));
+            }
+        }
+        Ok(answer)
+    }
+
+    fn away(&self, source: io::Error) -> RpcError {
+        RpcError::Away { path: self.0.clone(), source }
+    }
+}

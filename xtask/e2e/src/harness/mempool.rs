@@ -1,0 +1,79 @@
+//! A mempool that is full, and one that has seen enough to say what a place in a block costs.
+
+use anyhow::{Context, Result, bail, ensure};
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, WScriptHash};
+use serde_json::json;
+
+use super::chain::{Chain, MINER};
+use super::json::Fields;
+
+/// The smallest mempool that bitcoind allows.
+const SMALL: [&str; 1] = ["-maxmempool=5"];
+/// Outputs of one transaction, of 43 vB, and how many transactions fill the mempool.
+const OUTPUTS: u64 = 2_200;
+const OUTPUT: Amount = Amount::from_sat(400);
+const ENOUGH: usize = 60;
+const COIN: Amount = Amount::from_sat(50_000_000);
+/// Blocks, and payments in each, after which bitcoind has estimates.
+const FEE_BLOCKS: u32 = 30;
+const FEE_PAYMENTS: u32 = 4;
+
+impl Chain {
+    /// Starts bitcoind again, with these wallets and a small mempool, full of what pays this many sat/vB: it takes
+    /// nothing that pays less.
+    pub(crate) fn fill_mempool(&self, rate: u64, wallets: &[&str]) -> Result<()> {
+        self.stop()?;
+        self.restart_with(&SMALL, wallets)?;
+        let miner = self.known_wallet(MINER);
+        let addresses = (0..ENOUGH).map(|_| miner.address("bech32")).collect::<Result<Vec<_>>>()?;
+        let coins: Vec<_> = addresses.iter().map(|address| (address.clone(), COIN)).collect();
+        self.give(&coins)?;
+        let coins = miner.call("listunspent", json!([1, 1, addresses]))?;
+        let nobody = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let many = vec![TxOut { value: OUTPUT, script_pubkey: nobody }; OUTPUTS as usize];
+        for coin in coins.as_array().into_iter().flatten() {
+            // All that is not these outputs is less than 200 vB.
+            let rest = COIN - OUTPUT * OUTPUTS - Amount::from_sat(rate * (OUTPUTS * 43 + 200));
+            let inputs = json!([{ "txid": coin["txid"], "vout": coin["vout"] }]);
+            let outputs = json!([{ coin.text("address")?: rest.to_btc() }]);
+            let raw = self.call("createrawtransaction", json!([inputs, outputs]))?;
+            let mut raw: Transaction = deserialize_hex(raw.as_str().context("no transaction")?)?;
+            raw.output.extend(many.iter().cloned());
+            let signed = miner.call("signrawtransactionwithwallet", json!([serialize_hex(&raw)]))?;
+            // The last one does not fit, and nothing pays less that could leave for it.
+            let fits = self.call("sendrawtransaction", json!([signed["hex"], 0])).is_ok();
+            if !fits && self.floor()? >= rate {
+                return Ok(());
+            }
+        }
+        bail!("{ENOUGH} transactions do not fill the mempool: it takes {} sat/vB", self.floor()?)
+    }
+
+    /// Mines payments at this many sat/vB until bitcoind estimates fees from them, as it does everywhere but on a fresh chain.
+    pub(crate) fn learn_fees(&self, rate: u64) -> Result<()> {
+        let miner = self.known_wallet(MINER);
+        for _ in 0..FEE_BLOCKS {
+            for _ in 0..FEE_PAYMENTS {
+                let options =
+                    json!({ "address": miner.address("bech32")?, "amount": 0.001, "fee_rate": rate });
+                miner.call("sendtoaddress", options)?;
+            }
+            self.mine(1)?;
+        }
+        self.call("syncwithvalidationinterfacequeue", json!([]))?;
+        for (within, mode) in [(6, "economical"), (6, "conservative"), (12, "economical")] {
+            let told = self.call("estimatesmartfee", json!([within, mode]))?;
+            ensure!(told["feerate"].is_number(), "no estimate for {within} blocks: {told}");
+        }
+        Ok(())
+    }
+
+    /// The least that the mempool takes, in whole sat/vB.
+    fn floor(&self) -> Result<u64> {
+        let info = self.call("getmempoolinfo", json!([]))?;
+        let per_kvb = info["mempoolminfee"].as_f64().context("no mempoolminfee")?;
+        Ok(Amount::from_btc(per_kvb)?.to_sat() / 1_000)
+    }
+}

@@ -1,0 +1,6 @@
+//! Running other programs, for build tasks and tests. Knows no crate of ours.
+
+pub mod bitcoind;
+pub mod lnd;
+pub mod process;
+pub mod workspace;
