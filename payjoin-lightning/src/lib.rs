@@ -25,6 +25,7 @@ pub mod lnd;
 mod lock;
 #[cfg(feature = "node")]
 pub mod node;
+mod once;
 mod own_node;
 mod probe;
 mod queue;
@@ -42,8 +43,9 @@ pub use funding::{Funding, FundingError, FundingInput, FundingOutput, FundingTer
 #[cfg(feature = "ldk")]
 pub use ldk::{Connector, LdkFunder};
 pub use lightning_node::{
-    Balance, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode, PaymentOutcome,
+    Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode, PaymentOutcome,
     PeerInfo, Wanted,
 };
+pub use once::PaidOnce;
 pub use own_node::OwnNodeConfig;
 pub use queue::shortfall;

@@ -9,6 +9,7 @@ mod channels;
 mod client;
 mod error;
 mod funder;
+mod held;
 mod locks;
 mod names;
 mod node;

@@ -3,17 +3,21 @@
 
 mod lnd_support;
 mod node_support;
+mod payer;
+mod state;
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, OutPoint, ScriptBuf};
-use lnd_support::{LEASE, Payer, Peer, State, beside, config, programs, until};
+use lnd_support::{LEASE, Peer, beside, config, programs, until};
 use node_support::Bitcoind;
+use payer::Payer;
 use payjoin_core::{Coin, ExchangeId, Holder, InvoiceId, ResourceRequest, Wallet, WalletError};
 use payjoin_lightning::lnd::{Lnd, bake_line};
 use payjoin_lightning::{ChannelKey, FunderError, LightningError, LightningNode, OwnNodeConfig};
+use state::State;
 
 const HOLDER: Holder = Holder::Exchange(ExchangeId(7));
 

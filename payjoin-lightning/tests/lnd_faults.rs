@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod fake_lnd;
+mod state;
 
 use std::str::FromStr as _;
 use std::sync::atomic::Ordering;
@@ -10,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex as _;
 use bitcoin::{Address, Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxIn, TxOut, Txid};
-use fake_lnd::{Answer, FakeLnd, KEY, State, pending};
+use fake_lnd::{Answer, FakeLnd, KEY, pending};
 use payjoin_core::{ChannelAmount, ChannelSpec, ExchangeId, Wallet, WalletError};
 use payjoin_lightning::lnd::Lnd;
 use payjoin_lightning::{ChannelKey, FunderError, LightningNode};
 use serde_json::{Value, json};
+use state::State;
 
 const NAME: ChannelKey = ChannelKey { exchange: ExchangeId(7), index: 0 };
 const AMOUNT: Amount = Amount::from_sat(300_000);

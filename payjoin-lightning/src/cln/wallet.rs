@@ -14,7 +14,6 @@ use super::Cln;
 use super::purse::{Purse, RESERVED, naming};
 use super::reply;
 use super::rpc::RpcError;
-use crate::LightningError;
 use crate::lock::lock;
 use crate::witness;
 
@@ -26,15 +25,6 @@ impl From<RpcError> for WalletError {
         match error {
             RpcError::Away { .. } => Self::Away(error.to_string()),
             error => Self::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<WalletError> for LightningError {
-    fn from(error: WalletError) -> Self {
-        match error {
-            WalletError::Away(why) => Self::Away(why),
-            WalletError::Refused(why) => Self::Refused(why),
         }
     }
 }

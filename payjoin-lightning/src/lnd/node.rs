@@ -1,5 +1,6 @@
 //! LND as the Lightning node of a receiver.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::channels::LndChannels;
 use super::client::{Client, LndAccess};
 use super::error::LndError;
 use super::funder::LndFunder;
+use super::held::HeldInvoices;
 use super::names::{Names, blocking};
 use super::parts::{Parts, Seen, info};
 use super::rights;
@@ -62,6 +64,7 @@ impl Lnd {
             wallet,
             channels: LndChannels::new(Arc::clone(&client)),
             funder: Arc::new(LndFunder::new(Arc::clone(&client), kept.names, Steps(config.events))),
+            held: HeldInvoices::new(Arc::clone(&client), config.state, config.once, kept.held),
             client,
             wanted: config.wanted,
             seen: Mutex::new(Seen::default()),
@@ -77,6 +80,7 @@ impl Lnd {
         tasks.spawn(Arc::clone(&parts).watch());
         tasks.spawn(Arc::clone(&parts).hear_of_coins());
         tasks.spawn(Arc::clone(&parts).hear_of_channels());
+        tasks.spawn(Arc::clone(&parts).hear_of_invoices());
         tasks.spawn(Arc::clone(&parts).reach_peers());
         Ok(Arc::new(Self { parts, tasks: Mutex::new(tasks), stopped: watch::Sender::new(false) }))
     }
@@ -104,6 +108,8 @@ struct Known {
     names: Names,
     /// Names our leases.
     leases: [u8; 32],
+    /// Preimages of invoices, by hash.
+    held: HashMap<[u8; 32], [u8; 32]>,
 }
 
 async fn kept(state: &Arc<dyn NodeState>) -> Result<Known, LedgerError> {
@@ -121,7 +127,8 @@ async fn kept(state: &Arc<dyn NodeState>) -> Result<Known, LedgerError> {
                 id
             }
         };
-        Ok(Known { names: Names::load(state)?, leases })
+        let held = HeldInvoices::read(&*state)?;
+        Ok(Known { names: Names::load(state)?, leases, held })
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bitcoin::address::NetworkUnchecked;
+use bitcoin::transaction::{InputWeightPrediction, predict_weight};
 use bitcoin::{
     Address, Amount, Network, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, absolute,
 };
@@ -20,8 +21,8 @@ use super::error::LndError;
 use super::locks::Locks;
 use super::sign;
 use super::wire::{self, Coins, Leases, Reserved, base64, outpoint};
-use crate::CoinInfo;
 use crate::coins::Confirmed;
+use crate::{ChildFee, CoinInfo};
 use crate::lock::lock;
 
 /// A coin is not signed for with less left of its lease.
@@ -248,30 +249,41 @@ impl LndWallet {
         address.require_network(self.network).map_err(|error| form(error.to_string()))
     }
 
-    /// See [`payjoin_core::Wallet::child`].
+    /// See [`LightningNode::child_paying`](crate::LightningNode::child_paying).
     pub(super) async fn child(
         &self,
         parent: &Transaction,
         vout: u32,
-        fee: Amount,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, WalletError> {
         let refused = |why: &str| WalletError::Refused(why.to_owned());
         let coin = usize::try_from(vout).ok().and_then(|at| parent.output.get(at));
         let coin = coin.ok_or_else(|| refused("the parent has no such output"))?;
-        let address = self.address(false, true).await?;
-        let value =
-            coin.value.checked_sub(fee).filter(|value| *value >= address.script_pubkey().minimal_non_dust());
-        let value = value.ok_or_else(|| refused("the output is too small for such a child"))?;
+        let back = self.address(false, true).await?.script_pubkey();
+        let witness = match coin.script_pubkey.is_p2tr() {
+            true => InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH,
+            false => InputWeightPrediction::P2WPKH_MAX,
+        };
+        let size = predict_weight([witness], [back.len()]).to_vbytes_ceil();
+        let value = fee(size).and_then(|fee| coin.value.checked_sub(fee));
+        let value = value.filter(|value| *value >= back.minimal_non_dust());
+        let value = value.ok_or_else(|| {
+            WalletError::Refused(format!(
+                "the output of {} sat is too small for such a child",
+                coin.value.to_sat()
+            ))
+        })?;
         let input = TxIn {
             previous_output: OutPoint { txid: parent.compute_txid(), vout },
             sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
             ..TxIn::default()
         };
         let child = Transaction {
+            // Version 3 goes with version 3 only. BIP 431.
             version: parent.version,
             lock_time: absolute::LockTime::ZERO,
             input: vec![input],
-            output: vec![TxOut { value, script_pubkey: address.script_pubkey() }],
+            output: vec![TxOut { value, script_pubkey: back }],
         };
         let mut psbt = Psbt::from_unsigned_tx(child).map_err(|_| refused("no such child"))?;
         for input in &mut psbt.inputs {

@@ -24,12 +24,11 @@ use super::closing::{self, Closing};
 use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
 use super::limits::{Limits, Refused};
-use super::once::PaidOnce;
 use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::ChannelKey;
+use crate::{ChannelKey, PaidOnce};
 use crate::ldk::REASON_CHARS;
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::harness::{Need, World};
 
+mod beside;
 mod chain;
 mod channel;
 mod closing;
@@ -52,7 +53,7 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES].into_iter().flatten()
+    [CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES, beside::CASES].into_iter().flatten()
 }
 
 /// Those of the embedded node.

@@ -10,7 +10,7 @@ use payjoin_lightning::{LightningError, LightningNode, OwnNodeConfig};
 
 use super::Backend;
 use crate::builder::Builder;
-use crate::keep::{QueuedPeers, Store};
+use crate::keep::{Codes, QueuedPeers, Store};
 #[cfg(any(feature = "cln", feature = "lnd"))]
 use crate::settings::Kind;
 use crate::settings::Settings;
@@ -36,6 +36,7 @@ pub(super) async fn start(
         held: store.holds().await?,
         state: store.clone(),
         wanted: Some(Arc::new(QueuedPeers(store.clone()))),
+        once: Some(Arc::new(Codes { store: store.clone(), events: builder.events.clone() })),
         events: Some(builder.events.sender()),
     };
     let node = loop {

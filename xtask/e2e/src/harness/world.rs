@@ -61,6 +61,8 @@ pub(crate) struct World<'a> {
     pruned: RefCell<Vec<Rc<Pruned>>>,
     invoices: RefCell<Vec<Invoice>>,
     payments: RefCell<Vec<Transaction>>,
+    /// The payers' wallets in bitcoind.
+    wallets: RefCell<Vec<&'static str>>,
     /// Whether the addresses that the ledger came across are the payers'.
     payers: RefCell<HashMap<ScriptBuf, bool>>,
     pub(super) gifts: RefCell<Vec<(&'static str, Amount)>>,
@@ -104,6 +106,7 @@ impl<'a> World<'a> {
             pruned: RefCell::default(),
             invoices: RefCell::default(),
             payments: RefCell::default(),
+            wallets: RefCell::new(PAYERS.map(|(name, _)| name).to_vec()),
             payers: RefCell::default(),
             gifts: RefCell::default(),
             double_spent: RefCell::default(),
@@ -242,6 +245,15 @@ impl<'a> World<'a> {
         self.chain.known_wallet("payer")
     }
 
+    /// One more payer, whose coins are all P2TR.
+    pub(crate) fn taproot_payer(&self) -> Result<Wallet<'_>> {
+        const NAME: &str = "taproot";
+        let wallet = self.chain.wallet(NAME)?;
+        self.wallets.borrow_mut().push(NAME);
+        self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
+        Ok(wallet)
+    }
+
     /// Pays with payjoin-cli from the ordinary payer's wallet.
     pub(crate) fn pay(&self, invoice: &Invoice) -> Result<Txid> {
         self.paid(self.payjoin_cli().pay(self.payer(), &invoice.uri)?)
@@ -363,7 +375,7 @@ impl<'a> World<'a> {
             return Ok(*known);
         }
         let mut owns = false;
-        for (name, _) in PAYERS {
+        for name in &*self.wallets.borrow() {
             owns |= self.chain.known_wallet(name).owns(output)?;
         }
         self.payers.borrow_mut().insert(output.script_pubkey.clone(), owns);
