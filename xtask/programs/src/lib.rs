@@ -2,5 +2,6 @@
 
 pub mod bitcoind;
 pub mod lnd;
+pub mod ports;
 pub mod process;
 pub mod workspace;

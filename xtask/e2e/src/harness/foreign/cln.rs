@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::super::chain::{Chain, PEER};
 use super::super::daemon::Own;
 use super::super::json::Fields;
-use super::super::ports;
 use super::{Channel, Foreign, Process, parts};
 use crate::peers;
+use xtask_programs::ports;
 
 pub(crate) struct Cln {
     process: Process,
