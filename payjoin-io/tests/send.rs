@@ -59,6 +59,7 @@ async fn complete(bitcoind: &Bitcoind, original: &Psbt, sent: Sent) -> String {
 
 /// The receiver and the directory's keys.
 async fn v2_receiver(bitcoind: &Bitcoind, relay: &Mailroom, directory: &Mailroom) -> Receiver {
+    relay.meet(directory).await;
     let ohttp = Ohttp::new(Recorder::new(None), vec![relay.url()]).unwrap();
     let keys = ohttp.keys(&directory.url()).await.unwrap().encode().unwrap();
     Receiver::v2(bitcoind, &relay.url(), &directory.url(), &keys, PRICE)

@@ -5,7 +5,7 @@
 mod bitcoind;
 mod cli;
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -73,7 +73,7 @@ pub(crate) fn tool(variable: &str, name: &str) -> PathBuf {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    xtask_programs::ports::free().unwrap()
 }
 
 /// A relay and directory on loopback. The same process may not be both for one request.
@@ -98,6 +98,16 @@ impl Mailroom {
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// As a relay it asks each directory once whether it takes part, at the first request. Where that first look is cut off
+    /// (who made the request is killed), it closes every later request for that directory without an answer: so it looks
+    /// before anybody comes.
+    pub(crate) async fn meet(&self, directory: &Self) {
+        let request = reqwest::Client::new().post(format!("{}/{}/", self.url(), directory.url()));
+        let answer =
+            request.header("Content-Type", "message/ohttp-req").body("nothing").send().await.unwrap();
+        assert!(!answer.status().is_success(), "a directory takes what is no request");
     }
 
     pub(crate) fn stop(&mut self) {
@@ -130,7 +140,7 @@ fn launch(folder: &Path, port: u16, hold: u32) -> Child {
     let settings = folder.join("config.toml");
     let text = format!("listener = \"127.0.0.1:{port}\"\nstorage_dir = {folder:?}\ntimeout = {hold}\n[v1]\n");
     std::fs::write(&settings, text).unwrap();
-    let child = Command::new(tool("PAYJOIN_MAILROOM_EXE", "payjoin-mailroom"))
+    let mut child = Command::new(tool("PAYJOIN_MAILROOM_EXE", "payjoin-mailroom"))
         .arg("--config")
         .arg(settings)
         .stdout(Stdio::null())
@@ -139,6 +149,7 @@ fn launch(folder: &Path, port: u16, hold: u32) -> Child {
         .unwrap();
     let begun = Instant::now();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "payjoin-mailroom ended at once");
         assert!(begun.elapsed() < Duration::from_secs(20), "payjoin-mailroom does not listen");
         std::thread::sleep(Duration::from_millis(20));
     }

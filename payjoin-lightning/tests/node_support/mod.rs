@@ -48,7 +48,7 @@ pub(crate) struct Bitcoind {
 }
 
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    xtask_programs::ports::free().unwrap()
 }
 
 impl Bitcoind {

@@ -12,7 +12,6 @@ pub(crate) mod mailroom;
 mod mempool;
 pub(crate) mod onion;
 pub(crate) mod payer;
-pub(crate) mod ports;
 mod programs;
 mod pruned;
 mod queue;

@@ -3,5 +3,6 @@
 pub mod bitcoind;
 pub mod cln;
 pub mod lnd;
+pub mod ports;
 pub mod process;
 pub mod workspace;

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test support: failing is reporting")]
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use bitcoin::Network;
@@ -66,7 +65,7 @@ impl Chain {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    xtask_programs::ports::free().unwrap()
 }
 
 /// A folder that only its owner can enter.

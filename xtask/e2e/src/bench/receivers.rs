@@ -14,8 +14,9 @@ use clap::ValueEnum;
 use super::coins::Bank;
 use super::key::Key;
 use super::originals::PAYMENT;
-use crate::harness::{Certificate, Chain, Daemon, Fields, Options, ports, wait};
+use crate::harness::{Certificate, Chain, Daemon, Fields, Options, wait};
 use crate::tools;
+use xtask_programs::ports;
 use xtask_programs::process::Server;
 use xtask_programs::workspace;
 

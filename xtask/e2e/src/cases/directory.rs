@@ -59,8 +59,6 @@ pub(super) fn offline_receiver(world: &World<'_>) -> Result<()> {
     let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive(&node, None)?;
-    // payjoin-mailroom as a relay never works again when its first look at the directory is cut off.
-    until_relay_knows();
     node.kill();
     let sending = world.begin(&invoice, &relay)?;
     sleep(Duration::from_secs(2));
@@ -78,6 +76,9 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
 
     let mut relays = [relay, world.mailroom("mailroom-c")?];
     let mut directories = [directory, world.mailroom("mailroom-d")?];
+    for relay in &relays {
+        directories.iter().try_for_each(|directory| relay.meet(directory))?;
+    }
     let node = reachable_as(
         world,
         "other",
@@ -88,7 +89,6 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
     let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?));
 
     let (intent, invoice) = ask()?;
-    until_relay_knows();
     relays[0].stop();
     wait::until("the node misses the relay", Duration::from_secs(30), || {
         Ok(node.log()?.contains("a relay, or the directory behind it, does not answer").then_some(()))
@@ -249,7 +249,6 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, world.receive(&node, Some(190_000))?));
 
     let (intent, invoice) = ask()?;
-    until_relay_knows();
     directory.stop();
     sleep(Duration::from_secs(2));
     directory.run()?;
@@ -269,7 +268,6 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     expect_channel(world, &node, &peer, intent, txid).context("a payer waited")?;
 
     let old = world.receive(&node, Some(190_000))?;
-    until_relay_knows();
     directory.stop();
     directory.forget_key()?;
     directory.run()?;
@@ -280,12 +278,6 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let (intent, invoice) = ask()?;
     let txid = world.finish(world.begin(&invoice, &relay)?)?;
     expect_channel(world, &node, &peer, intent, txid).context("the key is new")
-}
-
-/// Before a relay's first request for a directory it asks whether that takes part, and when nobody answers it remembers
-/// a no for five seconds. A session that polls has made it ask.
-fn until_relay_knows() {
-    sleep(Duration::from_secs(1));
 }
 
 fn await_session(node: &Daemon, invoice: &Invoice, state: &str) -> Result<()> {

@@ -12,8 +12,9 @@ use bitcoin::{Address, Amount, OutPoint, Psbt, Transaction, TxOut, Txid};
 use serde_json::{Value, json};
 
 use super::json::Fields;
-use super::{ports, wait};
+use super::wait;
 use xtask_programs::bitcoind::Regtest;
+use xtask_programs::ports;
 use xtask_programs::process::Server;
 
 /// The wallet that mines. It only hands out coins.

@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::chain::Chain;
 use super::json::Fields;
 use super::tls::Certificate;
-use super::{ports, wait};
+use super::wait;
+use xtask_programs::ports;
 use xtask_programs::process::{self, Server};
 
 /// Called for every step that a daemon reports.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{ports, wait};
+use super::wait;
+use xtask_programs::ports;
 use xtask_programs::process::Server;
 
 pub(crate) struct Mailroom {
@@ -54,6 +55,17 @@ impl Mailroom {
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
         })?;
         self.server = Some(server);
+        Ok(())
+    }
+
+    /// As a relay it asks each directory once whether it takes part, at the first request. Where that first look is cut off
+    /// (who made the request is killed), it closes every later request for that directory without an answer, and where
+    /// nobody answers it remembers a no for some seconds. So it looks before anybody comes.
+    pub(crate) fn meet(&self, directory: &Self) -> Result<()> {
+        let client = reqwest::blocking::Client::builder().no_proxy().build()?;
+        let request = client.post(format!("{}/{}/", self.url, directory.url));
+        let answer = request.header("Content-Type", "message/ohttp-req").body("nothing").send()?;
+        ensure!(!answer.status().is_success(), "{} takes what is no request", directory.name);
         Ok(())
     }
 

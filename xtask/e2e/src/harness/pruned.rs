@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::chain::Chain;
-use super::{ports, wait};
+use super::wait;
+use xtask_programs::ports;
 
 /// bitcoind prunes none of its last blocks.
 const KEPT: u64 = 288;

@@ -11,8 +11,8 @@ use bitcoin::Amount;
 
 use super::chain::{Chain, Wallet};
 use super::mailroom::Mailroom;
-use super::ports;
 use super::tls::Certificate;
+use xtask_programs::ports;
 use xtask_programs::process::Server;
 
 /// `payjoin-cli receive`, waiting for a payer until it is dropped.

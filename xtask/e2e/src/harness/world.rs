@@ -305,7 +305,9 @@ impl<'a> World<'a> {
 
     /// Two of each of the services of BIP 77.
     pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        Ok([self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?])
+        let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
+        relay.meet(&directory)?;
+        Ok([relay, directory])
     }
 
     /// One more.

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use bitcoin::{Amount, OutPoint};
 use serde_json::Value;
-use xtask_programs::cln as programs;
+use xtask_programs::{cln as programs, ports};
 
 use super::super::chain::{Chain, PEER};
 use super::super::daemon::Own;
 use super::super::json::Fields;
-use super::super::ports;
 use super::{Channel, Foreign, Process, parts};
 
 pub(crate) struct Cln {

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use bitcoin::{Amount, OutPoint};
 use serde_json::Value;
 use xtask_programs::lnd as programs;
+use xtask_programs::ports;
 
 use super::super::chain::{Chain, PEER};
 use super::super::daemon::Own;
 use super::super::json::Fields;
-use super::super::{ports, wait};
+use super::super::wait;
 use super::{Channel, Foreign, Process, sat};
 
 pub(crate) struct Lnd {
