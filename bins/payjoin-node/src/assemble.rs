@@ -10,6 +10,7 @@ use payjoin_lightning::{Channels, LightningNode};
 
 use crate::backend::{self, Backend};
 use crate::builder::Builder;
+use crate::certificate::Certificate;
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::keep::Store;
@@ -33,8 +34,10 @@ pub(crate) async fn assemble(
     builder: Builder,
     store: Store,
     tor: Option<&Tor>,
+    certificate: Option<Arc<Certificate>>,
 ) -> Result<Assembled, StartError> {
     clear_up(&store).await?;
+    let outside = Outside::new(&builder.settings, tor)?;
     let (blocks, news) = Blocks::new(&store).await?;
     let blocks = Arc::new(blocks);
     let Backend { node, chain: view, following } =
@@ -57,7 +60,6 @@ pub(crate) async fn assemble(
     let settler = Settler::new(host.clone(), owed).await?;
     blocks.follow(host.watched().clone());
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let outside = Outside::new(&settings, tor)?;
     let poller = outside.poller(&settings, &host);
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());
@@ -66,7 +68,8 @@ pub(crate) async fn assemble(
     });
     node.meet_peers();
     let (chain, tor) = (view, tor.map(Tor::state));
-    let daemon = Daemon { settings, store, node, chain, host, payments, poller, tor, events, stop };
+    let daemon =
+        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
 }
 

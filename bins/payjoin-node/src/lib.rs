@@ -6,10 +6,12 @@
 mod assemble;
 mod backend;
 mod builder;
+mod certificate;
 mod clock;
 mod daemon;
 mod error;
 mod events;
+mod fresh;
 mod keep;
 mod leftover;
 mod mempool;

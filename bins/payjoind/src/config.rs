@@ -27,11 +27,11 @@ const RENAMED: &[(Name, &[Name])] = &[
 
 /// Reads `datadir/payjoind.toml` if it exists; flags and environment override it.
 pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Settings, ConfigError> {
-    let path = datadir.join("payjoind.toml");
+    let path = path(datadir);
     let mut settings = match std::fs::read_to_string(&path) {
         Ok(text) => {
             let (settings, warnings) = parse(&text)
-                .map_err(|e| ConfigError::Parse { path: path.clone(), message: e.to_string() })?;
+                .map_err(|e| ConfigError::Parse { path: path.clone(), message: in_one_line(&text, &e) })?;
             warnings.iter().for_each(|warning| tracing::warn!(path = %path.display(), "{warning}"));
             settings
         }
@@ -45,6 +45,23 @@ pub(crate) fn load(datadir: &Path, args: &RunArgs) -> Result<Settings, ConfigErr
     overlay(&mut settings, args);
     datadir.clone_into(&mut settings.datadir);
     Ok(settings)
+}
+
+/// The file of a folder.
+pub(crate) fn path(datadir: &Path) -> PathBuf {
+    datadir.join("payjoind.toml")
+}
+
+/// Where it is, by line, section and name, and what is wrong there.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message().lines().collect::<Vec<_>>().join(" ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return why };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let section = text.lines().take(number + 1).map(str::trim).filter(|line| line.starts_with('[')).last();
+    let section = section.map_or(String::new(), |section| format!(" {section}"));
+    let name = line.split_once('=').map_or(String::new(), |(name, _)| format!(" `{}`", name.trim()));
+    format!("line {},{section}{name}: {why}; `payjoind run --help` shows every setting", number + 1)
 }
 
 /// The settings, and what the operator should change in the file.
@@ -84,9 +101,11 @@ fn overlay(settings: &mut Settings, args: &RunArgs) {
 }
 
 /// `~/x` as the shell would read it.
-pub(crate) fn expand_home(path: &Path) -> PathBuf {
-    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    path.strip_prefix("~").map_or_else(|_| path.to_path_buf(), |rest| home().join(rest))
+pub(crate) fn expand_home(path: &Path) -> Result<PathBuf, &'static str> {
+    let Ok(rest) = path.strip_prefix("~") else { return Ok(path.to_path_buf()) };
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let home = home.ok_or("HOME is not set, so there is no usual folder: say which with --datadir DIR")?;
+    Ok(home.join(rest))
 }
 
 #[cfg(test)]
@@ -130,8 +149,14 @@ mod tests {
         for part in ["payjoind.toml", "line 2", "code_hour`", "code_hours"] {
             assert!(refusal.contains(part), "{part}: {refusal}");
         }
-        for bad in ["network = 'nowhere'", "nonsense", "[lightning]\npoll_ms = 'soon'"] {
-            assert!(matches!(read(bad, &RunArgs::default()), Err(ConfigError::Parse { .. })), "{bad}");
+        for (bad, told) in [
+            ("network = 'nowhere'", "line 1, `network`: "),
+            ("nonsense", "line 1"),
+            ("[lightning]\npoll_ms = 'soon'", "invalid type"),
+            ("\n[policy]\n  max_fee =  -1", "line 3, [policy] `max_fee`: "),
+        ] {
+            let refusal = read(bad, &RunArgs::default()).unwrap_err().to_string();
+            assert!(refusal.contains(told) && !refusal.contains('\n'), "{bad}: {refusal}");
         }
     }
 

@@ -7,16 +7,20 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::output::Output;
+
 /// What is logged unless the operator says otherwise. A name stands for every target that begins with it, and the longest
 /// counts. The library `payjoin` is none of ours. In a flood `tor_hsservice` warns of every introduction it drops.
 const LOG: &str = "info,payjoin=error,payjoin_=info,payjoind=info,hyper=warn,ldk=warn,\
                    arti=warn,tor_=warn,tor_hsservice=error";
 
-/// Starts logging. `PAYJOIND_LOG` filters the log.
-pub(crate) fn start() {
+/// Starts logging to `output`, also of panics: the usual way would wait for whoever reads it. `PAYJOIND_LOG` filters the
+/// log.
+pub(crate) fn start(output: Output) {
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let filter = EnvFilter::try_from_env("PAYJOIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(output)
         .with_ansi(std::io::stderr().is_terminal())
         // It would complain to the very place that takes nothing any more, and panic.
         .log_internal_errors(false)

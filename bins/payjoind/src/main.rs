@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod help;
 mod log;
+mod output;
 mod render;
 mod run;
 mod steps;
@@ -21,16 +22,23 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
+use output::Output;
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
+
+/// The last lines have this long to be read, on each of two ways.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
-    let datadir = config::expand_home(&cli.datadir);
+    let datadir = match config::expand_home(&cli.datadir) {
+        Ok(datadir) => datadir,
+        Err(e) => return fail(cli.json, e),
+    };
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return fail(cli.json, &format!("cannot start the runtime: {e}")),
@@ -57,11 +65,25 @@ fn main() -> ExitCode {
 }
 
 fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Option<Recover>) -> ExitCode {
-    log::start();
-    match runtime.block_on(run::run(datadir, args, copy, json)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => fail(json, &e.to_string()),
+    let log = Output::to(std::io::stderr(), |lost| {
+        Some(format!("{lost} lines of the log were dropped: nobody read them\n"))
+    });
+    let steps = Output::to(std::io::stdout(), |lost| {
+        tracing::warn!(lost, "steps were dropped: nobody read them");
+        None
+    });
+    log::start(log.clone());
+    let ended = runtime.block_on(run::run(datadir, args, copy, (steps.clone(), json)));
+    if let Err(error) = &ended {
+        let error = error.to_string();
+        match json {
+            true => steps.tell(format!("{}\n", render::error(error))),
+            false => log.tell(format!("payjoind: {error}\n")),
+        }
     }
+    // Nothing waits longer for whoever does not read.
+    [steps, log].iter().for_each(|output| output.flush(LAST_WORDS));
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {

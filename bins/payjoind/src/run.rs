@@ -3,33 +3,59 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::Duration;
 
+use payjoin_node::settings::SettingsError;
 use payjoin_node::{Builder, Node, Recover, StartError, Starting};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::cli::RunArgs;
 use crate::config::{self, ConfigError};
 use crate::control::{self, Asked};
+use crate::output::Output;
 use crate::steps::{self, Phase};
 
-/// The last steps have this long to be shown.
-const LAST_STEPS: Duration = Duration::from_secs(1);
-
-/// Why the daemon did not start, or ended.
+/// Why the daemon did not start, or ended. In one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("{path}: {error}")]
+    Settings { path: PathBuf, error: SettingsError },
     #[error(transparent)]
-    Node(#[from] StartError),
+    Node(StartError),
     #[error("the control socket: {0}")]
     Socket(io::Error),
     #[error("signals: {0}")]
     Signals(io::Error),
+}
+
+/// What signals ask for.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on no signal kills.
+    fn hear() -> Result<Self, RunError> {
+        let hear = |kind| signal(kind).map_err(RunError::Signals);
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+            hangup: hear(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM or Ctrl-C.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Where commands reach the daemon.
@@ -43,8 +69,9 @@ pub(crate) async fn run(
     datadir: &Path,
     args: &RunArgs,
     copy: Option<Recover>,
-    json: bool,
+    (out, json): (Output, bool),
 ) -> Result<(), RunError> {
+    let mut signals = Signals::hear()?;
     allow_many_files();
     let builder = Node::builder(config::load(datadir, args)?);
     let builder = match copy {
@@ -52,48 +79,76 @@ pub(crate) async fn run(
         None => builder,
     };
     let (phase, phases) = watch::channel(Phase::Starting);
-    let showing = tokio::spawn(steps::show(builder.events(), tokio::io::stdout(), json, phases));
-    let ended = work(datadir, builder, &phase).await;
+    let showing = tokio::spawn(steps::show(builder.events(), out, json, phases));
+    let ended = work((datadir, args), builder, &phase, &mut signals).await;
     phase.send_replace(Phase::Over);
-    // Whoever reads the steps may have stopped reading.
-    let _ = timeout(LAST_STEPS, showing).await;
-    ended
+    // It waits for nobody.
+    let _ = showing.await;
+    ended.map_err(|error| match error {
+        RunError::Node(StartError::Settings(error)) => {
+            RunError::Settings { path: config::path(datadir), error }
+        }
+        error => error,
+    })
 }
 
 /// Starts the node and answers commands until the end is asked for, or comes. A start that waits for blocks answers, too.
-async fn work(datadir: &Path, builder: Builder, phase: &watch::Sender<Phase>) -> Result<(), RunError> {
+async fn work(
+    (datadir, args): (&Path, &RunArgs),
+    builder: Builder,
+    phase: &watch::Sender<Phase>,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
     let starting = builder.starting();
     let mut door = Door::new(socket_path(datadir), starting.clone());
     let mut start = pin!(builder.start());
     let node = tokio::select! {
         biased;
-        node = &mut start => node?,
+        node = &mut start => node.map_err(RunError::Node)?,
+        () = signals.end() => return Ok(()),
         () = starting.waits() => {
             door.open()?;
             tokio::select! {
                 biased;
-                node = start => node?,
+                node = start => node.map_err(RunError::Node)?,
+                () = signals.end() => return Ok(()),
                 () = door.is_told_to_stop() => return Ok(()),
             }
         }
     };
-    let ended = serve(&node, &mut door, phase).await;
+    let ended = serve(&node, (datadir, args), &mut door, phase, signals).await;
     node.stop().await;
     ended
 }
 
 /// The socket answers until the process ends.
-async fn serve(node: &Node, door: &mut Door, phase: &watch::Sender<Phase>) -> Result<(), RunError> {
+async fn serve(
+    node: &Node,
+    (datadir, args): (&Path, &RunArgs),
+    door: &mut Door,
+    phase: &watch::Sender<Phase>,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
     door.asked.send_replace(Asked::Running(node.clone()));
     door.open()?;
     phase.send_replace(Phase::Open);
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = door.is_told_to_stop() => Ok(()),
-        ended = node.ended() => Ok(ended?),
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(node, datadir, args),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            () = door.is_told_to_stop() => return Ok(()),
+            ended = node.ended() => return ended.map_err(RunError::Node),
+        }
+    }
+}
+
+/// SIGHUP: what cannot be used changes nothing.
+fn reload(node: &Node, datadir: &Path, args: &RunArgs) {
+    match config::load(datadir, args).map(|settings| node.reload(settings)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("{}: {error}. Nothing was changed", config::path(datadir).display()),
+        Err(error) => tracing::error!("{error}. Nothing was changed"),
     }
 }
 

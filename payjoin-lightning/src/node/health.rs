@@ -11,6 +11,7 @@ use lightning_block_sync::{
 use tokio::time::timeout;
 
 use super::chain_source::ChainSource;
+use super::parts::now;
 use super::stop::Stop;
 use crate::lock::lock;
 
@@ -45,12 +46,21 @@ impl ChainHealth {
         }
     }
 
+    /// The source is there and cannot be followed yet, and why. How far it is changes with each look, and is logged once.
+    pub(super) fn waits(&self, why: String) {
+        let mut state = lock(&self.0);
+        if state.trouble.is_none() {
+            tracing::warn!(reason = why, "waiting for the chain");
+        }
+        state.trouble = Some(why);
+    }
+
     /// We are where the source's chain ends, or a block came.
     pub(super) fn moves(&self) {
         let mut state = lock(&self.0);
         state.failure = None;
         if state.trouble.take().is_some() {
-            tracing::info!("blocks arrive again");
+            tracing::info!("the chain goes on");
         }
     }
 
@@ -134,6 +144,10 @@ pub(super) async fn watch(
             gap = Gap::default();
             continue;
         };
+        if let Some(why) = status.behind(now().as_secs()) {
+            health.waits(why);
+            continue;
+        }
         let (ours, theirs) = (ours(), status.tip);
         match gap.look(ours, theirs, Instant::now()) {
             Duration::ZERO => health.moves(),

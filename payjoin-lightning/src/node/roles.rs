@@ -55,6 +55,10 @@ impl ChainView for Node {
     fn fee_rate(&self) -> FeeRate {
         Self::fee_rate(self)
     }
+
+    fn fee_warning(&self) -> Option<String> {
+        self.fees.warning()
+    }
 }
 
 #[async_trait]

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use bitcoin::Network;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::check::host_with_port;
 use super::paths::home;
 use super::{Settings, SettingsError};
 
 /// Whose coins and channels these are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The node in this process.
@@ -43,7 +44,7 @@ impl Kind {
 }
 
 /// `[cln]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cln {
     /// The socket of lightningd's JSON-RPC; default: where lightningd of this user puts it.
@@ -51,7 +52,7 @@ pub struct Cln {
 }
 
 /// `[lnd]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lnd {
     /// `host:port` of its REST server.
@@ -82,14 +83,14 @@ impl Settings {
             Network::Regtest => "regtest",
             Network::Bitcoin => "bitcoin",
         };
-        let usual = || home().join(".lightning").join(folder).join("lightning-rpc");
+        let usual = || home().unwrap_or_default().join(".lightning").join(folder).join("lightning-rpc");
         self.cln.socket.clone().unwrap_or_else(usual)
     }
 
     /// LND's TLS certificate.
     #[must_use]
     pub fn lnd_certificate(&self) -> PathBuf {
-        self.lnd.certificate.clone().unwrap_or_else(|| home().join(".lnd/tls.cert"))
+        self.lnd.certificate.clone().unwrap_or_else(|| home().unwrap_or_default().join(".lnd/tls.cert"))
     }
 
     /// The macaroon for LND.
@@ -102,7 +103,7 @@ impl Settings {
             Network::Signet => "signet",
             Network::Regtest => "regtest",
         };
-        let usual = || home().join(".lnd/data/chain/bitcoin").join(folder).join("admin.macaroon");
+        let usual = || home().unwrap_or_default().join(".lnd/data/chain/bitcoin").join(folder).join("admin.macaroon");
         self.lnd.macaroon.clone().unwrap_or_else(usual)
     }
 
@@ -121,6 +122,9 @@ impl Settings {
             ("lookahead", lightning.lookahead.is_some()),
             ("inbound_without_coins", lightning.inbound_without_coins),
         ];
+        if lightning.backend == Kind::Lnd {
+            host_with_port("[lnd] `address`", &self.lnd.address, "127.0.0.1:8080")?;
+        }
         match own.into_iter().find(|(_, set)| *set) {
             Some((setting, _)) if lightning.backend != Kind::Embedded => {
                 Err(SettingsError::Lightning(format!(

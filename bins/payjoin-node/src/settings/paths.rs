@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use bitcoin::Network;
 
-use super::{PlainListen, Settings};
+use super::check::wrong;
+use super::{Kind, PlainListen, Settings, SettingsError};
 
 impl Settings {
     /// Makes relative paths absolute.
@@ -53,11 +54,48 @@ impl Settings {
             Network::Signet => ".bitcoin/signet",
             Network::Regtest => ".bitcoin/regtest",
         };
-        self.bitcoind.cookie.clone().unwrap_or_else(|| home().join(folder).join(".cookie"))
+        let usual = || home().unwrap_or_default().join(folder).join(".cookie");
+        self.bitcoind.cookie.clone().unwrap_or_else(usual)
+    }
+
+    /// Files by themselves, before it is asked how they go together.
+    pub(super) fn check_paths(&self) -> Result<(), SettingsError> {
+        let empty = self.files().into_iter().find(|(_, path)| path.is_some_and(|path| path == &self.datadir));
+        if let Some((name, _)) = empty {
+            return Err(wrong(name, "is empty: name a file, or remove the line"));
+        }
+        if home().is_some() {
+            return Ok(());
+        }
+        let Self { bitcoind, cln, lnd, lightning, .. } = self;
+        let needs_home = [
+            ("[bitcoind] `cookie`", bitcoind.user.is_none() && bitcoind.cookie.is_none()),
+            ("[cln] `socket`", lightning.backend == Kind::Cln && cln.socket.is_none()),
+            ("[lnd] `certificate`", lightning.backend == Kind::Lnd && lnd.certificate.is_none()),
+            ("[lnd] `macaroon`", lightning.backend == Kind::Lnd && lnd.macaroon.is_none()),
+        ];
+        match needs_home.into_iter().find(|(_, needs)| *needs) {
+            Some((name, _)) => Err(wrong(name, "has no usual place, because HOME is not set: set it to the file")),
+            None => Ok(()),
+        }
+    }
+
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 9] {
+        [
+            ("[http] `certificate`", self.http.certificate.as_ref()),
+            ("[http] `key`", self.http.key.as_ref()),
+            ("[payjoin] `root_certificate`", self.payjoin.root_certificate.as_ref()),
+            ("[bitcoind] `cookie`", self.bitcoind.cookie.as_ref()),
+            ("[tor] `network_file`", self.tor.network_file.as_ref()),
+            ("[store] `count_file`", self.store.count_file.as_ref()),
+            ("[cln] `socket`", self.cln.socket.as_ref()),
+            ("[lnd] `certificate`", self.lnd.certificate.as_ref()),
+            ("[lnd] `macaroon`", self.lnd.macaroon.as_ref()),
+        ]
     }
 }
 
-/// The user's home folder.
-pub(super) fn home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+/// The user's home folder. Where there is none, nothing has a usual place.
+pub(super) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }

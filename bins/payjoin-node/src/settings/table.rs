@@ -295,11 +295,18 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "fees",
         about: "",
-        entries: &[entry(
-            "defend",
-            bounded(|s| s.fees.defend as u64, 0, 100),
-            "% of a payment that we pay at most to outbid a payer who takes it back",
-        )],
+        entries: &[
+            entry(
+                "fallback",
+                bounded(|s| s.fees.fallback as u64, 1, 25_000),
+                "rate where bitcoind estimates none, in sat/vB; what its mempool asks for, if that is more",
+            ),
+            entry(
+                "defend",
+                bounded(|s| s.fees.defend as u64, 0, 100),
+                "% of a payment that we pay at most to outbid a payer who takes it back",
+            ),
+        ],
     },
     Section {
         name: "store",
