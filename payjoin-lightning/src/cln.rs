@@ -8,6 +8,7 @@ mod funder;
 mod lightning;
 mod openings;
 mod pledges;
+pub mod plugin;
 mod purse;
 mod reply;
 mod rpc;
@@ -223,6 +224,14 @@ async fn tend(node: Arc<Cln>, mut stop: watch::Receiver<bool>) {
         }
         rest = (began.elapsed() * 2).clamp(EVERY, SELDOM);
     }
+}
+
+/// Whose node it is at this socket, if it can be used. Changes nothing.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub async fn examine(socket: &Path, network: Network) -> Result<PublicKey, LightningError> {
+    ready_node(&Rpc::new(socket), socket, network).await
 }
 
 /// Whose node it is, if it is on our network and up to date.

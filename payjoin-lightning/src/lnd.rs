@@ -26,4 +26,4 @@ mod wire;
 pub use calls::{bake_line, rights};
 pub use client::LndAccess;
 pub use error::LndError;
-pub use node::{Lnd, LndConfig};
+pub use node::{Examined, Lnd, LndConfig, examine};

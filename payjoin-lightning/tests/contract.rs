@@ -18,7 +18,7 @@ use lnd_support::until;
 use node_support::{Bitcoind, Setup, free_port, nowhere};
 use payer::Payer;
 use payjoin_core::{
-    ChannelAmount, ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel, Funder,
+    ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel, Funder,
     Holder, IntentId, InvoiceId, PlannedChannel, ResourceRequest, StableProposal, WalletError,
 };
 use payjoin_lightning::{ChannelInfo, Channels, LightningNode};
@@ -212,9 +212,9 @@ fn channels(node: &dyn LightningNode) -> Channels {
     Channels::new(node.funder(), 60)
 }
 
-fn planned(intent: u64, spec: ChannelSpec) -> (PlannedChannel, ChannelSpec) {
-    let ChannelAmount::Exact(amount) = spec.amount else { panic!("{spec:?}") };
-    (PlannedChannel { intent: IntentId(intent), amount }, spec)
+/// A channel of exactly this much with that peer.
+fn planned(intent: u64, amount: Amount, peer: &Setup) -> (PlannedChannel, ChannelSpec) {
+    (PlannedChannel { intent: IntentId(intent), amount }, peer.spec(amount.to_sat()))
 }
 
 /// Everything that an exchange has when its channels are funded.
@@ -228,7 +228,7 @@ struct Opened {
 /// Opens a channel with the peer and gives it its transaction.
 async fn open(scene: &Scene, node: &dyn LightningNode, channels: &Channels, exchange: ExchangeId, to: &Setup) -> Opened {
     let payer = Payer::new(&scene.bitcoind).await;
-    let wanted = [planned(0, to.spec(AMOUNT.to_sat()))];
+    let wanted = [planned(0, AMOUNT, to)];
     let scripts = channels.open(exchange, &wanted).await.unwrap();
     let script = scripts.into_iter().next().unwrap().unwrap();
     assert!(channels.open(exchange, &wanted).await.is_err(), "money rule 9: no second channel of one intent");
@@ -282,13 +282,10 @@ async fn each_channel_that_fails_is_named_with_its_kind_and_the_others_open(scen
         (node_support::start(&scene.bitcoind).await, node_support::start(&scene.bitcoind).await);
     let (node, _) = scene.with_coins().await;
     let nobody = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
-    let away = ChannelSpec {
-        peer: format!("{nobody}@127.0.0.1:{}", free_port()).parse().unwrap(),
-        ..peer.spec(AMOUNT.to_sat())
-    };
+    let mut away = planned(4, AMOUNT, &peer);
+    away.1.peer = format!("{nobody}@127.0.0.1:{}", free_port()).parse().unwrap();
     let channels = channels(&*node);
-    let wanted =
-        [planned(4, away), planned(5, peer.spec(AMOUNT.to_sat())), planned(6, small.spec(50_000))];
+    let wanted = [away, planned(5, AMOUNT, &peer), planned(6, Amount::from_sat(50_000), &small)];
     let answers = channels.open(EXCHANGE, &wanted).await.unwrap();
     let failures: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
     let named: Vec<_> = failures.iter().map(|failure| (failure.intent, failure.kind)).collect();
@@ -303,7 +300,7 @@ const ENDS: [&str; 4] = ["accepted", "accepted, and the process died", "funded",
 
 async fn what_is_abandoned_or_forgotten_leaves_nothing(scene: &Scene) {
     let peer = node_support::start(&scene.bitcoind).await;
-    let wanted = [planned(0, peer.spec(AMOUNT.to_sat()))];
+    let wanted = [planned(0, AMOUNT, &peer)];
     let (mut node, _) = scene.with_coins().await;
     for (exchange, end) in (1..).map(ExchangeId).zip(ENDS) {
         let ours = channels(&*node);

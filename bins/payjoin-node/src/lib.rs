@@ -3,12 +3,14 @@
 //! [`Settings`] say what it should be, [`Node::builder`] starts it, [`Node::request`] asks it, [`Node::events`] tells
 //! what it does, [`Node::stop`] ends it. Each role of `payjoin-core` can be replaced: see [`Builder`].
 
+mod asked;
 mod assemble;
 mod backend;
 mod builder;
 mod certificate;
 mod clock;
 mod daemon;
+pub mod doctor;
 mod error;
 mod events;
 mod fresh;
@@ -18,6 +20,8 @@ mod mempool;
 mod node;
 mod outside;
 mod pay;
+#[cfg(feature = "cln")]
+pub mod plugin;
 pub mod requests;
 mod rescue;
 pub mod settings;
@@ -29,6 +33,7 @@ mod values;
 mod watch;
 mod ways;
 
+pub use asked::Asked;
 pub use builder::{Builder, Recover};
 pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};

@@ -1,7 +1,5 @@
 //! The log, on standard error.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,12 +14,12 @@ const LOG: &str = "info,payjoin=error,payjoin_=info,payjoind=info,hyper=warn,ldk
 
 /// Starts logging to `output`, also of panics: the usual way would wait for whoever reads it. `PAYJOIND_LOG` filters the
 /// log.
-pub(crate) fn start(output: Output) {
+pub(crate) fn start(output: Output, colours: bool) {
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let filter = EnvFilter::try_from_env("PAYJOIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = fmt::layer()
         .with_writer(output)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours)
         // It would complain to the very place that takes nothing any more, and panic.
         .log_internal_errors(false)
         .with_filter(filter);

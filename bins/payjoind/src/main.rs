@@ -7,6 +7,8 @@ mod control;
 mod help;
 mod log;
 mod output;
+#[cfg(feature = "cln")]
+mod plugin;
 mod render;
 mod run;
 mod steps;
@@ -31,6 +33,10 @@ const MISUSED: u8 = 2;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    #[cfg(feature = "cln")]
+    if std::env::args_os().len() == 1 && std::env::var_os(payjoin_node::plugin::STARTED_BY).is_some() {
+        return plugin::run();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
@@ -72,7 +78,7 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
         tracing::warn!(lost, "steps were dropped: nobody read them");
         None
     });
-    log::start(log.clone());
+    log::start(log.clone(), std::io::stderr().is_terminal());
     let ended = runtime.block_on(run::run(datadir, args, copy, (steps.clone(), json)));
     if let Err(error) = &ended {
         let error = error.to_string();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::Network;
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::key::rand::{RngCore as _, thread_rng};
 use payjoin_core::{LedgerError, NodeState, StateWrite};
 use tokio::sync::watch;
@@ -95,6 +96,30 @@ impl Lnd {
         // It fails when the node is gone.
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
+}
+
+/// An LND that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// Its key.
+    pub node_id: PublicKey,
+    /// The macaroon allows far more than is needed.
+    pub allows_everything: bool,
+}
+
+/// Looks whether this LND can be used. Changes nothing.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub async fn examine(access: LndAccess, network: Network) -> Result<Examined, LightningError> {
+    let client = Client::new(access);
+    let info = info(&client).await.map_err(at_a_start)?;
+    check_network(&info, network)?;
+    rights::check(&client).await.map_err(at_a_start)?;
+    if !info.synced_to_chain {
+        return Err(at_a_start(LndError::NotSynchronised));
+    }
+    Ok(Examined { node_id: info.identity_pubkey, allows_everything: client.is_for_administrators() })
 }
 
 impl std::fmt::Debug for Lnd {

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use bitcoin::Address;
 use serde_json::Value;
 use tempfile::TempDir;
 use xtask_programs::cln::Cln as Programs;
@@ -54,11 +53,6 @@ impl Lightningd {
         let mut command = Command::new(&self.client[0]);
         let printed = process::output(command.args(&self.client[1..]).args(arguments));
         serde_json::from_str(&printed.map_err(|error| format!("{error:#}"))?).map_err(|e| e.to_string())
-    }
-
-    pub(crate) fn address(&self, kind: &str) -> Address {
-        let told = self.call(&["newaddr", kind]).unwrap();
-        told[kind].as_str().unwrap().parse::<Address<_>>().unwrap().assume_checked()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

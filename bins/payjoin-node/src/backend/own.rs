@@ -69,10 +69,15 @@ async fn connect(
 
 #[cfg(feature = "lnd")]
 fn lnd(settings: &Settings) -> LndConfig {
-    let access = LndAccess {
+    LndConfig { access: lnd_access(settings), lease: Duration::from_secs(settings.lnd.lease_seconds) }
+}
+
+/// Where LND is, and what opens it.
+#[cfg(feature = "lnd")]
+pub(crate) fn lnd_access(settings: &Settings) -> LndAccess {
+    LndAccess {
         address: settings.lnd.address.clone(),
         certificate: settings.lnd_certificate(),
         macaroon: settings.lnd_macaroon(),
-    };
-    LndConfig { access, lease: Duration::from_secs(settings.lnd.lease_seconds) }
+    }
 }

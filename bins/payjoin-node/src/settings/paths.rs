@@ -1,6 +1,6 @@
 //! Where files and programs are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 
@@ -47,15 +47,19 @@ impl Settings {
 
     /// Cookie file of bitcoind.
     pub fn bitcoind_cookie(&self) -> PathBuf {
-        let folder = match self.network {
-            Network::Bitcoin => ".bitcoin",
-            Network::Testnet => ".bitcoin/testnet3",
-            Network::Testnet4 => ".bitcoin/testnet4",
-            Network::Signet => ".bitcoin/signet",
-            Network::Regtest => ".bitcoin/regtest",
+        self.bitcoind.cookie.clone().unwrap_or_else(|| self.cookie_below(&home().unwrap_or_default().join(".bitcoin")))
+    }
+
+    /// The cookie file of a bitcoind with this folder.
+    pub(crate) fn cookie_below(&self, folder: &Path) -> PathBuf {
+        let network = match self.network {
+            Network::Bitcoin => "",
+            Network::Testnet => "testnet3",
+            Network::Testnet4 => "testnet4",
+            Network::Signet => "signet",
+            Network::Regtest => "regtest",
         };
-        let usual = || home().unwrap_or_default().join(folder).join(".cookie");
-        self.bitcoind.cookie.clone().unwrap_or_else(usual)
+        folder.join(network).join(".cookie")
     }
 
     /// Files by themselves, before it is asked how they go together.
