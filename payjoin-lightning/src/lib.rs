@@ -27,6 +27,8 @@ mod lock;
 pub mod node;
 mod once;
 mod own_node;
+#[cfg(any(feature = "cln", feature = "lnd"))]
+mod pin;
 mod probe;
 mod queue;
 mod refusal;
@@ -43,8 +45,8 @@ pub use funding::{Funding, FundingError, FundingInput, FundingOutput, FundingTer
 #[cfg(feature = "ldk")]
 pub use ldk::{Connector, LdkFunder};
 pub use lightning_node::{
-    Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode, PaymentOutcome,
-    PeerInfo, Wanted,
+    Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
+    PaymentOutcome, PeerInfo, Wanted,
 };
 pub use once::PaidOnce;
 pub use own_node::OwnNodeConfig;

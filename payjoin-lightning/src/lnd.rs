@@ -16,7 +16,6 @@ mod node;
 mod opening;
 mod parts;
 mod payments;
-mod pin;
 mod rights;
 mod roles;
 mod sign;

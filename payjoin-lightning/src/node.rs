@@ -44,7 +44,7 @@ mod wallet;
 
 pub use bitcoind::{Bitcoind, Rpc, RpcAuth, RpcError};
 pub use chain::BlockListener;
-pub use chain_source::{ChainSource, ChainStatus, FeeRates};
+pub use chain_source::{ChainSource, ChainStatus, FeeRates, Readiness};
 pub use config::{NodeConfig, ReserveConfig};
 pub use dial::{Dialer, PeerSocket};
 pub use error::NodeError;

@@ -18,8 +18,8 @@ use lnd_support::until;
 use node_support::{Bitcoind, Setup, free_port, nowhere};
 use payer::Payer;
 use payjoin_core::{
-    ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel, Funder,
-    Holder, IntentId, InvoiceId, PlannedChannel, ResourceRequest, StableProposal, WalletError,
+    ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel, Funder, Holder,
+    IntentId, InvoiceId, PlannedChannel, ResourceRequest, StableProposal, WalletError,
 };
 use payjoin_lightning::{ChannelInfo, Channels, LightningNode};
 
@@ -125,7 +125,11 @@ async fn a_coin_is_held_for_one_holder_until_he_ends(scene: &Scene) {
     let first = *all.first().unwrap();
     let others: BTreeSet<_> = all.iter().copied().filter(|coin| *coin != first).collect();
     for _ in 0..2 {
-        assert_eq!(points(&offered(node, FIRST, &[]).await), all, "asked again, the holder is shown the same");
+        assert_eq!(
+            points(&offered(node, FIRST, &[]).await),
+            all,
+            "asked again, the holder is shown the same"
+        );
         assert!(free(node).await.is_empty(), "two holders exclude each other");
     }
     for _ in 0..2 {
@@ -185,7 +189,8 @@ async fn coins_of_both_types_are_signed_for_and_no_others(scene: &Scene) {
         ScriptBuf::from_hex(&format!("5120{}", "11".repeat(32))).unwrap(),
         ScriptBuf::new(),
     ];
-    let known: Vec<_> = coins.iter().map(|coin| coin.txout.script_pubkey.clone()).chain([ours.clone()]).collect();
+    let known: Vec<_> =
+        coins.iter().map(|coin| coin.txout.script_pubkey.clone()).chain([ours.clone()]).collect();
     let expected: Vec<_> = known.iter().map(|_| true).chain(foreign.iter().map(|_| false)).collect();
     let scripts = [known, foreign.to_vec()].concat();
     assert_eq!(answer(async || node.owns(&scripts).await).await.unwrap(), expected);
@@ -226,7 +231,13 @@ struct Opened {
 }
 
 /// Opens a channel with the peer and gives it its transaction.
-async fn open(scene: &Scene, node: &dyn LightningNode, channels: &Channels, exchange: ExchangeId, to: &Setup) -> Opened {
+async fn open(
+    scene: &Scene,
+    node: &dyn LightningNode,
+    channels: &Channels,
+    exchange: ExchangeId,
+    to: &Setup,
+) -> Opened {
     let payer = Payer::new(&scene.bitcoind).await;
     let wanted = [planned(0, AMOUNT, to)];
     let scripts = channels.open(exchange, &wanted).await.unwrap();
@@ -254,7 +265,8 @@ async fn a_channel_is_opened_once_and_lives_on_after_a_crash(scene: &Scene) {
     let peer = node_support::start(&scene.bitcoind).await;
     let (node, all) = scene.with_coins().await;
     let opened = open(scene, &*node, &channels(&*node), EXCHANGE, &peer).await;
-    let on_record: Vec<_> = opened.stable.transaction().input.iter().map(|input| input.previous_output).collect();
+    let on_record: Vec<_> =
+        opened.stable.transaction().input.iter().map(|input| input.previous_output).collect();
     let on_record: Vec<_> = on_record.into_iter().filter(|coin| all.contains(coin)).collect();
     node.hold(Holder::Exchange(EXCHANGE), &on_record).await.unwrap();
     let signed = node.sign(&opened.checked).await.unwrap();

@@ -65,7 +65,7 @@ async fn a_payjoin_with_coins_of_lnd_opens_its_channels_with_two_peers() {
     own.ready(&bitcoind).await;
 
     let baked = own.folder.path().join("payjoind.macaroon");
-    let line = bake_line().replace("payjoind.macaroon", &baked.display().to_string());
+    let line = bake_line().replace("~/.lnd/payjoind.macaroon", &baked.display().to_string());
     let words: Vec<_> = line.split(' ').skip(1).collect();
     // It prints no JSON.
     let _ = own.call(&words);

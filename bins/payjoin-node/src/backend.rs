@@ -3,6 +3,8 @@
 mod embedded;
 mod own;
 
+#[cfg(feature = "cln")]
+pub(crate) use own::cln_access;
 #[cfg(feature = "lnd")]
 pub(crate) use own::lnd_access;
 

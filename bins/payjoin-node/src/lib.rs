@@ -14,6 +14,7 @@ pub mod doctor;
 mod error;
 mod events;
 mod fresh;
+pub mod init;
 mod keep;
 mod leftover;
 mod mempool;

@@ -45,13 +45,8 @@ impl Voice {
 }
 
 /// Levels of our log, and lightningd's names for them.
-const LEVELS: [(&str, &str); 5] = [
-    ("ERROR ", "broken"),
-    ("WARN ", "unusual"),
-    ("INFO ", "info"),
-    ("DEBUG ", "debug"),
-    ("TRACE ", "debug"),
-];
+const LEVELS: [(&str, &str); 5] =
+    [("ERROR ", "broken"), ("WARN ", "unusual"), ("INFO ", "info"), ("DEBUG ", "debug"), ("TRACE ", "debug")];
 
 impl fmt::Debug for Voice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +112,12 @@ fn manifest() -> Manifest {
     Manifest {
         options: settings::OPTIONS
             .iter()
-            .map(|(name, multi, description)| ManifestOption { name, kind: "string", description, multi: *multi })
+            .map(|(name, multi, description)| ManifestOption {
+                name,
+                kind: "string",
+                description,
+                multi: *multi,
+            })
             .collect(),
         rpcmethods: COMMANDS.iter().map(commands::Command::method).collect(),
         subscriptions: vec!["shutdown"],
@@ -191,8 +191,13 @@ mod tests {
         let (settings, answers) = meeting(&said).await;
         let settings = settings.unwrap().unwrap();
         assert_eq!(settings.cln_socket(), folder.path().join("lightning-rpc"));
-        assert_eq!((settings.network, settings.datadir), (bitcoin::Network::Regtest, folder.path().join("payjoind")));
-        for word in ["payjoin-receive", "payjoin-queue", "payjoin-list", "payjoin-dir", "shutdown", r#""id":2"#] {
+        assert_eq!(
+            (settings.network, settings.datadir),
+            (bitcoin::Network::Regtest, folder.path().join("payjoind"))
+        );
+        for word in
+            ["payjoin-receive", "payjoin-queue", "payjoin-list", "payjoin-dir", "shutdown", r#""id":2"#]
+        {
             assert!(answers.contains(word), "{word}: {answers}");
         }
         let (settings, _) = meeting(&format!("{MANIFEST}\n\n")).await;

@@ -5,6 +5,7 @@ pub(crate) const COMMON: &str = "Options of every command";
 
 pub(crate) const FIRST_STEPS: &str = "\
 First steps:
+  payjoind init                                    find bitcoind and your Lightning node, write the settings file
   payjoind run                                     start the daemon; `payjoind run --help` shows its settings
   payjoind channel queue NODE_ID@HOST:PORT 500000  ask for a channel
   payjoind receive                                 show the code to pay; the payment opens the channel
@@ -199,6 +200,28 @@ JSON: exchanges
 
 Example:
   payjoind exchange list --limit 1000 --json";
+
+pub(crate) const INIT_HELP: &str = "\
+Finds bitcoind's cookie, the socket of a Core Lightning that answers and the files of an LND where this user has them,
+asks what it cannot know, and writes DATADIR/payjoind.toml: never over one that is there. The folder gets mode 700, the
+file 600.
+
+JSON: file, network, backend, next
+
+Examples:
+  payjoind init
+  payjoind init --yes --network signet --backend cln";
+
+pub(crate) const DOCTOR_HELP: &str = "\
+Needs no daemon, and changes nothing. `state` is good, warning or trouble; `healthy` is false, and the exit code 1, where
+something is trouble. Arguments are those of `run`.
+
+JSON: healthy, findings
+  findings: check, state, text
+
+Examples:
+  payjoind doctor
+  payjoind doctor --json | jq -r '.findings[] | select(.state != \"good\") | .text'";
 
 pub(crate) const RESCUE_HELP: &str = "\
 For a database that `run` refuses. Needs no daemon and changes nothing. Each transaction is a payment to you, signed by

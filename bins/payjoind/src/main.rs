@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod control;
 mod help;
+mod init;
 mod log;
 mod output;
 #[cfg(feature = "cln")]
@@ -59,6 +60,11 @@ fn main() -> ExitCode {
             Ok(rescued) => show(cli.json, &serde_json::to_value(rescued).unwrap_or_else(render::error)),
             Err(e) => fail(cli.json, &e.to_string()),
         },
+        Command::Init(args) => match init::init(&datadir, args) {
+            Ok(written) => show(cli.json, &serde_json::to_value(written).unwrap_or_else(render::error)),
+            Err(e) => fail(cli.json, &e),
+        },
+        Command::Doctor(args) => doctor(&runtime, cli.json, &datadir, &args),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
@@ -90,6 +96,16 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
     // Nothing waits longer for whoever does not read.
     [steps, log].iter().for_each(|output| output.flush(LAST_WORDS));
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn doctor(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs) -> ExitCode {
+    let settings = match config::load(datadir, args) {
+        Ok(settings) => settings,
+        Err(e) => return fail(json, &e.to_string()),
+    };
+    let found = runtime.block_on(payjoin_node::doctor::diagnose(settings));
+    let shown = show(json, &serde_json::to_value(&found).unwrap_or_else(render::error));
+    if found.healthy { shown } else { ExitCode::FAILURE }
 }
 
 fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {

@@ -99,7 +99,9 @@ pub(crate) async fn work(
     // It waits for nobody.
     let _ = showing.await;
     ended.map_err(|error| match error {
-        RunError::Node(StartError::Settings(error)) => RunError::Settings { path: door.folder.join(FILE), error },
+        RunError::Node(StartError::Settings(error)) => {
+            RunError::Settings { path: door.folder.join(FILE), error }
+        }
         error => error,
     })
 }

@@ -99,7 +99,7 @@ impl Funder {
         });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         let script =
@@ -112,7 +112,7 @@ impl Funder {
         let params = json!({ "id": opening.peer.to_string(), "psbt": psbt.to_string() });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         match answer?.get("commitments_secured").and_then(Value::as_bool) {

@@ -16,8 +16,8 @@ use super::reply::{self, Channel, NORMAL};
 use super::rpc::RpcError;
 use crate::lock::lock;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo,
 };
 
 /// A close goes on by itself once lightningd has begun it.

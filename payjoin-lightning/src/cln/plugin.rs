@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::rpc::{Rpc, RpcError};
+use super::rpc::{ClnAccess, Rpc, RpcError};
 use super::{core_arg, reply};
 use crate::LightningError;
 
@@ -197,7 +197,8 @@ pub struct BitcoindOfCln {
 /// As every call: [`LightningError::Away`] while it starts.
 pub async fn bitcoind(socket: &std::path::Path) -> Result<BitcoindOfCln, LightningError> {
     const METHOD: &str = "listconfigs";
-    let answer = Rpc::new(socket).call(METHOD, json!({})).await?;
+    let rpc = Rpc::new(ClnAccess::Socket(socket.to_owned()));
+    let answer = rpc.call(METHOD, json!({})).await?;
     Ok(read_bitcoind(&answer).ok_or(RpcError::Unexpected(METHOD))?)
 }
 
@@ -242,7 +243,10 @@ mod tests {
         };
         let call = |params| Said::Call { id: json!(7), method: "payjoin-list".to_owned(), params };
         for (text, expected) in [
-            (r#"{"id":"a","method":"getmanifest","params":{"allow-deprecated-apis":false}}"#, Said::Manifest(json!("a"))),
+            (
+                r#"{"id":"a","method":"getmanifest","params":{"allow-deprecated-apis":false}}"#,
+                Said::Manifest(json!("a")),
+            ),
             (INIT, Said::Init(json!("cln:init#2"), init)),
             (r#"{"id":7,"method":"payjoin-list","params":[]}"#, call(json!([]))),
             (r#"{"id":7,"method":"payjoin-list"}"#, call(Value::Null)),

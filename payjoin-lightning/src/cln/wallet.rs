@@ -23,7 +23,7 @@ const ALL: u32 = 1_000_000;
 impl From<RpcError> for WalletError {
     fn from(error: RpcError) -> Self {
         match error {
-            RpcError::Away { .. } => Self::Away(error.to_string()),
+            RpcError::Away(why) | RpcError::Access(why) => Self::Away(why),
             error => Self::Refused(error.to_string()),
         }
     }

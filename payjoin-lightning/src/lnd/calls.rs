@@ -175,7 +175,7 @@ pub fn rights() -> Vec<(String, &'static str)> {
 #[must_use]
 pub fn bake_line() -> String {
     let rights: Vec<_> = rights().into_iter().map(|(right, _)| right).collect();
-    format!("lncli bakemacaroon --save_to payjoind.macaroon {}", rights.join(" "))
+    format!("lncli bakemacaroon --save_to ~/.lnd/payjoind.macaroon {}", rights.join(" "))
 }
 
 #[cfg(test)]

@@ -98,7 +98,9 @@ impl HeldInvoices {
         let (mut following, mut running) = (HashSet::new(), FuturesUnordered::new());
         loop {
             let known: Vec<Hash> = lock(&self.known).keys().copied().collect();
-            running.extend(known.into_iter().filter(|hash| following.insert(*hash)).map(|hash| self.follow(hash)));
+            running.extend(
+                known.into_iter().filter(|hash| following.insert(*hash)).map(|hash| self.follow(hash)),
+            );
             let ended = async {
                 match running.next().await {
                     Some(hash) => hash,

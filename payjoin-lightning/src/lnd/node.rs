@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::Network;
-use bitcoin::secp256k1::PublicKey;
 use bitcoin::key::rand::{RngCore as _, thread_rng};
+use bitcoin::secp256k1::PublicKey;
 use payjoin_core::{LedgerError, NodeState, StateWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -16,8 +16,8 @@ use super::calls::CLOSE;
 use super::node::Lnd;
 use super::payments;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo,
 };
 
 #[async_trait]

@@ -22,8 +22,8 @@ use super::locks::Locks;
 use super::sign;
 use super::wire::{self, Coins, Leases, Reserved, base64, outpoint};
 use crate::coins::Confirmed;
-use crate::{ChildFee, CoinInfo};
 use crate::lock::lock;
+use crate::{ChildFee, CoinInfo};
 
 /// A coin is not signed for with less left of its lease.
 const LEAST: Duration = Duration::from_secs(60);

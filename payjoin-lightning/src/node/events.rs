@@ -28,8 +28,8 @@ use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::{ChannelKey, PaidOnce};
 use crate::ldk::REASON_CHARS;
+use crate::{ChannelKey, PaidOnce};
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).
 const NO_CHANNEL: &str = "channel not accepted";

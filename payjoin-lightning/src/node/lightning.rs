@@ -11,8 +11,8 @@ use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
 
 use super::running::Node;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo,
 };
 
 fn refused(error: impl std::fmt::Display) -> LightningError {

@@ -25,13 +25,8 @@ impl Lightningd {
         let folder = tempfile::tempdir().unwrap();
         let cookie = fs::read_to_string(bitcoind.cookie()).unwrap();
         let login = cookie.split_once(':').unwrap();
-        let words = programs.words(
-            folder.path(),
-            "own",
-            free_port(),
-            bitcoind.address().parse().unwrap(),
-            login,
-        );
+        let words =
+            programs.words(folder.path(), "own", free_port(), bitcoind.address().parse().unwrap(), login);
         let log = File::create(folder.path().join("out.log")).unwrap();
         let mut command = Command::new(&words[0]);
         let server =

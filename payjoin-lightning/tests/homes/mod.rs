@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bitcoin::OutPoint;
 use payjoin_core::{Holder, StateWrite};
-use payjoin_lightning::cln::Cln;
+use payjoin_lightning::cln::{Cln, ClnAccess};
 use payjoin_lightning::node::{ManagerState, NodeConfig, NodeStore as _};
 use payjoin_lightning::{LightningNode, OwnNodeConfig};
 use tempfile::TempDir;
@@ -89,7 +89,7 @@ struct OwnCln {
 impl Home for OwnCln {
     async fn start(&self, _: &Bitcoind, held: Held) -> Arc<dyn LightningNode> {
         let config = OwnNodeConfig { held, ..lnd_support::config(&self.state) };
-        let node = Cln::start(&self.lightningd.socket(), config).await.unwrap();
+        let node = Cln::start(ClnAccess::Socket(self.lightningd.socket()), config).await.unwrap();
         node.meet_peers();
         node
     }

@@ -17,9 +17,12 @@ mod older;
 mod onion;
 mod operator;
 mod own;
+mod pages;
 mod payers;
 mod peer;
 mod plain;
+mod plugin;
+mod rune;
 mod safety;
 mod salvage;
 mod send;
@@ -53,7 +56,20 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES, beside::CASES].into_iter().flatten()
+    [
+        CASES,
+        payers::CASES,
+        onion::CASES,
+        peer::CASES,
+        own::CASES,
+        lnd::CASES,
+        beside::CASES,
+        plugin::CASES,
+        rune::CASES,
+        pages::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Those of the embedded node.

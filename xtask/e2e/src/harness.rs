@@ -2,6 +2,7 @@
 
 pub(crate) mod cell;
 mod chain;
+pub(crate) mod clnrest;
 mod closing;
 pub(crate) mod daemon;
 mod foreign;

@@ -28,7 +28,8 @@ pub(super) async fn start(
     blocks: Arc<Blocks>,
 ) -> Result<Backend, StartError> {
     let (settings, starting) = (&builder.settings, &builder.starting);
-    let following = Follower::start(settings.network, source, starting.health(), blocks, settings.fee_fallback()).await;
+    let following =
+        Follower::start(settings.network, source, starting.health(), blocks, settings.fee_fallback()).await;
     let following = following
         .map_err(|error| StartError::node(error, &settings.bitcoind_url(), settings.datadir.join("seed")))?;
     let config = OwnNodeConfig {
@@ -57,13 +58,24 @@ async fn connect(
 ) -> Result<Arc<dyn LightningNode>, LightningError> {
     match settings.lightning.backend {
         #[cfg(feature = "cln")]
-        Kind::Cln => Ok(payjoin_lightning::cln::Cln::start(&settings.cln_socket(), config).await?),
+        Kind::Cln => Ok(payjoin_lightning::cln::Cln::start(cln_access(settings), config).await?),
         #[cfg(feature = "lnd")]
         Kind::Lnd => Ok(Lnd::start(lnd(settings), config).await?),
         // The settings were checked: none of these comes here.
         kind => {
             Err(LightningError::Refused(format!("{} is not part of this build: {config:?}", kind.name())))
         }
+    }
+}
+
+/// The way to Core Lightning.
+#[cfg(feature = "cln")]
+pub(crate) fn cln_access(settings: &Settings) -> payjoin_lightning::cln::ClnAccess {
+    use payjoin_lightning::cln::{ClnAccess, RestAccess};
+
+    match settings.cln_rest() {
+        Some((url, certificate, rune)) => ClnAccess::Rest(RestAccess { url, certificate, rune }),
+        None => ClnAccess::Socket(settings.cln_socket()),
     }
 }
 

@@ -28,12 +28,13 @@ pub(super) async fn bitcoind(settings: &Settings) -> Vec<Finding> {
         Ok(Ok(Readiness::Ready(status))) => read(&status, settings.network, &shown),
         Ok(Ok(Readiness::NotYet(why))) => vec![Finding::trouble(CHECK, format!("at {shown}: {why}: wait"))],
         Ok(Err(error)) => vec![Finding::trouble(CHECK, format!("at {shown}: {error}; {REMEDY}"))],
-        Err(_) => vec![Finding::trouble(CHECK, format!("it does not answer at {shown} in time: see its log"))],
+        Err(_) => {
+            vec![Finding::trouble(CHECK, format!("it does not answer at {shown} in time: see its log"))]
+        }
     }
 }
 
-const REMEDY: &str =
-    "see that it runs, with `server=1`, and set `url`, and `cookie` or `user` and `password`, under [bitcoind]";
+const REMEDY: &str = "see that it runs, with `server=1`, and set `url`, and `cookie` or `user` and `password`, under [bitcoind]";
 
 /// bitcoind's own name for a network.
 fn name(network: Network) -> &'static str {

@@ -22,9 +22,10 @@ pub(super) fn folder(settings: &Settings) -> Vec<Finding> {
             Finding::trouble(CHECK, format!("others can look into {folder}: chmod 700 {folder}"))
         }
         Ok(_) => Finding::good(CHECK, format!("{folder} is open to this user alone")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::warning(CHECK, format!("{folder} does not exist: `payjoind init` or `payjoind run` makes it"))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::warning(
+            CHECK,
+            format!("{folder} does not exist: `payjoind init` or `payjoind run` makes it"),
+        ),
         Err(error) => Finding::trouble(CHECK, format!("cannot use {folder}: {error}")),
     }]
 }

@@ -38,12 +38,16 @@ fn why(error: &LightningError) -> Finding {
 
 #[cfg(feature = "cln")]
 async fn cln(settings: &Settings) -> Vec<Finding> {
-    let socket = settings.cln_socket();
-    let shown = socket.display();
-    let mut findings = vec![match payjoin_lightning::cln::examine(&socket, settings.network).await {
-        Ok(node_id) => Finding::good(CHECK, format!("Core Lightning {node_id} at {shown}")),
+    let access = crate::backend::cln_access(settings);
+    let mut findings = vec![match payjoin_lightning::cln::examine(access, settings.network).await {
+        Ok(node_id) => Finding::good(CHECK, format!("Core Lightning {node_id}")),
         Err(error) => why(&error),
     }];
+    if settings.cln.rest.is_some() {
+        return findings;
+    }
+    let socket = settings.cln_socket();
+    let shown = socket.display();
     if mode(&socket).is_ok_and(|mode| mode & 0o007 != 0) && is_reachable(&socket) {
         findings.push(Finding::warning(
             CHECK,

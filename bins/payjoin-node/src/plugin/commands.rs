@@ -106,7 +106,11 @@ impl Command {
             None => (*name).to_owned(),
             Some(_) => format!("[{name}]"),
         });
-        ManifestMethod { name: self.name, usage: usage.collect::<Vec<_>>().join(" "), description: self.about }
+        ManifestMethod {
+            name: self.name,
+            usage: usage.collect::<Vec<_>>().join(" "),
+            description: self.about,
+        }
     }
 
     /// Each parameter by its name, those that were left out with what they are then.
@@ -121,7 +125,9 @@ impl Command {
             }
             _ => Map::new(),
         };
-        if let Some(unknown) = given.keys().find(|name| !self.parameters.iter().any(|(known, _)| known == name)) {
+        if let Some(unknown) =
+            given.keys().find(|name| !self.parameters.iter().any(|(known, _)| known == name))
+        {
             return Err(format!("{} has no parameter `{unknown}`", self.name));
         }
         for (name, default) in self.parameters {
@@ -144,12 +150,14 @@ impl Command {
 /// The answer to a call, as lightningd hands it on.
 pub(super) async fn answer(id: &CallId, method: &str, params: Value, asked: &Asked) -> String {
     let command = COMMANDS.iter().find(|command| command.name == method);
-    let request = command.ok_or_else(|| format!("payjoind knows no {method}")).and_then(|it| it.request(params));
+    let request =
+        command.ok_or_else(|| format!("payjoind knows no {method}")).and_then(|it| it.request(params));
     let answered = match request {
         Ok(request) => asked.request(request).await.map_err(|error| error.to_string()),
         Err(why) => Err(why),
     };
-    let value = answered.and_then(|response| serde_json::to_value(response).map_err(|error| error.to_string()));
+    let value =
+        answered.and_then(|response| serde_json::to_value(response).map_err(|error| error.to_string()));
     match value {
         Ok(value) => plugin::answer(id, &value),
         Err(why) => plugin::refusal(id, &why),

@@ -38,8 +38,9 @@ pub(super) fn read(init: &Init) -> Result<Settings, String> {
     if settings.lightning.backend == Kind::Lnd {
         return Err("[lightning] `backend` is cln where lightningd starts payjoind: remove it".to_owned());
     }
-    settings.network =
-        init.network.ok_or("lightningd is on a network that payjoind does not know: use a Bitcoin network")?;
+    settings.network = init
+        .network
+        .ok_or("lightningd is on a network that payjoind does not know: use a Bitcoin network")?;
     settings.lightning.backend = Kind::Cln;
     settings.cln.socket = Some(init.socket.clone());
     settings.payjoin.directories.extend(texts("payjoin-directory"));

@@ -24,6 +24,8 @@ impl Settings {
             &mut tor.network_file,
             &mut self.store.count_file,
             &mut self.cln.socket,
+            &mut self.cln.rune,
+            &mut self.cln.certificate,
             &mut self.lnd.certificate,
             &mut self.lnd.macaroon,
         ];
@@ -47,7 +49,10 @@ impl Settings {
 
     /// Cookie file of bitcoind.
     pub fn bitcoind_cookie(&self) -> PathBuf {
-        self.bitcoind.cookie.clone().unwrap_or_else(|| self.cookie_below(&home().unwrap_or_default().join(".bitcoin")))
+        self.bitcoind
+            .cookie
+            .clone()
+            .unwrap_or_else(|| self.cookie_below(&home().unwrap_or_default().join(".bitcoin")))
     }
 
     /// The cookie file of a bitcoind with this folder.
@@ -79,12 +84,14 @@ impl Settings {
             ("[lnd] `macaroon`", lightning.backend == Kind::Lnd && lnd.macaroon.is_none()),
         ];
         match needs_home.into_iter().find(|(_, needs)| *needs) {
-            Some((name, _)) => Err(wrong(name, "has no usual place, because HOME is not set: set it to the file")),
+            Some((name, _)) => {
+                Err(wrong(name, "has no usual place, because HOME is not set: set it to the file"))
+            }
             None => Ok(()),
         }
     }
 
-    fn files(&self) -> [(&'static str, Option<&PathBuf>); 9] {
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 11] {
         [
             ("[http] `certificate`", self.http.certificate.as_ref()),
             ("[http] `key`", self.http.key.as_ref()),
@@ -93,6 +100,8 @@ impl Settings {
             ("[tor] `network_file`", self.tor.network_file.as_ref()),
             ("[store] `count_file`", self.store.count_file.as_ref()),
             ("[cln] `socket`", self.cln.socket.as_ref()),
+            ("[cln] `rune`", self.cln.rune.as_ref()),
+            ("[cln] `certificate`", self.cln.certificate.as_ref()),
             ("[lnd] `certificate`", self.lnd.certificate.as_ref()),
             ("[lnd] `macaroon`", self.lnd.macaroon.as_ref()),
         ]

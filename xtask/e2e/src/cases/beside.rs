@@ -82,7 +82,10 @@ fn lnd_bump(world: &World<'_>) -> Result<()> {
     let again = raise(world, &node, "1", 40)?.0;
     ensure!(again.compute_txid() != child.compute_txid(), "at a higher rate it is another child");
     let mempool = world.chain.mempool()?;
-    ensure!(mempool.contains(&txid) && !mempool.contains(&child.compute_txid()), "what is there? {mempool:?}");
+    ensure!(
+        mempool.contains(&txid) && !mempool.contains(&child.compute_txid()),
+        "what is there? {mempool:?}"
+    );
     world.mine(6)?;
     node.await_channel(node.funding(intent)?)?;
 

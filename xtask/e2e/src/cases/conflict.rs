@@ -71,7 +71,12 @@ pub(super) fn outbid_v2(world: &World<'_>) -> Result<()> {
 }
 
 /// The mempool has the payment with so many children, and the conflict no more.
-pub(super) fn expect_instead(world: &World<'_>, conflict: Txid, payment: Txid, children: usize) -> Result<()> {
+pub(super) fn expect_instead(
+    world: &World<'_>,
+    conflict: Txid,
+    payment: Txid,
+    children: usize,
+) -> Result<()> {
     wait::until("the conflict is outbid", Duration::from_secs(15), || {
         Ok(world.chain.mempool()?.contains(&payment).then_some(()))
     })?;

@@ -2,8 +2,10 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -178,6 +180,18 @@ impl<'a> World<'a> {
     /// The Tor of a payer who holds a key for a restricted onion service: see [`TorNetwork::invited`].
     pub(crate) fn invited(&self, name: &str, service: &str, key: &str) -> Result<tor::Client> {
         self.programs.tor()?.invited(&self.dir.join(name), service, key)
+    }
+
+    /// The program of the daemons.
+    pub(crate) fn payjoind(&self) -> &Path {
+        &self.programs.payjoind
+    }
+
+    /// A folder that goes with the world.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.dir.join(name);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(folder)
     }
 
     /// A network namespace for a daemon; it stays as long as the world.
