@@ -4,6 +4,7 @@ mod ask;
 mod cli;
 mod config;
 mod control;
+mod generate;
 mod help;
 mod init;
 mod log;
@@ -65,6 +66,8 @@ fn main() -> ExitCode {
             Err(e) => fail(cli.json, &e),
         },
         Command::Doctor(args) => doctor(&runtime, cli.json, &datadir, &args),
+        Command::Completions { shell } => written(cli.json, print(&generate::completions(shell))),
+        Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
@@ -131,6 +134,13 @@ fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+fn written(json: bool, result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(json, &format!("cannot write it: {e}")),
+    }
 }
 
 fn fail(json: bool, message: &str) -> ExitCode {
