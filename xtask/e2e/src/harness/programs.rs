@@ -67,6 +67,11 @@ impl Programs {
         })
     }
 
+    /// The same with another payjoind: one that is measured.
+    pub(crate) fn measuring(self, payjoind: PathBuf) -> Self {
+        Self { payjoind, ..self }
+    }
+
     /// Of what a case needs, what this machine does not have, with how to get it.
     pub(crate) fn missing(&self, needs: &[Need]) -> Option<&'static str> {
         needs.iter().find_map(|need| match need {
