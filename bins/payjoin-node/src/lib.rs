@@ -19,6 +19,7 @@ mod keep;
 mod leftover;
 mod mempool;
 mod node;
+mod output;
 mod outside;
 mod pay;
 #[cfg(feature = "cln")]
@@ -39,6 +40,7 @@ pub use builder::{Builder, Recover};
 pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};
 pub use node::Node;
+pub use output::Output;
 pub use payjoin_core::{ChannelAmount, Event, ExchangeId, IntentId, InvoiceId, PeerAddress, Step, Timestamp};
 pub use requests::{Request, Response};
 pub use rescue::{Owed, RescueError, Rescued, rescue};

@@ -8,7 +8,6 @@ mod generate;
 mod help;
 mod init;
 mod log;
-mod output;
 #[cfg(feature = "cln")]
 mod plugin;
 mod render;
@@ -21,12 +20,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use payjoin_node::{Recover, Request};
+use payjoin_node::{Output, Recover, Request};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
-use output::Output;
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;

@@ -4,11 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use payjoin_node::plugin::{Lightningd, Voice, with_bitcoind};
-use payjoin_node::{Asked, Node, Settings};
+use payjoin_node::{Asked, Node, Output, Settings};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::output::Output;
 use crate::run::{self, Door, Signals};
 use crate::{LAST_WORDS, log};
 
