@@ -1,5 +1,6 @@
 //! `payjoind` as a plugin of lightningd's: no arguments, lightningd on stdin and stdout, the log in lightningd's own.
 
+use std::future::pending;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ pub(crate) fn run() -> ExitCode {
     log::start(said.clone(), false);
     let ended = runtime.block_on(work(voice, &said));
     [said, out].iter().for_each(|output| output.flush(LAST_WORDS));
+    // Somebody may still read what lightningd says.
+    runtime.shutdown_background();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -57,9 +60,12 @@ async fn work(voice: Voice, said: &Output) -> std::io::Result<()> {
     let serving = async {
         lightningd.serve(asked.subscribe()).await;
         stop.send_replace(true);
+        pending::<()>().await;
     };
-    tokio::join!(working, serving);
-    Ok(())
+    tokio::select! {
+        () = working => Ok(()),
+        () = serving => Ok(()),
+    }
 }
 
 /// The node, with its control socket as everywhere. The error is for lightningd's log.

@@ -123,6 +123,7 @@ async fn start(
         biased;
         node = &mut start => node.map_err(RunError::Node)?,
         () = signals.end() => return Ok(()),
+        () = door.is_told_to_stop() => return Ok(()),
         () = starting.waits() => {
             door.open()?;
             tokio::select! {

@@ -63,24 +63,24 @@ fn certify(file: &Path) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
+/// One call for each connection: a certificate that changes is seen at the next one.
 fn serve(stream: TcpStream, tls: Arc<ServerConfig>, socket: &Path) -> Result<()> {
     let mut stream = BufReader::new(StreamOwned::new(ServerConnection::new(tls)?, stream));
-    loop {
-        let Some((path, rune, body)) = request(&mut stream)? else { return Ok(()) };
-        let (status, told) = match answer(socket, &path, &rune, &body)? {
-            Ok(result) => ("201 Created", result),
-            Err((status, error)) => (status, error),
-        };
-        let told = told.to_string();
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            told.len()
-        );
-        let out = stream.get_mut();
-        out.write_all(head.as_bytes())?;
-        out.write_all(told.as_bytes())?;
-        out.flush()?;
-    }
+    let Some((path, rune, body)) = request(&mut stream)? else { return Ok(()) };
+    let (status, told) = match answer(socket, &path, &rune, &body)? {
+        Ok(result) => ("201 Created", result),
+        Err((status, error)) => (status, error),
+    };
+    let told = told.to_string();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        told.len()
+    );
+    let out = stream.get_mut();
+    out.write_all(head.as_bytes())?;
+    out.write_all(told.as_bytes())?;
+    out.conn.send_close_notify();
+    Ok(out.flush()?)
 }
 
 /// Path, rune and body; `None` when the other side has gone.

@@ -1,11 +1,11 @@
 //! A world: one chain, some daemons, some payers, and a record of what was given and asked.
 
+mod more;
+
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
-use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -182,18 +182,6 @@ impl<'a> World<'a> {
         self.programs.tor()?.invited(&self.dir.join(name), service, key)
     }
 
-    /// The program of the daemons.
-    pub(crate) fn payjoind(&self) -> &Path {
-        &self.programs.payjoind
-    }
-
-    /// A folder that goes with the world.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.dir.join(name);
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(folder)
-    }
-
     /// A network namespace for a daemon; it stays as long as the world.
     pub(crate) fn cell(&self, open: &[SocketAddr]) -> Result<Rc<Cell>> {
         let cell = Rc::new(Cell::new(self.dir, open)?);
@@ -257,15 +245,6 @@ impl<'a> World<'a> {
     /// The wallet of the ordinary payer.
     pub(crate) fn payer(&self) -> Wallet<'_> {
         self.chain.known_wallet("payer")
-    }
-
-    /// One more payer, whose coins are all P2TR.
-    pub(crate) fn taproot_payer(&self) -> Result<Wallet<'_>> {
-        const NAME: &str = "taproot";
-        let wallet = self.chain.wallet(NAME)?;
-        self.wallets.borrow_mut().push(NAME);
-        self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
-        Ok(wallet)
     }
 
     /// Pays with payjoin-cli from the ordinary payer's wallet.
