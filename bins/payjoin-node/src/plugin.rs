@@ -4,6 +4,7 @@
 mod commands;
 mod settings;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -17,8 +18,15 @@ use commands::COMMANDS;
 
 pub use settings::with_bitcoind;
 
-/// Set by lightningd for the programs that it starts as plugins.
-pub const STARTED_BY: &str = "LIGHTNINGD_PLUGIN";
+/// Set by lightningd for the programs that it starts as plugins, and for what those start.
+const STARTED_BY: &str = "LIGHTNINGD_PLUGIN";
+/// The only argument that lightningd gives: it has it itself.
+const DEVELOPER: &str = "--developer";
+
+/// Whether lightningd has started this program, with these arguments, as its plugin.
+pub fn is_started(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    std::env::var_os(STARTED_BY).is_some() && arguments.all(|word| word == DEVELOPER)
+}
 
 /// Speaks to lightningd: its log, and answers. Clones speak to the same one.
 #[derive(Clone)]

@@ -34,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     #[cfg(feature = "cln")]
-    if std::env::args_os().len() == 1 && std::env::var_os(payjoin_node::plugin::STARTED_BY).is_some() {
+    if payjoin_node::plugin::is_started(std::env::args_os().skip(1)) {
         return plugin::run();
     }
     let cli = match Cli::try_parse() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bitcoin::Network;
 use payjoin_core::NodeState;
 use payjoin_lightning::lnd::{Lnd, LndAccess, LndConfig};
-use payjoin_lightning::{LightningError, OwnNodeConfig};
+use payjoin_lightning::{LightningError, OwnNodeConfig, PaidOnce};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -91,6 +91,15 @@ impl FakeLnd {
     }
 
     pub(crate) async fn beside(&self, state: &Arc<State>) -> Result<Arc<Lnd>, LightningError> {
+        self.beside_with(state, None).await
+    }
+
+    /// The same where somebody decides about payments.
+    pub(crate) async fn beside_with(
+        &self,
+        state: &Arc<State>,
+        once: Option<Arc<dyn PaidOnce>>,
+    ) -> Result<Arc<Lnd>, LightningError> {
         let access = LndAccess {
             address: self.address.clone(),
             certificate: self.folder.path().join("tls.cert"),
@@ -101,7 +110,7 @@ impl FakeLnd {
             held: Vec::new(),
             state: Arc::clone(state) as Arc<dyn NodeState>,
             wanted: None,
-            once: None,
+            once,
             events: None,
         };
         Lnd::start(LndConfig { access, lease: std::time::Duration::from_secs(600) }, config).await
