@@ -19,6 +19,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// `common/jsonrpc_errors.h`.
 const RUNE_BLACKLISTED: i64 = 1503;
+/// JSON-RPC 2.0, "Error object".
+const INVALID: i64 = -32602;
 const RUNE: std::ops::RangeInclusive<i64> = 1501..=1503;
 
 /// Where clnrest is, and what lets us in.
@@ -136,7 +138,8 @@ fn refusal(method: &'static str, told: &Value) -> RpcError {
         code if RUNE.contains(&code) && message.contains("time") => {
             RpcError::Access(format!("the rune has expired ({message}): {LINE}"))
         }
-        code if RUNE.contains(&code) => {
+        // What is no rune at all is a parameter that `checkrune` does not take.
+        code if RUNE.contains(&code) || (code == INVALID && message.starts_with("rune:")) => {
             RpcError::Access(format!("Core Lightning does not accept the rune ({message}): {LINE}"))
         }
         code => RpcError::Refused { code, message },
@@ -184,6 +187,7 @@ mod tests {
             (1503, "Not authorized: Blacklisted rune", "blacklisted"),
             (1502, "Not permitted: time is greater or equal to 1", "has expired"),
             (1501, "Not authorized: Not derived from master", "does not accept the rune"),
+            (INVALID, "rune: should be base64 string", "does not accept the rune"),
         ] {
             let told = refusal("pay", &json!({ "code": code, "message": message }));
             assert!(matches!(&told, RpcError::Access(why) if why.contains(word)), "{word}: {told}");

@@ -93,7 +93,7 @@ fn lnd_bump(world: &World<'_>) -> Result<()> {
     let invoice = world.receive(&node, Some(600_000))?;
     let payjoin = world.pay(&invoice)?;
     wait::until("the daemon sees the payjoin", Duration::from_secs(20), || {
-        Ok((node.told()?.matches("\"broadcast\"").count() == 2).then_some(()))
+        Ok(node.told()?.contains(&format!("\"broadcast\",\"txid\":\"{payjoin}\"")).then_some(()))
     })?;
     let conflict = world.double_spend(&invoice, &world.chain.transaction(payjoin)?, 40)?;
     conflict::expect_instead(world, conflict, payjoin, 1)?;
