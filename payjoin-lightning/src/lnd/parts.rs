@@ -15,6 +15,7 @@ use super::error::LndError;
 use super::funder::LndFunder;
 use super::wallet::{Kept, LndWallet};
 use super::wire::Info;
+use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::revive::Revive;
 use crate::{Balance, Wanted};
@@ -93,7 +94,7 @@ impl Parts {
     async fn connect_anew(&self, peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
         let mut left = Vec::new();
         for peer in peers {
-            if let Err(error) = self.funder.connect(&peer).await {
+            if let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                 tracing::debug!(%error, peer = %peer.node_id(), "a peer is not reached");
                 left.push(peer);
             }
@@ -133,7 +134,7 @@ impl Parts {
             for peer in wanted.peers().await {
                 let id = peer.node_id();
                 let known = self.channels.look(|seen| seen.peers.iter().any(|known| known.node_id == id));
-                if !known && let Err(error) = self.funder.connect(&peer).await {
+                if !known && let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                     tracing::debug!(%error, peer = %id, "a peer is not reached");
                 }
             }

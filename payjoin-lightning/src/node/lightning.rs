@@ -12,7 +12,7 @@ use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
 use super::running::Node;
 use crate::{
     Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    PaymentOutcome, PeerInfo, Reached,
 };
 
 fn refused(error: impl std::fmt::Display) -> LightningError {
@@ -93,12 +93,16 @@ impl LightningNode for Node {
         Ok(Invoice { bolt11: invoice.to_string(), payment_hash: invoice.payment_hash().to_string() })
     }
 
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
-        Self::pay(self, invoice).await.map_err(refused)
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
+        Self::pay(self, invoice, amount).await.map_err(refused)
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
         Self::connect(self, peer).await.map_err(refused)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        Self::missed(self)
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {

@@ -11,6 +11,8 @@ mod conflict;
 mod crash;
 mod directory;
 mod hostile;
+mod house;
+mod refusals;
 mod lnd;
 mod older;
 mod onion;
@@ -52,7 +54,7 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES].into_iter().flatten()
+    [CASES, house::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES].into_iter().flatten()
 }
 
 /// Those of the embedded node.

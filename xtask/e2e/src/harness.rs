@@ -17,7 +17,7 @@ mod pruned;
 mod queue;
 pub(crate) mod raw;
 mod receiver;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;
 

@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -129,6 +129,20 @@ impl Daemon {
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || record(stdout, &mut told, listener, &shared));
+        self.await_answer(server)
+    }
+
+    /// Starts it again, with everything to tell, and reads nothing of it. The rest of what it writes on stderr is returned.
+    pub(crate) fn restart_unread(&self) -> Result<ChildStderr> {
+        let mut command = self.command();
+        command.arg("run").env("PAYJOIND_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = Server::start(&mut command)?;
+        let stderr = server.stderr().context("no pipe to the daemon")?;
+        self.await_answer(server)?;
+        Ok(stderr)
+    }
+
+    fn await_answer(&self, mut server: Server) -> Result<()> {
         wait::until(&format!("{} answers", self.name), Duration::from_secs(20), || {
             if let Some(status) = server.ended()? {
                 bail!("{} ended at once ({status}); see its logs", self.name);
@@ -196,7 +210,25 @@ impl Daemon {
         lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(None)
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
+    /// Waits until it has ended after SIGTERM, and says how long that took.
+    pub(crate) fn terminate(&self) -> Result<Duration> {
+        let begun = Instant::now();
+        self.signal("TERM")?;
+        wait::until(&format!("{} ends", self.name), Duration::from_secs(60), || {
+            let mut server = lock(&self.shared.server);
+            server.as_mut().context("it does not run")?.ended()
+        })?;
+        self.kill();
+        Ok(begun.elapsed())
+    }
+
+    /// Changes its settings, for the next start or SIGHUP.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let path = self.dir.join("payjoind.toml");
+        Ok(fs::write(&path, change(fs::read_to_string(&path)?))?)
+    }
+
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
         lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
     }
 
