@@ -46,6 +46,18 @@ pub(crate) enum Command {
     /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     Rescue,
+    /// Print a script that completes commands and options in a shell.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages: one for each command.
+    #[command(after_help = "Example:\n  payjoind man ~/.local/share/man/man1")]
+    Man {
+        /// A folder that exists.
+        folder: PathBuf,
+    },
     /// Stop the daemon after the exchanges in flight.
     #[command(
         after_help = "Returns when the daemon has ended.\n\nJSON: stopped\n\nExample:\n  payjoind stop"

@@ -53,6 +53,12 @@ balance` show that everything has arrived, stop it, and begin anew in another fo
 Example:
   payjoind recover";
 
+pub(crate) const COMPLETIONS_HELP: &str = "\
+Examples:
+  payjoind completions bash > ~/.local/share/bash-completion/completions/payjoind
+  payjoind completions zsh > ~/.zfunc/_payjoind
+  payjoind completions fish > ~/.config/fish/completions/payjoind.fish";
+
 pub(crate) const RECEIVE_HELP: &str = "\
 Show the code to the payer. A wallet that knows payjoin opens the queued channels by paying it; any other wallet
 makes a plain payment to the address. Each code is for one payment.

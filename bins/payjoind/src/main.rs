@@ -4,6 +4,7 @@ mod ask;
 mod cli;
 mod config;
 mod control;
+mod generate;
 mod help;
 mod log;
 mod output;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
             Ok(rescued) => show(cli.json, &serde_json::to_value(rescued).unwrap_or_else(render::error)),
             Err(e) => fail(cli.json, &e.to_string()),
         },
+        Command::Completions { shell } => written(cli.json, print(&generate::completions(shell))),
+        Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
@@ -109,6 +112,13 @@ fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+fn written(json: bool, result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(json, &format!("cannot write it: {e}")),
+    }
 }
 
 fn fail(json: bool, message: &str) -> ExitCode {
