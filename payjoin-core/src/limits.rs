@@ -72,12 +72,16 @@ pub fn forewarning(policy: &Policy, rate: FeeRate, fee: Amount, lacking: Amount)
 
 fn max_fee(policy: &Policy, fee: Amount) -> String {
     let (most, fee) = (policy.max_fee.to_sat(), fee.to_sat());
-    format!("our share of the fee is {fee} sat, and `max_fee` under [policy] is {most}: it would have to be {fee}")
+    format!(
+        "our share of the fee is {fee} sat, and `max_fee` under [policy] is {most}: it would have to be {fee}"
+    )
 }
 
 fn max_fee_rate(policy: &Policy, rate: FeeRate) -> String {
     let (most, rate) = (policy.max_fee_rate.to_sat_per_vb_ceil(), rate.to_sat_per_vb_ceil());
-    format!("our share costs {rate} sat/vB, and `max_fee_rate` under [policy] is {most}: it would have to be {rate}")
+    format!(
+        "our share costs {rate} sat/vB, and `max_fee_rate` under [policy] is {most}: it would have to be {rate}"
+    )
 }
 
 fn top_up(lacking: Amount) -> String {
@@ -101,7 +105,12 @@ mod tests {
             ..Policy::default()
         };
         let warn = |rate, fee, lacking| {
-            forewarning(&policy, FeeRate::from_sat_per_vb_u32(rate), Amount::from_sat(fee), Amount::from_sat(lacking))
+            forewarning(
+                &policy,
+                FeeRate::from_sat_per_vb_u32(rate),
+                Amount::from_sat(fee),
+                Amount::from_sat(lacking),
+            )
         };
         assert_eq!(warn(100, 5_000, 0), None);
         for ((rate, fee, lacking), parts) in [
@@ -118,7 +127,9 @@ mod tests {
     #[test]
     fn limits_are_lifted_one_by_one_before_several_together() {
         let all: Vec<_> = combinations().collect();
-        let count = |lifted: &Lifted| usize::from(lifted.max_fee) + usize::from(lifted.max_fee_rate) + usize::from(lifted.top_up);
+        let count = |lifted: &Lifted| {
+            usize::from(lifted.max_fee) + usize::from(lifted.max_fee_rate) + usize::from(lifted.top_up)
+        };
         assert_eq!(all.iter().map(count).collect::<Vec<_>>(), [1, 1, 1, 2, 2, 2, 3]);
         assert!(all.iter().enumerate().all(|(at, lifted)| !all[..at].contains(lifted)));
     }

@@ -115,7 +115,8 @@ impl Addresses {
     /// As [`Addresses::write`] wrote it, or as a single address that worked: from before there were several.
     pub(crate) fn read(&self, text: &str) -> Result<(), payjoin_core::PeerAddressError> {
         let mut lines = text.lines();
-        let worked = lines.next().filter(|line| !line.is_empty()).map(str::parse::<PeerAddress>).transpose()?;
+        let worked =
+            lines.next().filter(|line| !line.is_empty()).map(str::parse::<PeerAddress>).transpose()?;
         let told = lines.map(str::parse::<PeerAddress>).collect::<Result<Vec<_>, _>>()?;
         if let Some(peer) = worked.as_ref().or(told.first()).map(PeerAddress::node_id) {
             lock(&self.0).insert(peer, Known { worked, told, failure: None });

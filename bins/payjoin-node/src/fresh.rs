@@ -25,8 +25,17 @@ impl Fresh {
             name.push(end);
             PathBuf::from(name)
         };
-        let files = [database.clone(), beside("-wal"), beside("-shm"), beside(".lock"), database.with_extension("count")];
-        let files = files.into_iter().chain([datadir.join("onion-addresses")]).chain(settings.store.count_file.clone());
+        let files = [
+            database.clone(),
+            beside("-wal"),
+            beside("-shm"),
+            beside(".lock"),
+            database.with_extension("count"),
+        ];
+        let files = files
+            .into_iter()
+            .chain([datadir.join("onion-addresses")])
+            .chain(settings.store.count_file.clone());
         let folders = settings.tor.state_dir.parent().into_iter().chain(datadir.ancestors());
         let tor = [settings.tor.state_dir.clone(), settings.tor.cache_dir.clone()];
         let seed = datadir.join("seed");

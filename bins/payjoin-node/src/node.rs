@@ -107,7 +107,10 @@ impl Node {
         host.set_policy(settings.policy_over(host.policy()));
         tracing::info!(taken = taken.join(", "), "settings were read again");
         if !restart.is_empty() {
-            tracing::warn!("{} changed and need a restart: until then the values from the start hold", restart.join(", "));
+            tracing::warn!(
+                "{} changed and need a restart: until then the values from the start hold",
+                restart.join(", ")
+            );
         }
         Ok(())
     }

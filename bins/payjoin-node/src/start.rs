@@ -52,7 +52,7 @@ impl Builder {
             false => None,
         };
         listeners.extend(tor.as_ref().map(Tor::listener));
-        let Assembled { daemon, settler, news, following } = 
+        let Assembled { daemon, settler, news, following } =
             assemble(self, store, tor.as_ref(), certificate.map(Arc::new)).await?;
         if let Some(payments) = &daemon.payments {
             payments.resume().await?;

@@ -1,9 +1,9 @@
 //! What is told to whoever may not read it: a queue, and a thread that alone waits for the reader. Nothing else ever does.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;

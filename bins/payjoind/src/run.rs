@@ -147,7 +147,9 @@ async fn serve(
 fn reload(node: &Node, datadir: &Path, args: &RunArgs) {
     match config::load(datadir, args).map(|settings| node.reload(settings)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("{}: {error}. Nothing was changed", config::path(datadir).display()),
+        Ok(Err(error)) => {
+            tracing::error!("{}: {error}. Nothing was changed", config::path(datadir).display())
+        }
         Err(error) => tracing::error!("{error}. Nothing was changed"),
     }
 }

@@ -18,7 +18,12 @@ pub(crate) enum Phase {
 }
 
 /// Shows every event, until the daemon is over. `json` prints one JSON object a step instead of a line of text.
-pub(crate) async fn show(mut events: EventStream, out: Output, json: bool, mut phase: watch::Receiver<Phase>) {
+pub(crate) async fn show(
+    mut events: EventStream,
+    out: Output,
+    json: bool,
+    mut phase: watch::Receiver<Phase>,
+) {
     loop {
         let heard = tokio::select! {
             biased;

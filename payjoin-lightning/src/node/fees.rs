@@ -56,7 +56,8 @@ struct Known {
 impl Fees {
     /// `fallback`: what payments pay where nothing is estimated.
     pub(super) fn new(fallback: FeeRate) -> Self {
-        let fallback = u32::try_from(fallback.to_sat_per_kwu()).unwrap_or(u32::MAX / 4).clamp(FLOOR, u32::MAX / 4);
+        let fallback =
+            u32::try_from(fallback.to_sat_per_kwu()).unwrap_or(u32::MAX / 4).clamp(FLOOR, u32::MAX / 4);
         let nothing = FeeRates { within: Vec::new(), least: None };
         let known = Known { rates: Rates::of(&nothing, fallback), blind: false };
         Self { fallback, known: Mutex::new(known) }
@@ -146,7 +147,9 @@ mod tests {
 
     #[test]
     fn what_the_mempool_asks_for_is_more_than_the_fallback_where_it_is_more() {
-        for (fallback, least, payment) in [(FIVE, None, FIVE), (FIVE, Some(5_000), 5_100), (30_000, Some(5_000), 30_000)] {
+        for (fallback, least, payment) in
+            [(FIVE, None, FIVE), (FIVE, Some(5_000), 5_100), (30_000, Some(5_000), 30_000)]
+        {
             let known = FeeRates { within: vec![None; 4], least: least.map(FeeRate::from_sat_per_kwu) };
             assert_eq!(Rates::of(&known, fallback).payment, payment);
         }

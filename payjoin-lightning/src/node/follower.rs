@@ -60,7 +60,8 @@ impl Follower {
         let tip = best_block(&*source, network, &health).await?;
         let outside = Outside::new(outside);
         let begin = outside.at(tip);
-        let follower = Arc::new(Self { source, health, fees: Fees::new(fee_fallback), outside, begin, network });
+        let follower =
+            Arc::new(Self { source, health, fees: Fees::new(fee_fallback), outside, begin, network });
         if let Err(error) = follower.fees.refresh(&*follower.source).await {
             tracing::warn!(%error, "no fee rates yet");
         }

@@ -95,7 +95,8 @@ impl Peers {
         let graph = self.graph.read_only();
         let node = graph.node(&NodeId::from_pubkey(node_id)).and_then(|node| node.announcement_info.as_ref());
         let announced = node.map(|node| node.addresses().to_vec()).unwrap_or_default();
-        let addresses = announced.iter().filter_map(|at| format!("{node_id}@{at}").parse::<PeerAddress>().ok());
+        let addresses =
+            announced.iter().filter_map(|at| format!("{node_id}@{at}").parse::<PeerAddress>().ok());
         let can_dial = |address: &PeerAddress| {
             let by_dialer = self.dialer.as_deref().is_some_and(|dialer| dialer.reaches(address.host()));
             by_dialer || !is_onion(address.host())

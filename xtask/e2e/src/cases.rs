@@ -4,15 +4,16 @@ use anyhow::Result;
 
 use crate::harness::{Need, World};
 
+mod bitcoind;
 mod chain;
 mod channel;
 mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod fees;
 mod hostile;
 mod house;
-mod refusals;
 mod lnd;
 mod older;
 mod onion;
@@ -21,6 +22,7 @@ mod own;
 mod payers;
 mod peer;
 mod plain;
+mod refusals;
 mod safety;
 mod salvage;
 mod send;
@@ -54,7 +56,9 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, house::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES].into_iter().flatten()
+    [CASES, house::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES]
+        .into_iter()
+        .flatten()
 }
 
 /// Those of the embedded node.

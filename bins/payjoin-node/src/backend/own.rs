@@ -28,7 +28,8 @@ pub(super) async fn start(
     blocks: Arc<Blocks>,
 ) -> Result<Backend, StartError> {
     let (settings, starting) = (&builder.settings, &builder.starting);
-    let following = Follower::start(settings.network, source, starting.health(), blocks, settings.fee_fallback()).await;
+    let following =
+        Follower::start(settings.network, source, starting.health(), blocks, settings.fee_fallback()).await;
     let following = following
         .map_err(|error| StartError::node(error, &settings.bitcoind_url(), settings.datadir.join("seed")))?;
     let config = OwnNodeConfig {

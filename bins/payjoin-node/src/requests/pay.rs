@@ -1,9 +1,9 @@
 //! `pay`: a Lightning payment.
 
 use bitcoin::Amount;
+use bitcoin::Network;
 use bitcoin::amount::serde::as_sat;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::Network;
 use lightning::bolt11_invoice::{Bolt11Invoice, Currency, ParseOrSemanticError};
 use serde::{Deserialize, Serialize};
 

@@ -103,7 +103,8 @@ impl Settings {
             Network::Signet => "signet",
             Network::Regtest => "regtest",
         };
-        let usual = || home().unwrap_or_default().join(".lnd/data/chain/bitcoin").join(folder).join("admin.macaroon");
+        let usual =
+            || home().unwrap_or_default().join(".lnd/data/chain/bitcoin").join(folder).join("admin.macaroon");
         self.lnd.macaroon.clone().unwrap_or_else(usual)
     }
 

@@ -33,29 +33,38 @@ impl Settings {
         if let Some(text) = url {
             match read_url(text) {
                 Err(why) if why.contains("password") => {
-                    return Err(wrong("[bitcoind] `url`", "holds a user or a password: set `user` and `password` instead"));
+                    return Err(wrong(
+                        "[bitcoind] `url`",
+                        "holds a user or a password: set `user` and `password` instead",
+                    ));
                 }
                 read => scheme("[bitcoind] `url`", text, read, &["http", "https"])?,
             };
         }
         match (user, password) {
-            (Some(_), None) => Err(wrong("[bitcoind] `user`", "goes with a `password`: set it, or remove `user`")),
-            (None, Some(_)) => Err(wrong("[bitcoind] `password`", "goes with a `user`: set it, or remove `password`")),
+            (Some(_), None) => {
+                Err(wrong("[bitcoind] `user`", "goes with a `password`: set it, or remove `user`"))
+            }
+            (None, Some(_)) => {
+                Err(wrong("[bitcoind] `password`", "goes with a `user`: set it, or remove `password`"))
+            }
             (Some(_), Some(_)) if cookie.is_some() => {
                 Err(wrong("[bitcoind] `cookie`", "and `user` are two ways in: remove one of them"))
             }
-            (Some(user), Some(_)) if user.is_empty() || user.contains(':') => {
-                Err(wrong("[bitcoind] `user`", "is empty or holds a colon: use the name from bitcoind's `rpcauth`"))
-            }
+            (Some(user), Some(_)) if user.is_empty() || user.contains(':') => Err(wrong(
+                "[bitcoind] `user`",
+                "is empty or holds a colon: use the name from bitcoind's `rpcauth`",
+            )),
             _ => Ok(()),
         }
     }
 
     fn check_payjoin(&self) -> Result<(), SettingsError> {
         let payjoin = &self.payjoin;
-        for (name, urls) in
-            [("[payjoin] `directories`", &payjoin.directories), ("[payjoin] `ohttp_relays`", &payjoin.ohttp_relays)]
-        {
+        for (name, urls) in [
+            ("[payjoin] `directories`", &payjoin.directories),
+            ("[payjoin] `ohttp_relays`", &payjoin.ohttp_relays),
+        ] {
             for text in urls {
                 scheme(name, text, read_url(text), &["https", "http"])?;
             }
@@ -127,7 +136,10 @@ impl Settings {
         let read = read_url(text);
         scheme(ENDPOINT, text, read, &["https", "http"])?;
         match read.is_ok_and(|url| url.scheme == "http" && !payjoin_core::is_onion(url.host)) {
-            true => Err(wrong(ENDPOINT, format!("is an https URL, or http with an onion address (BIP 78), and not {text:?}"))),
+            true => Err(wrong(
+                ENDPOINT,
+                format!("is an https URL, or http with an onion address (BIP 78), and not {text:?}"),
+            )),
             false => Ok(()),
         }
     }
@@ -146,7 +158,10 @@ impl Settings {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
         for (name, address) in open.into_iter().filter_map(|(name, address)| Some((name, address?))) {
             if address.port() == 0 {
-                return Err(wrong(name, "has port 0, which nobody could be told: use a number from 1 to 65535"));
+                return Err(wrong(
+                    name,
+                    "has port 0, which nobody could be told: use a number from 1 to 65535",
+                ));
             }
             if let Some((other, _)) = taken.iter().find(|(_, known)| *known == address) {
                 return Err(wrong(name, format!("is {address}, as {other} is: give each a port of its own")));
@@ -158,15 +173,22 @@ impl Settings {
 
     fn check_tor(&self) -> Result<(), SettingsError> {
         let Tor { port, nickname, state_dir, cache_dir, .. } = &self.tor;
-        let in_name = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
+        let in_name =
+            |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
         if *port == 0 {
             return Err(wrong("[tor] `port`", "must be from 1 to 65535, not 0"));
         }
         if nickname.is_empty() || !nickname.chars().all(in_name) {
-            return Err(wrong("[tor] `nickname`", format!("has small letters, digits, - and _ only, not {nickname:?}")));
+            return Err(wrong(
+                "[tor] `nickname`",
+                format!("has small letters, digits, - and _ only, not {nickname:?}"),
+            ));
         }
         match state_dir == cache_dir {
-            true => Err(wrong("[tor] `cache_dir`", "is `state_dir`, too: what can be lost and what cannot need two folders")),
+            true => Err(wrong(
+                "[tor] `cache_dir`",
+                "is `state_dir`, too: what can be lost and what cannot need two folders",
+            )),
             false => Ok(()),
         }
     }

@@ -75,7 +75,9 @@ impl Settings {
             ("[lnd] `macaroon`", lightning.backend == Kind::Lnd && lnd.macaroon.is_none()),
         ];
         match needs_home.into_iter().find(|(_, needs)| *needs) {
-            Some((name, _)) => Err(wrong(name, "has no usual place, because HOME is not set: set it to the file")),
+            Some((name, _)) => {
+                Err(wrong(name, "has no usual place, because HOME is not set: set it to the file"))
+            }
             None => Ok(()),
         }
     }

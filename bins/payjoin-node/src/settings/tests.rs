@@ -145,14 +145,23 @@ fn tor_alone_goes_with_nothing_that_shows_our_address() {
 #[test]
 fn what_cannot_work_is_refused_with_its_name_and_what_to_do() {
     for (text, told) in [
-        ("[bitcoind]\nurl = 'http://me:word@127.0.0.1'", "[bitcoind] `url` holds a user or a password: set `user`"),
+        (
+            "[bitcoind]\nurl = 'http://me:word@127.0.0.1'",
+            "[bitcoind] `url` holds a user or a password: set `user`",
+        ),
         ("[bitcoind]\nurl = '127.0.0.1:8332'", "[bitcoind] `url` \"127.0.0.1:8332\" is no URL"),
         ("[bitcoind]\nuser = 'me'", "[bitcoind] `user` goes with a `password`"),
         ("[bitcoind]\npassword = 'word'", "[bitcoind] `password` goes with a `user`"),
-        ("[bitcoind]\nuser = 'me'\npassword = 'word'\ncookie = 'c'", "[bitcoind] `cookie` and `user` are two ways in"),
+        (
+            "[bitcoind]\nuser = 'me'\npassword = 'word'\ncookie = 'c'",
+            "[bitcoind] `cookie` and `user` are two ways in",
+        ),
         ("[bitcoind]\nuser = 'm:e'\npassword = 'word'", "[bitcoind] `user` is empty or holds a colon"),
         ("[bitcoind]\ncookie = ''", "[bitcoind] `cookie` is empty"),
-        ("[payjoin]\nohttp_relays = ['ftp://a.example']", "[payjoin] `ohttp_relays` \"ftp://a.example\" begins with ftp://"),
+        (
+            "[payjoin]\nohttp_relays = ['ftp://a.example']",
+            "[payjoin] `ohttp_relays` \"ftp://a.example\" begins with ftp://",
+        ),
         ("[payjoin]\nsocks = 'me:word@127.0.0.1:1'", "[payjoin] `socks` holds a user or a password"),
         ("[http]\ncertificate = 'c.pem'", "[http] `certificate` and `key` are for TLS"),
         ("[lightning]\nlisten = '127.0.0.1:0'", "[lightning] `listen` has port 0"),
@@ -221,7 +230,8 @@ fn docs_settings_md_holds_the_example_and_every_range() {
             }
         }
     }
-    text += "\nTaken over on SIGHUP, with the files of the TLS certificate; everything else needs a restart:\n\n";
+    text +=
+        "\nTaken over on SIGHUP, with the files of the TLS certificate; everything else needs a restart:\n\n";
     for name in Settings::taken_while_running() {
         text += &format!("- {name}\n");
     }

@@ -26,7 +26,9 @@ pub enum RpcError {
     #[error("{0}")]
     Methods(String),
     /// Its work queue was full for as long as we asked.
-    #[error("bitcoind is busy: its work queue is full. If that lasts, give it a longer one with `rpcworkqueue`")]
+    #[error(
+        "bitcoind is busy: its work queue is full. If that lasts, give it a longer one with `rpcworkqueue`"
+    )]
     Busy,
     /// We stop, and it does not answer soon.
     #[error("bitcoind does not answer, and this node stops")]

@@ -62,7 +62,10 @@ fn verdict(forbidden: &[&str], unknown: &[&str]) -> Option<String> {
         ));
     }
     (!unknown.is_empty()).then(|| {
-        format!("bitcoind does not know {}: use Bitcoin Core 25 or later, or Bitcoin Knots", unknown.join(", "))
+        format!(
+            "bitcoind does not know {}: use Bitcoin Core 25 or later, or Bitcoin Knots",
+            unknown.join(", ")
+        )
     })
 }
 
@@ -72,11 +75,7 @@ mod tests {
 
     #[test]
     fn every_method_that_is_called_is_checked_and_no_other_one() {
-        let sources = [
-            include_str!("../bitcoind.rs"),
-            include_str!("blocks.rs"),
-            include_str!("rivals.rs"),
-        ];
+        let sources = [include_str!("../bitcoind.rs"), include_str!("blocks.rs"), include_str!("rivals.rs")];
         let quoted = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
         let verbs = ["get", "estimate", "send", "submit", "test"];
         let mut called: Vec<&str> = quoted

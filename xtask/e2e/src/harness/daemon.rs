@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -71,13 +71,13 @@ pub(crate) struct Daemon {
     program: PathBuf,
     prefix: Vec<String>,
     dir: PathBuf,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What the thread that reads the steps works on too.
 #[derive(Default)]
-struct Shared {
-    server: Mutex<Option<Server>>,
+pub(super) struct Shared {
+    pub(super) server: Mutex<Option<Server>>,
     steps: Mutex<Vec<Value>>,
     /// The step at which it is killed.
     trap: Mutex<Option<&'static str>>,
@@ -132,17 +132,7 @@ impl Daemon {
         self.await_answer(server)
     }
 
-    /// Starts it again, with everything to tell, and reads nothing of it. The rest of what it writes on stderr is returned.
-    pub(crate) fn restart_unread(&self) -> Result<ChildStderr> {
-        let mut command = self.command();
-        command.arg("run").env("PAYJOIND_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut server = Server::start(&mut command)?;
-        let stderr = server.stderr().context("no pipe to the daemon")?;
-        self.await_answer(server)?;
-        Ok(stderr)
-    }
-
-    fn await_answer(&self, mut server: Server) -> Result<()> {
+    pub(super) fn await_answer(&self, mut server: Server) -> Result<()> {
         wait::until(&format!("{} answers", self.name), Duration::from_secs(20), || {
             if let Some(status) = server.ended()? {
                 bail!("{} ended at once ({status}); see its logs", self.name);
@@ -210,24 +200,6 @@ impl Daemon {
         lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(None)
     }
 
-    /// Waits until it has ended after SIGTERM, and says how long that took.
-    pub(crate) fn terminate(&self) -> Result<Duration> {
-        let begun = Instant::now();
-        self.signal("TERM")?;
-        wait::until(&format!("{} ends", self.name), Duration::from_secs(60), || {
-            let mut server = lock(&self.shared.server);
-            server.as_mut().context("it does not run")?.ended()
-        })?;
-        self.kill();
-        Ok(begun.elapsed())
-    }
-
-    /// Changes its settings, for the next start or SIGHUP.
-    pub(crate) fn change_settings(&self, change: impl FnOnce(String) -> String) -> Result<()> {
-        let path = self.dir.join("payjoind.toml");
-        Ok(fs::write(&path, change(fs::read_to_string(&path)?))?)
-    }
-
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
     }
@@ -288,7 +260,7 @@ impl Daemon {
         &self.dir
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         self.words(Command::new(&self.program))
     }
 
@@ -354,7 +326,7 @@ fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shar
 }
 
 /// A thread that panicked under one of these locks left a whole value behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -2,10 +2,8 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
-use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -54,8 +52,8 @@ pub(crate) struct Invoice {
 pub(crate) struct World<'a> {
     pub(crate) chain: Chain,
     pub(crate) tls: Certificate,
-    programs: &'a Programs,
-    dir: &'a Path,
+    pub(super) programs: &'a Programs,
+    pub(super) dir: &'a Path,
     daemons: RefCell<Vec<Rc<Daemon>>>,
     cells: RefCell<Vec<Rc<Cell>>>,
     foreign: RefCell<Vec<Rc<dyn Foreign>>>,
@@ -133,23 +131,6 @@ impl<'a> World<'a> {
         let daemon = Rc::new(daemon);
         self.daemons.borrow_mut().push(Rc::clone(&daemon));
         Ok(daemon)
-    }
-
-    /// A folder for something that is no daemon yet.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.dir.join(name);
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(folder)
-    }
-
-    /// The program of the daemons.
-    pub(crate) fn payjoind(&self) -> &Path {
-        &self.programs.payjoind
-    }
-
-    /// The program of our chain.
-    pub(crate) fn bitcoind(&self) -> &Path {
-        &self.programs.bitcoind
     }
 
     /// A bitcoind that follows ours and forgets old blocks when it is told to.
