@@ -35,6 +35,7 @@ use self::pledges::Pledges;
 use self::purse::Purse;
 use self::reply::{Channel, Info, NORMAL, info};
 use self::rpc::{Rpc, RpcError};
+use crate::addresses::{Addresses, Turn};
 use crate::lock::lock;
 use crate::steps::Steps;
 use crate::{LightningError, LightningNode as _, OwnNodeConfig, Wanted};
@@ -87,7 +88,8 @@ impl Cln {
         let node_id = ready_node(&rpc, config.network).await?;
         let openings = Openings::load(Arc::clone(&config.state));
         let openings = openings.map_err(|error| LightningError::Refused(error.to_string()))?;
-        let funder = Funder { rpc: rpc.clone(), openings, steps: Steps(config.events) };
+        let (steps, addresses) = (Steps(config.events), Addresses::default());
+        let funder = Funder { rpc: rpc.clone(), openings, steps, addresses };
         let node = Arc::new(Self {
             emergency: emergency(&rpc).await?,
             rpc,
@@ -198,7 +200,7 @@ impl Cln {
 }
 
 async fn reach(funder: &Funder, peer: &PeerAddress) {
-    if let Ok(Err(error)) = timeout(DIAL, funder.connect(peer)).await {
+    if let Ok(Err(error)) = timeout(DIAL, funder.reach(peer, Turn::WorkedFirst)).await {
         tracing::debug!(%error, %peer, "a peer cannot be reached");
     }
 }

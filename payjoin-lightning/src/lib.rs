@@ -10,6 +10,8 @@
 //! - `node` (feature `node`) is the embedded default: LDK, a BDK wallet, bitcoind.
 //! - `lnd` (feature `lnd`) is the operator's own LND.
 
+#[cfg(any(feature = "node", feature = "cln", feature = "lnd"))]
+mod addresses;
 mod channels;
 #[cfg(feature = "cln")]
 pub mod cln;
@@ -46,7 +48,7 @@ pub use funding::{Funding, FundingError, FundingInput, FundingOutput, FundingTer
 pub use ldk::{Connector, LdkFunder};
 pub use lightning_node::{
     Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo, Wanted,
+    PaymentOutcome, PeerInfo, Reached, Wanted,
 };
 pub use once::PaidOnce;
 pub use own_node::OwnNodeConfig;

@@ -97,14 +97,17 @@ pub trait LightningNode: Wallet {
     async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError>;
 
     /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment; an invoice is paid
-    /// once.
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError>;
+    /// once. `amount` goes with an invoice that names none, and with no other.
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError>;
 
-    /// Connects to a peer, or returns at once when it is connected.
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError>;
+    /// Connects to a peer by this address, or by another one that is known of it; one that is connected stays so.
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError>;
 
     /// Connected peers.
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError>;
+
+    /// Peers that could not be reached the last time, with the reason. Some may be connected by now.
+    fn missed(&self) -> Vec<(PeerAddress, String)>;
 
     /// All channels that are not closed, also those that are not funded yet.
     async fn channels(&self) -> Result<Vec<ChannelInfo>, LightningError>;
@@ -268,6 +271,28 @@ pub struct ClosingChannel {
     pub sat: u64,
     /// What must be deposited so that it closes as fast as it should, in satoshis; `None` while nothing is missing.
     pub needs_sat: Option<u64>,
+}
+
+/// How a peer came to be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// By the address that was asked for.
+    There,
+    /// By another one; why not by the one that was asked for.
+    Elsewhere(PeerAddress, String),
+    /// It was connected before: nothing was tried.
+    Before,
+}
+
+#[cfg(any(feature = "node", feature = "cln", feature = "lnd"))]
+impl Reached {
+    /// By this address, after these failures, where `asked` was asked for.
+    pub(crate) fn by(address: PeerAddress, asked: &PeerAddress, failures: &[String]) -> Self {
+        match address == *asked {
+            true => Self::There,
+            false => Self::Elsewhere(address, failures.join("; ")),
+        }
+    }
 }
 
 /// One peer, for display.

@@ -98,6 +98,9 @@ pub(crate) enum Asked {
     Pay {
         /// The invoice.
         bolt11: String,
+        /// Satoshis, where the invoice leaves it to the payer.
+        #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
+        amount: Option<u64>,
     },
     /// Payjoin exchanges, past and present.
     #[command(subcommand)]
@@ -311,8 +314,8 @@ pub(crate) enum PeerCommand {
         /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
         peer: String,
     },
-    /// Connected peers.
-    #[command(after_help = "JSON: peers\n  peers: node_id, address\n\nExample:\n  payjoind peer list")]
+    /// Peers that are connected, and those that should be.
+    #[command(after_help = PEERS_HELP)]
     List,
 }
 

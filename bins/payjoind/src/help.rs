@@ -18,7 +18,9 @@ satoshis.";
 pub(crate) fn run() -> String {
     let example = payjoin_node::Settings::example();
     let settings: String = example.lines().map(|line| format!("  {line}\n")).collect();
-    format!("{RUN_HELP_BEFORE}\n{settings}\n{RUN_HELP_AFTER}")
+    let taken = payjoin_node::Settings::taken_while_running().join(", ").replace("[policy] ", "");
+    let after = RUN_HELP_AFTER.replace("TAKEN", &taken);
+    format!("{RUN_HELP_BEFORE}\n{settings}\n{after}")
 }
 
 const RUN_HELP_BEFORE: &str = "\
@@ -30,7 +32,11 @@ const RUN_HELP_AFTER: &str = "\
 DATADIR/seed holds twelve words: write them down. DATADIR/payjoind.sqlite holds the channels and what is owed to
 payers: never restore an old copy of it. The seed alone, with `birthday`, brings the coins back, but not the channels.
 The steps of each payment go to standard output, the log to standard error; PAYJOIND_LOG=debug shows more of it.
-Ctrl-C and SIGTERM stop the daemon once the exchanges in flight are done.
+Lines that nobody reads are dropped and counted. Ctrl-C and SIGTERM stop the daemon once the exchanges in flight are
+done; requests that are not complete are cut, and bitcoind is waited for no longer than five seconds. SIGHUP reads the
+settings again and takes over, of [policy], TAKEN;
+of others that changed the log says that they need a restart. The files of the TLS certificate and its key are read again
+then, and by themselves a few seconds after they change.
 
 Example:
   payjoind --datadir ~/.payjoind run --network regtest";
@@ -153,12 +159,23 @@ Example:
   payjoind wallet coins";
 
 pub(crate) const CONNECT_HELP: &str = "\
-Not needed for a queued channel: its peer is connected, and kept so, before the payment comes.
+Not needed for a queued channel: its peer is connected, and kept so, before the payment comes. The other addresses that
+are known of the peer are tried, too: where it was reached before, where it was queued, what it announced. An address
+that worked is kept until another one has worked. `note` says when the address that you gave was not the one that answered.
 
-JSON: node_id, connected
+JSON: node_id, connected, note
 
 Example:
   payjoind peer connect 02ab..cd@203.0.113.7:9735";
+
+pub(crate) const PEERS_HELP: &str = "\
+`address` is where the peer was reached last, or should be; `error` why it was not reached the last time.
+
+JSON: peers
+  peers: node_id, address, connected, error
+
+Example:
+  payjoind peer list";
 
 pub(crate) const INVOICE_HELP: &str = "\
 JSON: bolt11, payment_hash
@@ -167,10 +184,13 @@ Example:
   payjoind invoice 1500 --description coffee";
 
 pub(crate) const PAY_HELP: &str = "\
+An invoice is paid once. One that names no amount takes --amount.
+
 JSON: preimage, fee_msat, status
 
-Example:
-  payjoind pay lnbcrt15u1p...";
+Examples:
+  payjoind pay lnbcrt15u1p...
+  payjoind pay lnbcrt1p... --amount 1500";
 
 pub(crate) const SHOW_HELP: &str = "\
 JSON: id, invoice, state, original_txid, payjoin_txid, mined_txid, channels, partitions, reason, plain_sat, fallback_at, created, settled
@@ -246,10 +266,11 @@ whether payers can reach our onion service. `height` is the last block that was 
 bitcoind, null when it does not answer. `chain_error` says why no block has arrived for a minute although bitcoind has
 one, `lightning_error` why the Lightning node does not answer that is a program of its own, `database_error` that the
 database is an older copy, and what to do: nothing new is offered then.
-`seed_warning` says what looks as if another node ran with the same seed. While a start waits for blocks, what is due is
+`seed_warning` says what looks as if another node ran with the same seed, `certificate_warning` that the TLS certificate
+ends in two weeks or has ended, `fee_warning` that bitcoind estimates no fees, and what is paid instead. While a start waits for blocks, what is due is
 sent, and of these only version, network, bitcoind_height, chain_error, obligations and payments are there.
 
-JSON: version, node_id, network, height, bitcoind_height, chain_error, lightning_error, database_error, seed_warning, http, endpoint, tor, lightning, peers, channels, obligations, payments
+JSON: version, node_id, network, height, bitcoind_height, chain_error, lightning_error, database_error, seed_warning, certificate_warning, fee_warning, http, endpoint, tor, lightning, peers, channels, obligations, payments
   tor: percent, ready, blocked, endpoint, reachable, problem
 
 Example:

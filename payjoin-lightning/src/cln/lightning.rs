@@ -14,14 +14,17 @@ use tokio::time::timeout;
 use super::Cln;
 use super::reply::{self, Channel, NORMAL};
 use super::rpc::RpcError;
+use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::{
     Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
-    LightningNode, PaymentOutcome, PeerInfo,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 /// A close goes on by itself once lightningd has begun it.
 const CLOSE: Duration = Duration::from_secs(5);
+/// A stop waits no longer for an answer.
+const STOP: Duration = Duration::from_secs(5);
 
 const TAKES_ALL: &str = "Core Lightning takes a payment over Lightning as soon as it is there, also when the code is paid \
                          already: leave out --lightning";
@@ -136,9 +139,13 @@ impl LightningNode for Cln {
     }
 
     /// lightningd pays an invoice once.
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
         const METHOD: &str = "pay";
-        let answer = self.rpc.ask(METHOD, json!({ "bolt11": invoice })).await?;
+        let mut params = json!({ "bolt11": invoice });
+        if let Some(amount) = amount {
+            params["amount_msat"] = json!(amount.to_sat().saturating_mul(1_000));
+        }
+        let answer = self.rpc.ask(METHOD, params).await?;
         let msat = |name| answer.get(name).and_then(reply::msat);
         let read = || {
             let fee_msat = msat("amount_sent_msat")?.saturating_sub(msat("amount_msat")?);
@@ -147,8 +154,12 @@ impl LightningNode for Cln {
         Ok(read().ok_or(RpcError::Unexpected(METHOD))?)
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
-        Ok(self.funder.connect(peer).await?)
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
+        Ok(self.funder.reach(peer, Turn::AskedFirst).await?)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        self.funder.addresses.missed()
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {
@@ -223,10 +234,12 @@ impl LightningNode for Cln {
     async fn stop(&self) {
         self.stop.send_replace(true);
         let task = lock(&self.task).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "what looks after Core Lightning failed");
+        let Some(mut task) = task else { return };
+        match timeout(STOP, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what looks after Core Lightning failed"),
+            // It waits for a lightningd that does not answer. What is cut is done again at the next start.
+            Err(_) => task.abort(),
         }
     }
 }

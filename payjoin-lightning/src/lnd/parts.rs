@@ -16,6 +16,7 @@ use super::funder::LndFunder;
 use super::held::HeldInvoices;
 use super::wallet::{Kept, LndWallet};
 use super::wire::Info;
+use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::revive::Revive;
 use crate::{Balance, Wanted};
@@ -95,7 +96,7 @@ impl Parts {
     async fn connect_anew(&self, peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
         let mut left = Vec::new();
         for peer in peers {
-            if let Err(error) = self.funder.connect(&peer).await {
+            if let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                 tracing::debug!(%error, peer = %peer.node_id(), "a peer is not reached");
                 left.push(peer);
             }
@@ -139,7 +140,7 @@ impl Parts {
             for peer in wanted.peers().await {
                 let id = peer.node_id();
                 let known = self.channels.look(|seen| seen.peers.iter().any(|known| known.node_id == id));
-                if !known && let Err(error) = self.funder.connect(&peer).await {
+                if !known && let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                     tracing::debug!(%error, peer = %id, "a peer is not reached");
                 }
             }

@@ -15,9 +15,10 @@ use serde::de::IgnoredAny;
 use super::calls::CLOSE;
 use super::node::Lnd;
 use super::payments;
+use crate::addresses::Turn;
 use crate::{
     Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
-    LightningNode, PaymentOutcome, PeerInfo,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 #[async_trait]
@@ -118,14 +119,18 @@ impl LightningNode for Lnd {
         self.parts.held.invoice(amount, "", expiry).await
     }
 
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
-        Ok(payments::pay(&self.parts.client, invoice).await?)
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
+        Ok(payments::pay(&self.parts.client, invoice, amount).await?)
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
-        self.parts.funder.connect(peer).await?;
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
+        let reached = self.parts.funder.reach(peer, Turn::AskedFirst).await?;
         self.parts.funder.tell_of(self.parts.channels.refresh().await?);
-        Ok(())
+        Ok(reached)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        self.parts.funder.addresses.missed()
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {

@@ -12,7 +12,7 @@ use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
 use super::running::Node;
 use crate::{
     Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
-    LightningNode, PaymentOutcome, PeerInfo,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 fn refused(error: impl std::fmt::Display) -> LightningError {
@@ -102,12 +102,16 @@ impl LightningNode for Node {
         LightningNode::invoice(self, amount, "", expiry).await
     }
 
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
-        Self::pay(self, invoice).await.map_err(refused)
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
+        Self::pay(self, invoice, amount).await.map_err(refused)
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
         Self::connect(self, peer).await.map_err(refused)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        Self::missed(self)
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {

@@ -230,6 +230,7 @@ fn peers(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Result<Peers, i
         Arc::clone(&ground.store),
         config.dialer.clone(),
         config.wanted.clone(),
+        Arc::clone(parts.gossip.network_graph()),
     )
 }
 

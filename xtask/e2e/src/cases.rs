@@ -5,13 +5,16 @@ use anyhow::Result;
 use crate::harness::{Need, World};
 
 mod beside;
+mod bitcoind;
 mod chain;
 mod channel;
 mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod fees;
 mod hostile;
+mod house;
 mod lnd;
 mod older;
 mod onion;
@@ -22,6 +25,7 @@ mod payers;
 mod peer;
 mod plain;
 mod plugin;
+mod refusals;
 mod rune;
 mod safety;
 mod salvage;
@@ -58,6 +62,7 @@ impl Case {
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         CASES,
+        house::CASES,
         payers::CASES,
         onion::CASES,
         peer::CASES,

@@ -230,6 +230,11 @@ fn docs_settings_md_holds_the_example_and_every_range() {
             }
         }
     }
+    text +=
+        "\nTaken over on SIGHUP, with the files of the TLS certificate; everything else needs a restart:\n\n";
+    for name in Settings::taken_while_running() {
+        text += &format!("- {name}\n");
+    }
     if std::env::var_os("PAYJOIN_WRITE_DOCS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

@@ -72,6 +72,15 @@ impl Chain {
         Ok(())
     }
 
+    /// Lets bitcoind do nothing until [`Chain::thaw`]. Its connections stay open.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("STOP")
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("CONT")
+    }
+
     /// Starts it again, with a new cookie, and opens these wallets and the miner's.
     pub(crate) fn restart(&self, wallets: &[&str]) -> Result<()> {
         self.restart_with(&[], wallets)

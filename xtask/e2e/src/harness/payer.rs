@@ -132,15 +132,25 @@ pub(crate) enum Substitution {
 impl<'a> Payment<'a> {
     /// Builds and signs the Original for a BIP 21 code that names an amount.
     pub(crate) fn new(wallet: Wallet<'a>, uri: &str, substitution: Substitution) -> Result<Self> {
+        Self::at(FEE_RATE, wallet, uri, substitution)
+    }
+
+    /// The same at a fee rate in sat/vB.
+    pub(crate) fn at(
+        fee_rate: u64,
+        wallet: Wallet<'a>,
+        uri: &str,
+        substitution: Substitution,
+    ) -> Result<Self> {
         let uri = Uri::try_from(uri).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?.assume_checked();
         let uri = uri.check_pj_supported().map_err(|_| anyhow!("the BIP 21 code has no payjoin endpoint"))?;
         let amount = uri.amount().context("the BIP 21 code names no amount")?;
-        let original = wallet.payment(&uri.address().to_string(), amount, FEE_RATE)?;
+        let original = wallet.payment(&uri.address().to_string(), amount, fee_rate)?;
         let mut builder = SenderBuilder::new(original.clone(), uri);
         if substitution == Substitution::Forbidden {
             builder = builder.always_disable_output_substitution();
         }
-        let fee_rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
+        let fee_rate = FeeRate::from_sat_per_vb(fee_rate).context("the fee rate overflows")?;
         let sender = builder.build_recommended(fee_rate)?;
         Ok(Self { wallet, original, sender })
     }

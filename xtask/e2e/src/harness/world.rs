@@ -54,8 +54,8 @@ pub(crate) struct Invoice {
 pub(crate) struct World<'a> {
     pub(crate) chain: Chain,
     pub(crate) tls: Certificate,
-    programs: &'a Programs,
-    dir: &'a Path,
+    pub(super) programs: &'a Programs,
+    pub(super) dir: &'a Path,
     daemons: RefCell<Vec<Rc<Daemon>>>,
     cells: RefCell<Vec<Rc<Cell>>>,
     foreign: RefCell<Vec<Rc<dyn Foreign>>>,
