@@ -5,6 +5,7 @@
 
 mod abandon;
 mod calls;
+mod error;
 mod funder;
 mod lightning;
 mod openings;
@@ -29,12 +30,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::error::RpcError;
 use self::funder::{Funder, Shared};
 use self::openings::Openings;
 use self::pledges::Pledges;
 use self::purse::Purse;
 use self::reply::{Channel, Info, NORMAL, info};
-use self::rpc::{Rpc, RpcError};
+use self::rpc::Rpc;
 use crate::addresses::{Addresses, Turn};
 use crate::lock::lock;
 use crate::steps::Steps;

@@ -3,6 +3,7 @@
 mod backend;
 mod check;
 mod file;
+mod home;
 mod listen;
 mod paths;
 mod reload;

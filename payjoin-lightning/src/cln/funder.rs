@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::abandon::{Way, way};
+use super::error::RpcError;
 use super::openings::{Opening, Openings};
 use super::reply::{self, Channel};
-use super::rpc::{Rpc, RpcError};
+use super::rpc::Rpc;
 use crate::addresses::{Addresses, Turn};
 use crate::steps::Steps;
 use crate::{ChannelFunder, ChannelKey, FunderError, LightningError, Reached};

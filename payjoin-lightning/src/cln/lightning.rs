@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Cln;
+use super::error::RpcError;
 use super::reply::{self, Channel, NORMAL};
-use super::rpc::RpcError;
 use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::{

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::rpc::{ClnAccess, Rpc, RpcError};
+use super::error::RpcError;
+use super::rpc::{ClnAccess, Rpc};
 use super::{core_arg, reply};
 use crate::LightningError;
 

@@ -10,7 +10,7 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
-use super::rpc::{MOST, RpcError};
+use super::error::{MOST, RpcError};
 use crate::lock::lock;
 use crate::pin::Pin;
 

@@ -10,35 +10,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::error::{MOST, RpcError};
 use super::rest::{Rest, RestAccess};
-use crate::LightningError;
 
 /// What ends an answer.
 const END: &[u8] = b"\n\n";
-/// An answer larger than this is none that we asked for.
-pub(super) const MOST: usize = 64 << 20;
 /// For a call that waits for nobody but lightningd and its bitcoind.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// JSON-RPC 2.0, "Error object".
-const UNKNOWN_METHOD: i64 = -32601;
-
-/// Why a call gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RpcError {
-    /// The way to lightningd, or what came from it: it may still act on the call.
-    #[error("{0}")]
-    Away(String),
-    /// We are not let in: what somebody must change.
-    #[error("{0}")]
-    Access(String),
-    /// lightningd understood the call and refused it.
-    #[error("{message}")]
-    Refused { code: i64, message: String },
-    /// The answer does not have the shape that the call promises.
-    #[error("Core Lightning's answer to {0} cannot be read: is it version 24.11 or later?")]
-    Unexpected(&'static str),
-}
 
 /// What to do about a socket that gives nothing.
 fn away(path: &Path, error: &io::Error) -> String {
@@ -55,18 +33,6 @@ fn away(path: &Path, error: &io::Error) -> String {
              `rpc-file-mode=0660` and put this user into its group"
         ),
         _ => format!("Core Lightning does not answer at {path}: {error}"),
-    }
-}
-
-impl From<RpcError> for LightningError {
-    fn from(error: RpcError) -> Self {
-        match error {
-            RpcError::Away(why) => Self::Away(why),
-            RpcError::Refused { code: UNKNOWN_METHOD, .. } => {
-                Self::Refused(format!("{error}: Core Lightning is too old for this, or a plugin is off"))
-            }
-            error => Self::Refused(error.to_string()),
-        }
     }
 }
 

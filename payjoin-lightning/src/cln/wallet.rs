@@ -11,9 +11,9 @@ use payjoin_core::{
 use serde_json::{Value, json};
 
 use super::Cln;
+use super::error::RpcError;
 use super::purse::{Purse, RESERVED, naming};
 use super::reply;
-use super::rpc::RpcError;
 use crate::lock::lock;
 use crate::witness;
 

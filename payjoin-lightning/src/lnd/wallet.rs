@@ -260,19 +260,10 @@ impl LndWallet {
         let coin = usize::try_from(vout).ok().and_then(|at| parent.output.get(at));
         let coin = coin.ok_or_else(|| refused("the parent has no such output"))?;
         let back = self.address(false, true).await?.script_pubkey();
-        let witness = match coin.script_pubkey.is_p2tr() {
-            true => InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH,
-            false => InputWeightPrediction::P2WPKH_MAX,
-        };
-        let size = predict_weight([witness], [back.len()]).to_vbytes_ceil();
-        let value = fee(size).and_then(|fee| coin.value.checked_sub(fee));
+        let value = fee(child_size(coin, &back)).and_then(|fee| coin.value.checked_sub(fee));
         let value = value.filter(|value| *value >= back.minimal_non_dust());
-        let value = value.ok_or_else(|| {
-            WalletError::Refused(format!(
-                "the output of {} sat is too small for such a child",
-                coin.value.to_sat()
-            ))
-        })?;
+        let small = || format!("the output of {} sat is too small for such a child", coin.value.to_sat());
+        let value = value.ok_or_else(|| WalletError::Refused(small()))?;
         let input = TxIn {
             previous_output: OutPoint { txid: parent.compute_txid(), vout },
             sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
@@ -313,6 +304,15 @@ impl LndWallet {
     pub(super) fn look<T>(&self, look: impl FnOnce(&Locks) -> T) -> T {
         look(&lock(&self.locks))
     }
+}
+
+/// Virtual bytes of a transaction that spends this coin alone, to this script.
+fn child_size(coin: &TxOut, to: &ScriptBuf) -> u64 {
+    let witness = match coin.script_pubkey.is_p2tr() {
+        true => InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH,
+        false => InputWeightPrediction::P2WPKH_MAX,
+    };
+    predict_weight([witness], [to.len()]).to_vbytes_ceil()
 }
 
 /// A coin of a kind that is offered.

@@ -6,7 +6,7 @@ use bitcoin::Network;
 use serde::{Deserialize, Serialize};
 
 use super::check::{host_with_port, wrong};
-use super::paths::home;
+use super::home::home;
 use super::{Settings, SettingsError};
 
 /// Whose coins and channels these are.
@@ -153,29 +153,26 @@ impl Settings {
         if lightning.backend == Kind::Lnd {
             host_with_port("[lnd] `address`", &self.lnd.address, "127.0.0.1:8080")?;
         }
-        match (&self.cln.rest, &self.cln.rune) {
-            (Some(url), _) if !url.starts_with("https://") => {
-                return Err(wrong(
-                    "[cln] `rest`",
-                    "is the https URL of clnrest, such as https://127.0.0.1:3010",
-                ));
-            }
-            (Some(_), None) => {
-                return Err(wrong(
-                    "[cln] `rest`",
-                    "needs `rune`, a file with the rune: docs/core-lightning.md",
-                ));
-            }
-            (None, Some(_)) => {
-                return Err(wrong("[cln] `rune`", "is for clnrest: set `rest` to its URL, or remove `rune`"));
-            }
-            _ => {}
-        }
+        self.check_clnrest()?;
         match own.into_iter().find(|(_, set)| *set) {
             Some((setting, _)) if lightning.backend != Kind::Embedded => {
                 Err(SettingsError::Lightning(format!(
                     "`{setting}` is for the embedded node: remove it, your own node has its own settings"
                 )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_clnrest(&self) -> Result<(), SettingsError> {
+        const REST: &str = "[cln] `rest`";
+        match (&self.cln.rest, &self.cln.rune) {
+            (Some(url), _) if !url.starts_with("https://") => {
+                Err(wrong(REST, "is the https URL of clnrest, such as https://127.0.0.1:3010"))
+            }
+            (Some(_), None) => Err(wrong(REST, "needs `rune`, a file with the rune: docs/core-lightning.md")),
+            (None, Some(_)) => {
+                Err(wrong("[cln] `rune`", "is for clnrest: set `rest` to its URL, or remove `rune`"))
             }
             _ => Ok(()),
         }

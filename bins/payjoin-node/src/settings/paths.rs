@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bitcoin::Network;
 
 use super::check::wrong;
+use super::home::home;
 use super::{Kind, PlainListen, Settings, SettingsError};
 
 impl Settings {
@@ -106,9 +107,4 @@ impl Settings {
             ("[lnd] `macaroon`", self.lnd.macaroon.as_ref()),
         ]
     }
-}
-
-/// The user's home folder. Where there is none, nothing has a usual place.
-pub(super) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }

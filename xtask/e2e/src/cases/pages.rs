@@ -48,7 +48,7 @@ struct Shell<'a> {
     home: PathBuf,
     /// Words of the page, and what they are here.
     instead: Vec<(&'a str, String)>,
-    /// What the page's reader has by himself, or need not have.
+    /// See [`environment`].
     environment: Vec<(&'static str, String)>,
 }
 
@@ -104,24 +104,13 @@ fn first_channel(
 ) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let peer = world.daemon("peer")?;
-    let home = world.folder("home")?;
-    symlink(own.folder(), home.join(folder))?;
-    let cookie = world.chain.cookie();
-    symlink(cookie.ancestors().nth(2).context("a cookie without folders")?, home.join(".bitcoin"))?;
-    let beside = world.payjoind().parent().context("a program without a folder")?.display().to_string();
-    let path = std::env::var("PATH").unwrap_or_default();
     let mut instead = vec![
         ("https://directory.example", directory.url().to_owned()),
         ("https://relay.example", relay.url().to_owned()),
         ("02ab…cd@203.0.113.7:9735", peer.peer.clone()),
     ];
     instead.extend(more.iter().map(|(word, here)| (*word, (*here).to_owned())));
-    let environment = vec![
-        ("PATH", format!("{beside}:{path}")),
-        // The port of this bitcoind is none that anybody would guess.
-        ("PAYJOIND_BITCOIND_URL", world.chain.url().to_owned()),
-    ];
-    let shell = Shell { home, instead, environment };
+    let shell = Shell { home: home(world, own, folder)?, instead, environment: environment(world)? };
     for amount in [300_000, 100_000] {
         own.give(&world.chain, Amount::from_sat(amount))?;
     }
@@ -133,9 +122,7 @@ fn first_channel(
                 await_coins(&shell)?;
             }
             // The QR code is for people.
-            None if line == "payjoind receive" => {
-                pay(world, &shell, &relay)?;
-            }
+            None if line == "payjoind receive" => pay(world, &shell, &relay)?,
             None => drop(shell.run(&line)?),
         }
     }
@@ -146,6 +133,26 @@ fn first_channel(
     own.await_channel(funding)?;
     peer.await_channel(funding)?;
     shell.run("payjoind stop").map(drop)
+}
+
+/// A home with the folders of the operator's node and of bitcoind.
+fn home(world: &World<'_>, own: &dyn Foreign, folder: &str) -> Result<PathBuf> {
+    let home = world.folder("home")?;
+    symlink(own.folder(), home.join(folder))?;
+    let bitcoind = world.chain.cookie().ancestors().nth(2).context("a cookie without folders")?;
+    symlink(bitcoind, home.join(".bitcoin"))?;
+    Ok(home)
+}
+
+/// What the page's reader has by himself, or need not have.
+fn environment(world: &World<'_>) -> Result<Vec<(&'static str, String)>> {
+    let beside = world.payjoind().parent().context("a program without a folder")?.display();
+    let path = std::env::var("PATH").unwrap_or_default();
+    Ok(vec![
+        ("PATH", format!("{beside}:{path}")),
+        // The port of this bitcoind is none that anybody would guess.
+        ("PAYJOIND_BITCOIND_URL", world.chain.url().to_owned()),
+    ])
 }
 
 /// Whoever reads the page waits until the daemon is there.

@@ -91,15 +91,19 @@ fn rune(world: &World<'_>) -> Result<()> {
     node.pay(&peer, Amount::from_sat(50_000))?;
     world.settle()?;
     ledger::check_settled(world)?;
+    at_a_start(&scene)?;
+    while_it_runs(&scene)
+}
 
-    // At a start, each trouble has its word.
-    let good = fs::read_to_string(&scene.rune)?;
-    let small = make(&scene.own, r#"[["method=getinfo"]]"#)?;
+/// Each trouble has its word.
+fn at_a_start(scene: &Scene) -> Result<()> {
+    let Scene { own, node, rune: file, .. } = scene;
+    let good = fs::read_to_string(file)?;
     let methods = restrictions()?;
-    let old = make(&scene.own, &format!(r#"{},["time<1"]]"#, methods.strip_suffix(']').context("no list")?))?;
-    let bad = make(&scene.own, &restrictions()?)?;
-    let id = number(&scene.own, &bad)?;
-    scene.own.ask(&["blacklistrune", &id, &id])?;
+    let small = make(own, r#"[["method=getinfo"]]"#)?;
+    let old = make(own, &format!(r#"{},["time<1"]]"#, methods.strip_suffix(']').context("no list")?))?;
+    let bad = make(own, &methods)?;
+    blacklist(own, &bad)?;
     for (rune, word) in [
         (small.as_str(), "the rune does not allow `"),
         (&old, "the rune has expired"),
@@ -107,20 +111,23 @@ fn rune(world: &World<'_>) -> Result<()> {
         ("nonsense", "does not accept the rune"),
     ] {
         node.kill();
-        fs::write(&scene.rune, rune)?;
+        fs::write(file, rune)?;
         ensure!(node.restart().is_err(), "it starts with this rune: {word}");
         wait::until(&format!("it ends with: {word}"), PATIENCE, || {
             Ok(node.told()?.contains(word).then_some(()))
         })?;
     }
-    // While it runs, too, and a good rune in the same file ends it.
-    fs::write(&scene.rune, &good)?;
-    node.restart()?;
-    let id = number(&scene.own, &good)?;
-    scene.own.ask(&["blacklistrune", &id, &id])?;
+    fs::write(file, &good)?;
+    node.restart()
+}
+
+/// A good rune, or the right certificate, in the same file ends it.
+fn while_it_runs(scene: &Scene) -> Result<()> {
+    let Scene { own, node, rune, .. } = scene;
+    blacklist(own, &fs::read_to_string(rune)?)?;
     scene.expect_word("the rune is blacklisted")?;
     ensure!(node.refusal(&["receive"])?.contains("blacklisted"), "a code without a node");
-    fs::write(&scene.rune, make(&scene.own, &restrictions()?)?)?;
+    fs::write(rune, make(own, &restrictions()?)?)?;
     scene.expect_peace()?;
 
     let other = scene.rest.change_certificate(&scene.folder)?;
@@ -129,8 +136,8 @@ fn rune(world: &World<'_>) -> Result<()> {
     scene.expect_peace()
 }
 
-/// lightningd's number of a rune.
-fn number(own: &Rc<dyn Foreign>, rune: &str) -> Result<String> {
+fn blacklist(own: &Rc<dyn Foreign>, rune: &str) -> Result<()> {
     let told = own.ask(&["showrunes", rune])?;
-    Ok(told.list("runes")?.first().context("no such rune")?.text("unique_id")?.to_owned())
+    let number = told.list("runes")?.first().context("no such rune")?.text("unique_id")?.to_owned();
+    own.ask(&["blacklistrune", &number, &number]).map(drop)
 }
