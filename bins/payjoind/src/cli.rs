@@ -6,7 +6,7 @@ use bitcoin::Network;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use payjoin_node::settings::Kind;
-use payjoin_node::{Lifetime, SatPerVb};
+use payjoin_node::{Lifetime, Recover, SatPerVb};
 
 use crate::help::{self, *};
 
@@ -168,6 +168,13 @@ pub(crate) struct RecoverArgs {
     /// Settings as of `run`.
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+impl RecoverArgs {
+    /// What the database is taken for.
+    pub(crate) fn copy(&self) -> Recover {
+        if self.older_copy { Recover::Declared } else { Recover::Refused }
+    }
 }
 
 /// The networks, by the names that the configuration file has for them.

@@ -49,10 +49,7 @@ fn main() -> ExitCode {
     };
     let code = match cli.command {
         Command::Run(args) => run(&runtime, cli.json, &datadir, &args, None),
-        Command::Recover(args) => {
-            let copy = if args.older_copy { Recover::Declared } else { Recover::Refused };
-            run(&runtime, cli.json, &datadir, &args.run, Some(copy))
-        }
+        Command::Recover(args) => run(&runtime, cli.json, &datadir, &args.run, Some(args.copy())),
         Command::Rescue => match payjoin_node::rescue(&datadir) {
             Ok(rescued) => show_all(cli.json, &rescued),
             Err(e) => fail(cli.json, &e.to_string()),
