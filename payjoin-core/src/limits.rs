@@ -53,8 +53,8 @@ impl Lifted {
     }
 }
 
-/// What the operator's limits say of a payment to come: at this fee rate, for which our share of the fee is `fee`, and
-/// that leaves `lacking` of the smallest channel to our coins. `None`: nothing against it.
+/// What the operator's limits say of a payment to come: at this fee rate, for which our share of the fee is `fee` where the
+/// payer adds nothing to it, and that leaves `lacking` of the smallest channel to our coins. `None`: nothing against it.
 #[must_use]
 pub fn forewarning(policy: &Policy, rate: FeeRate, fee: Amount, lacking: Amount) -> Option<String> {
     let mut told = Vec::new();
@@ -67,7 +67,7 @@ pub fn forewarning(policy: &Policy, rate: FeeRate, fee: Amount, lacking: Amount)
     if !policy.top_up && lacking > Amount::ZERO {
         told.push(top_up(lacking));
     }
-    (!told.is_empty()).then(|| format!("no queued channel would open: {}", told.join(", and ")))
+    (!told.is_empty()).then(|| format!("a payment may open no channel now: {}", told.join(", and ")))
 }
 
 fn max_fee(policy: &Policy, fee: Amount) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait for the reader at most. Further ones are dropped and counted.
-const WAITING: usize = 4096;
+const WAITING: usize = 1024;
 
 /// A way out. Clones lead to the same place.
 #[derive(Clone)]

@@ -15,17 +15,17 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     world.give(&node, &[300_000, 250_000])?;
     node.queue(&peer, "500000", &[])?;
     node.terminate()?;
-    node.change_settings(|text| format!("{text}\n[fees]\nfallback = 120\n"))?;
+    node.change_settings(|text| format!("{text}\n[fees]\nfallback = 300\n"))?;
     node.restart()?;
     node.await_peers(1)?;
     let told = note(&node, 600_000)?;
     ensure!(
-        told.contains("`max_fee_rate` under [policy] is 100: it would have to be 120"),
+        told.contains("`max_fee_rate` under [policy] is 100: it would have to be 300"),
         "not which limit: {told}"
     );
-    let reason = pay_at(world, &node, 120, 600_000)?;
+    let reason = pay_at(world, &node, 300, 600_000)?;
     ensure!(
-        reason.contains("`max_fee_rate` under [policy] is 100: it would have to be 1"),
+        reason.contains("`max_fee_rate` under [policy] is 100: it would have to be "),
         "not which limit: {reason}"
     );
 
@@ -35,7 +35,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
         told.contains("`max_fee` under [policy] is 1000: it would have to be"),
         "not which limit: {told}"
     );
-    let reason = pay_at(world, &node, 120, 600_000)?;
+    let reason = pay_at(world, &node, 300, 600_000)?;
     let needed = reason.split_once("`max_fee` under [policy] is 1000: it would have to be ");
     let needed = needed.with_context(|| format!("not which limit: {reason}"))?.1.trim().to_owned();
 
@@ -51,7 +51,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let payment = Payment::at(120, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(300, world.payer(), &invoice.uri, Substitution::Allowed)?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
 }

@@ -75,7 +75,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const PIPE: usize = 64 * 1024;
 
 fn output_unread(world: &World<'_>) -> Result<()> {
-    let options = Options { policy: "fallback_seconds = 8", ..Options::default() };
+    let options = Options { policy: "fallback_seconds = 8", poll_ms: Some(20), ..Options::default() };
     let (node, peer) = (world.daemon_with("node", options)?, world.daemon("peer")?);
     world.give(&node, &[300_000])?;
     node.queue(&peer, "500000", &[])?;
@@ -122,7 +122,9 @@ fn output_unread(world: &World<'_>) -> Result<()> {
 }
 
 fn sighup(world: &World<'_>) -> Result<()> {
-    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
+    let peer = world.daemon("peer")?;
+    let options = Options { lightning: peer.several_at_once(), ..Options::default() };
+    let node = world.daemon_with("node", options)?;
     world.give(&node, &[300_000, 400_000])?;
     let intent = node.queue(&peer, "500000", &[])?;
     let invoice = world.receive(&node, Some(600_000))?;
