@@ -51,7 +51,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let payment = Payment::at(300, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(120, world.payer(), &invoice.uri, Substitution::Allowed)?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
 }
