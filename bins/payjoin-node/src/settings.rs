@@ -22,6 +22,8 @@ pub use listen::PlainListen;
 pub use table::{Entry, SECTIONS, Section, Shown};
 pub use tor::Tor;
 
+use crate::values::sat_per_vb;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -174,10 +176,12 @@ impl Default for Fees {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Allowed {
-    /// Originals below this are refused, sat/vB.
-    pub min_fee_rate: u32,
+    /// Originals below this are refused, sat/vB; 0: such as bitcoind does not relay and keep.
+    #[serde(with = "sat_per_vb")]
+    pub min_fee_rate: FeeRate,
     /// Never more than this for what we add, sat/vB.
-    pub max_fee_rate: u32,
+    #[serde(with = "sat_per_vb")]
+    pub max_fee_rate: FeeRate,
     /// Never more fee than this in one exchange, sat.
     pub max_fee: u64,
     /// May wallet coins make up for a payment smaller than the channels?
@@ -200,8 +204,8 @@ impl Default for Allowed {
     fn default() -> Self {
         let policy = Policy::default();
         Self {
-            min_fee_rate: sat_per_vb(policy.min_fee_rate),
-            max_fee_rate: sat_per_vb(policy.max_fee_rate),
+            min_fee_rate: policy.min_fee_rate,
+            max_fee_rate: policy.max_fee_rate,
             max_fee: policy.max_fee.to_sat(),
             top_up: policy.top_up,
             channel_seconds: policy.channel_seconds,
@@ -214,18 +218,13 @@ impl Default for Allowed {
     }
 }
 
-/// Ours are whole numbers.
-fn sat_per_vb(rate: FeeRate) -> u32 {
-    u32::try_from(rate.to_sat_per_vb_floor()).unwrap_or(u32::MAX)
-}
-
 impl Settings {
     /// What the operator allows, as the machines take it.
     pub fn policy(&self) -> Policy {
         let allowed = &self.policy;
         Policy {
-            min_fee_rate: FeeRate::from_sat_per_vb_u32(allowed.min_fee_rate),
-            max_fee_rate: FeeRate::from_sat_per_vb_u32(allowed.max_fee_rate),
+            min_fee_rate: allowed.min_fee_rate,
+            max_fee_rate: allowed.max_fee_rate,
             max_fee: Amount::from_sat(allowed.max_fee),
             top_up: allowed.top_up,
             channel_seconds: allowed.channel_seconds,

@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod help;
 mod log;
+mod pages;
 mod render;
 mod run;
 mod steps;
@@ -16,11 +17,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use payjoin_node::requests::ExchangeRequest;
 use payjoin_node::{Recover, Request};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
+use pages::PageError;
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
@@ -47,6 +50,14 @@ fn main() -> ExitCode {
         },
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
+            Ok(Request::Exchange(ExchangeRequest::List(args))) => {
+                let socket = run::socket_path(&datadir);
+                match runtime.block_on(pages::exchanges(&socket, args, cli.json, print)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(PageError::Refused(e)) => fail(cli.json, &e),
+                    Err(PageError::Unanswered(e)) => fail(cli.json, &unanswered_text(&datadir, &e)),
+                }
+            }
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },

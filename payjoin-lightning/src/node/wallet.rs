@@ -154,18 +154,19 @@ impl NodeWallet {
         scripts.iter().map(|script| state.bdk.is_mine(script.clone())).collect()
     }
 
-    /// Confirmed coins for one exchange, best first, at most 16: those in `prefer` even if they are locked, then coins
-    /// of the payer's script type, then others; larger ones first. They are what the holder holds from now on.
+    /// Confirmed coins for one exchange, at most 16: those in `shown`, if there are any, although they are locked, and no
+    /// others; otherwise coins of the payer's script type, then others, small ones and large ones. They are what the holder
+    /// holds from now on.
     /// `channels` is how many channels the wallet must be able to close.
     pub fn reserve(
         &self,
         holder: Holder,
         payer_script: &Script,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
         channels: usize,
     ) -> (Vec<Coin>, Reserve) {
         let mut state = lock(&self.state);
-        let coins = state.coins.offer(holder, payer_script, prefer);
+        let coins = state.coins.offer(holder, payer_script, shown);
         let mut free = state.coins.free();
         coins.iter().for_each(|coin| free.add(coin));
         let per_channel = self.reserve_per_channel();

@@ -23,6 +23,7 @@ mod safety;
 mod salvage;
 mod send;
 mod slots;
+mod strangers;
 mod trouble;
 
 /// An end-to-end case.
@@ -52,7 +53,9 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES].into_iter().flatten()
+    [CASES, strangers::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES]
+        .into_iter()
+        .flatten()
 }
 
 /// Those of the embedded node.

@@ -17,6 +17,7 @@ mod pruned;
 mod queue;
 pub(crate) mod raw;
 mod receiver;
+pub(crate) mod stranger;
 mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;
