@@ -411,7 +411,7 @@ fn a_payment_that_must_stay_whole_leaves_the_channels_to_our_coins() {
     with(&[cost + 7]).gives(&[(1, 400_000)], &[cost + 7], Some(600_007));
     with(&[300_000, 200_000]).gives(
         &[(1, 400_000)],
-        &[300_000, 200_000],
+        &[200_000, 300_000],
         Some(700_000 - cost - COIN + 400_000),
     );
     Setting { wishes: vec![rest(1)], ..with(&[500_000]) }.gives(
