@@ -8,6 +8,7 @@ mod generate;
 mod help;
 mod log;
 mod output;
+mod pages;
 mod render;
 mod run;
 mod steps;
@@ -18,12 +19,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use payjoin_node::requests::ExchangeRequest;
 use payjoin_node::{Recover, Request};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
 use output::Output;
+use pages::PageError;
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
@@ -58,6 +61,14 @@ fn main() -> ExitCode {
         Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
+            Ok(Request::Exchange(ExchangeRequest::List(args))) => {
+                let socket = run::socket_path(&datadir);
+                match runtime.block_on(pages::exchanges(&socket, args, cli.json, print)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(PageError::Refused(e)) => fail(cli.json, &e),
+                    Err(PageError::Unanswered(e)) => fail(cli.json, &unanswered_text(&datadir, &e)),
+                }
+            }
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },

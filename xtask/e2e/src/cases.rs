@@ -27,6 +27,7 @@ mod safety;
 mod salvage;
 mod send;
 mod slots;
+mod strangers;
 mod trouble;
 
 /// An end-to-end case.
@@ -56,7 +57,7 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, house::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES]
+    [CASES, house::CASES, strangers::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES]
         .into_iter()
         .flatten()
 }

@@ -1,6 +1,7 @@
 //! Fees above the limits of the operator.
 
 use anyhow::{Context, Result, ensure};
+use bitcoin::FeeRate;
 use serde_json::Value;
 
 use super::house::{PATIENCE, note};
@@ -51,7 +52,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let payment = Payment::at(120, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(120))?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
 }
@@ -70,9 +71,9 @@ fn limit(node: &Daemon, policy: &str) -> Result<()> {
 }
 
 /// Pays a fresh code by payjoin, at this rate, and returns why no channel opened. A block follows.
-fn pay_at(world: &World<'_>, node: &Daemon, fee_rate: u64, sat: u64) -> Result<String> {
+fn pay_at(world: &World<'_>, node: &Daemon, fee_rate: u32, sat: u64) -> Result<String> {
     let invoice = world.receive(node, Some(sat))?;
-    let payment = Payment::at(fee_rate, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(fee_rate))?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     world.mine(1)?;
     let all = node.call(&["exchange", "list"])?;

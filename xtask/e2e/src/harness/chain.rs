@@ -226,10 +226,31 @@ impl Wallet<'_> {
     /// A signed payment at a fee rate in sat/vB, with change of the wallet's own type; not sent, and its coins are
     /// not locked.
     pub(crate) fn payment(&self, address: &str, amount: Amount, fee_rate: u64) -> Result<Psbt> {
+        self.payment_at(address, amount, fee_rate as f64)
+    }
+
+    /// The same at a fee rate with decimals.
+    pub(crate) fn payment_at(&self, address: &str, amount: Amount, fee_rate: f64) -> Result<Psbt> {
         let output = json!({ address: amount.to_btc() });
         let options = json!({ "fee_rate": fee_rate, "change_type": "bech32" });
         // The last parameter: no key paths. A payjoin receiver refuses them, to warn careless payers.
         let created = self.call("walletcreatefundedpsbt", json!([[], [output], 0, options, false]))?;
+        self.sign_text(created.text("psbt")?)
+    }
+
+    /// A signed payment of exactly these coins, which states the whole of what each of them spends.
+    pub(crate) fn payment_of(
+        &self,
+        coins: &[OutPoint],
+        address: &str,
+        amount: Amount,
+        fee_rate: u64,
+    ) -> Result<Psbt> {
+        let inputs: Vec<_> =
+            coins.iter().map(|coin| json!({ "txid": coin.txid, "vout": coin.vout })).collect();
+        let options = json!({ "add_inputs": false, "fee_rate": fee_rate, "change_type": "bech32" });
+        let output = json!({ address: amount.to_btc() });
+        let created = self.call("walletcreatefundedpsbt", json!([inputs, [output], 0, options, false]))?;
         self.sign_text(created.text("psbt")?)
     }
 
