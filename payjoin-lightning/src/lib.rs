@@ -27,7 +27,10 @@ pub mod lnd;
 mod lock;
 #[cfg(feature = "node")]
 pub mod node;
+mod once;
 mod own_node;
+#[cfg(any(feature = "cln", feature = "lnd"))]
+mod pin;
 mod probe;
 mod queue;
 mod refusal;
@@ -46,8 +49,9 @@ pub use funding::{Funding, FundingError, FundingInput, FundingOutput, FundingTer
 #[cfg(feature = "ldk")]
 pub use ldk::{Connector, LdkFunder};
 pub use lightning_node::{
-    Balance, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode, PaymentOutcome,
-    PeerInfo, Reached, Wanted,
+    Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
+    PaymentOutcome, PeerInfo, Reached, Wanted,
 };
+pub use once::PaidOnce;
 pub use own_node::OwnNodeConfig;
 pub use queue::shortfall;

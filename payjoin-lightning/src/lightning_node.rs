@@ -9,10 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, TxOut};
-use payjoin_core::{PayingWallet, PaymentId, PeerAddress, Wallet};
+use payjoin_core::{PayingWallet, PaymentId, PeerAddress, Wallet, WalletError};
 use serde::Serialize;
 
 use crate::ChannelFunder;
+
+/// What a child pays, by its size in virtual bytes; `None` where there is no such sum.
+pub type ChildFee<'a> = &'a (dyn Fn(u64) -> Option<Amount> + Send + Sync);
 
 /// A Lightning node with its wallet. Its coins are offered through [`Wallet`], its channels opened through
 /// [`LightningNode::funder`].
@@ -67,12 +70,13 @@ pub trait LightningNode: Wallet {
         rate: FeeRate,
     ) -> Result<Psbt, LightningError>;
 
-    /// Sends a child of `parent` that spends its output `vout`, which must be ours, so that both together pay `rate`.
-    async fn raise(
+    /// A signed child of `parent` that spends its output `vout`, which must be ours, to ourselves, and pays what `fee` says of
+    /// its size in virtual bytes. Not sent.
+    async fn child_paying(
         &self,
         parent: &Transaction,
         vout: u32,
-        rate: FeeRate,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, LightningError>;
 
     /// A BOLT 11 invoice.
@@ -82,6 +86,15 @@ pub trait LightningNode: Wallet {
         description: &str,
         expiry: Duration,
     ) -> Result<Invoice, LightningError>;
+
+    /// Whether a payment can be refused once it is here: what it pays may have been paid another way.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn can_refuse(&self) -> Result<(), LightningError>;
+
+    /// An invoice whose payment is taken only where [`PaidOnce`](crate::PaidOnce) allows it.
+    async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError>;
 
     /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment; an invoice is paid
     /// once. `amount` goes with an invoice that names none, and with no other.
@@ -150,6 +163,15 @@ pub enum LightningError {
         /// How it is done there.
         remedy: &'static str,
     },
+}
+
+impl From<WalletError> for LightningError {
+    fn from(error: WalletError) -> Self {
+        match error {
+            WalletError::Away(why) => Self::Away(why),
+            WalletError::Refused(why) => Self::Refused(why),
+        }
+    }
 }
 
 /// A BOLT 11 invoice of ours.

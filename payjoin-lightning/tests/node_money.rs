@@ -14,7 +14,8 @@ use node_support::{
     BUILDER, Bitcoind, FEE, KEY, Setup, build, config, confirm, open, run, run_with, sign, start, until,
 };
 use payjoin_lightning::ChannelKey;
-use payjoin_lightning::node::{NodeConfig, PaidOnce, PayError};
+use payjoin_lightning::PaidOnce;
+use payjoin_lightning::node::{NodeConfig, PayError};
 use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -11,8 +11,8 @@ use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, KVStoreSync,
 };
 use payjoin_core::{Claim, Ledger, LedgerError, MOST_CHANNELS, PeerAddress, StateWrite, Step};
-use payjoin_lightning::Wanted;
-use payjoin_lightning::node::{ManagerState, NodeStore, PaidOnce};
+use payjoin_lightning::node::{ManagerState, NodeStore};
+use payjoin_lightning::{PaidOnce, Wanted};
 
 use crate::events::Events;
 

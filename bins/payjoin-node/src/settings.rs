@@ -2,6 +2,8 @@
 
 mod backend;
 mod check;
+mod file;
+mod home;
 mod listen;
 mod paths;
 mod reload;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backend::{Cln, Kind, Lnd};
 pub(crate) use check::is_onion;
+pub use file::{FILE, FileError};
 pub use listen::PlainListen;
 pub use table::{Entry, SECTIONS, Section, Shown};
 pub use tor::Tor;

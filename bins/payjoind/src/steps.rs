@@ -1,10 +1,8 @@
 //! Shows the steps of each payment on standard output.
 
-use payjoin_node::{Event, EventStream, Heard, Step};
+use payjoin_node::{Event, EventStream, Heard, Output, Step};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-
-use crate::output::Output;
 
 /// How far the daemon has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -200,7 +200,7 @@ fn a_limit_that_keeps_channels_from_opening_is_named_with_the_value_that_would_d
         let better = Policy {
             max_fee: value("`max_fee` ").map_or(policy.max_fee, |sat| sats(sat as u64)),
             max_fee_rate: value("`max_fee_rate` ")
-                .map_or(policy.max_fee_rate, |rate| sat_per_vb(rate as u32)),
+                .map_or(policy.max_fee_rate, |rate| FeeRate::from_sat_per_kwu((rate * 250.0).round() as u64)),
             top_up: true,
             ..policy
         };

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::abandon::{Way, way};
+use super::error::RpcError;
 use super::openings::{Opening, Openings};
 use super::reply::{self, Channel};
-use super::rpc::{Rpc, RpcError};
+use super::rpc::Rpc;
 use crate::addresses::{Addresses, Turn};
 use crate::steps::Steps;
 use crate::{ChannelFunder, ChannelKey, FunderError, LightningError, Reached};
@@ -132,7 +133,7 @@ impl Funder {
         });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         let script =
@@ -145,7 +146,7 @@ impl Funder {
         let params = json!({ "id": opening.peer.to_string(), "psbt": psbt.to_string() });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         match answer?.get("commitments_secured").and_then(Value::as_bool) {

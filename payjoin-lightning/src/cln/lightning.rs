@@ -12,19 +12,22 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Cln;
+use super::error::RpcError;
 use super::reply::{self, Channel, NORMAL};
-use super::rpc::RpcError;
 use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo, Reached,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 /// A close goes on by itself once lightningd has begun it.
 const CLOSE: Duration = Duration::from_secs(5);
 /// A stop waits no longer for an answer.
 const STOP: Duration = Duration::from_secs(5);
+
+const TAKES_ALL: &str = "Core Lightning takes a payment over Lightning as soon as it is there, also when the code is paid \
+                         already: leave out --lightning";
 
 fn elsewhere<T>(remedy: &'static str) -> Result<T, LightningError> {
     Err(LightningError::Elsewhere { node: "Core Lightning", remedy })
@@ -96,7 +99,12 @@ impl LightningNode for Cln {
         elsewhere("`lightning-cli withdraw` pays on chain")
     }
 
-    async fn raise(&self, _: &Transaction, _: u32, _: FeeRate) -> Result<Transaction, LightningError> {
+    async fn child_paying(
+        &self,
+        _: &Transaction,
+        _: u32,
+        _: ChildFee<'_>,
+    ) -> Result<Transaction, LightningError> {
         elsewhere(
             "its wallet spends only what is confirmed; `lightning-cli bumpchannelopen` is for its own channels",
         )
@@ -120,6 +128,14 @@ impl LightningNode for Cln {
             Some(Invoice { bolt11: bolt11.to_owned(), payment_hash: payment_hash.to_owned() })
         };
         Ok(read().ok_or(RpcError::Unexpected(METHOD))?)
+    }
+
+    fn can_refuse(&self) -> Result<(), LightningError> {
+        Err(LightningError::Refused(TAKES_ALL.to_owned()))
+    }
+
+    async fn invoice_once(&self, _: Amount, _: Duration) -> Result<Invoice, LightningError> {
+        Err(LightningError::Refused(TAKES_ALL.to_owned()))
     }
 
     /// lightningd pays an invoice once.

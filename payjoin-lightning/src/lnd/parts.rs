@@ -13,6 +13,7 @@ use super::channels::LndChannels;
 use super::client::Client;
 use super::error::LndError;
 use super::funder::LndFunder;
+use super::held::HeldInvoices;
 use super::wallet::{Kept, LndWallet};
 use super::wire::Info;
 use crate::addresses::Turn;
@@ -32,6 +33,7 @@ pub(super) struct Parts {
     pub(super) wallet: LndWallet,
     pub(super) channels: LndChannels,
     pub(super) funder: Arc<LndFunder>,
+    pub(super) held: HeldInvoices,
     pub(super) wanted: Option<Arc<dyn Wanted>>,
     pub(super) seen: Mutex<Seen>,
 }
@@ -125,6 +127,10 @@ impl Parts {
             ended("channels", self.channels.listen().await);
             sleep(AGAIN).await;
         }
+    }
+
+    pub(super) async fn hear_of_invoices(self: Arc<Self>) {
+        self.held.follow_all().await;
     }
 
     /// No payer waits for a dial.

@@ -16,8 +16,7 @@ use tokio::sync::broadcast;
 
 use super::dial::Dialer;
 use super::health::ChainHealth;
-use super::once::PaidOnce;
-use crate::Wanted;
+use crate::{PaidOnce, Wanted};
 
 /// Unused addresses in a row beyond which the wallet looks for no payment.
 const LOOKAHEAD: u32 = 25;

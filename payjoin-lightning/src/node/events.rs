@@ -24,13 +24,12 @@ use super::closing::{self, Closing};
 use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
 use super::limits::{Limits, Refused};
-use super::once::PaidOnce;
 use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::ChannelKey;
 use crate::ldk::REASON_CHARS;
+use crate::{ChannelKey, PaidOnce};
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).
 const NO_CHANNEL: &str = "channel not accepted";

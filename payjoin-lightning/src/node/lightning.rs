@@ -11,8 +11,8 @@ use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
 
 use super::running::Node;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo, Reached,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 fn refused(error: impl std::fmt::Display) -> LightningError {
@@ -74,13 +74,13 @@ impl LightningNode for Node {
         Self::pay_on_chain(self, payment, output, rate).map_err(refused)
     }
 
-    async fn raise(
+    async fn child_paying(
         &self,
         parent: &Transaction,
         vout: u32,
-        rate: FeeRate,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, LightningError> {
-        Self::raise(self, parent, vout, rate).await.map_err(refused)
+        Self::child(self, parent, vout, fee).map_err(refused)
     }
 
     async fn invoice(
@@ -91,6 +91,15 @@ impl LightningNode for Node {
     ) -> Result<Invoice, LightningError> {
         let invoice = Self::invoice(self, Some(amount), description, expiry).map_err(refused)?;
         Ok(Invoice { bolt11: invoice.to_string(), payment_hash: invoice.payment_hash().to_string() })
+    }
+
+    fn can_refuse(&self) -> Result<(), LightningError> {
+        Ok(())
+    }
+
+    /// Each payment that is here is asked about.
+    async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError> {
+        LightningNode::invoice(self, amount, "", expiry).await
     }
 
     async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod cell;
 mod chain;
+pub(crate) mod clnrest;
 mod closing;
 pub(crate) mod daemon;
 mod foreign;
@@ -27,7 +28,7 @@ pub(crate) mod world;
 pub(crate) use cell::keep;
 pub(crate) use chain::{Chain, Wallet};
 pub(crate) use daemon::{Daemon, Options, Own};
-pub(crate) use foreign::{Foreign, Lnd};
+pub(crate) use foreign::{Cln, Foreign, Lnd};
 pub(crate) use json::Fields;
 pub(crate) use mailroom::Mailroom;
 pub(crate) use payer::FEE_RATE;

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
-use crate::settings::Kind;
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
@@ -146,11 +145,7 @@ impl Daemon {
 
     /// Refuses what our channels cannot receive, and what cannot be barred once the code is paid.
     async fn receivable(&self, amount: Option<Amount>) -> Result<(), RequestError> {
-        if self.settings.lightning.backend != Kind::Embedded {
-            return Err(ErrorKind::Settings.error(
-                "only the embedded node can refuse a payment over Lightning once the code is paid: leave out --lightning",
-            ));
-        }
+        self.node.can_refuse().map_err(|error| ErrorKind::Settings.error(error))?;
         let Some(amount) = amount else {
             return Err(ErrorKind::Request
                 .error("a code to be paid over Lightning, too, names an amount: --amount SAT"));
@@ -173,7 +168,7 @@ impl Daemon {
         expires: Timestamp,
     ) -> Result<String, RequestError> {
         let expiry = Duration::from_secs(expires.0.saturating_sub(now().0));
-        let bolt11 = self.node.invoice(amount, "", expiry).await?;
+        let bolt11 = self.node.invoice_once(amount, expiry).await?;
         let hash = <[u8; 32]>::from_hex(&bolt11.payment_hash);
         let hash = hash.map_err(|error| ErrorKind::Lightning.error(error))?;
         self.store.ask_over_lightning(&invoice.id, hash).await?;

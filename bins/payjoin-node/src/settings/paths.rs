@@ -1,10 +1,11 @@
 //! Where files and programs are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 
 use super::check::wrong;
+use super::home::home;
 use super::{Kind, PlainListen, Settings, SettingsError};
 
 impl Settings {
@@ -24,6 +25,8 @@ impl Settings {
             &mut tor.network_file,
             &mut self.store.count_file,
             &mut self.cln.socket,
+            &mut self.cln.rune,
+            &mut self.cln.certificate,
             &mut self.lnd.certificate,
             &mut self.lnd.macaroon,
         ];
@@ -47,15 +50,22 @@ impl Settings {
 
     /// Cookie file of bitcoind.
     pub fn bitcoind_cookie(&self) -> PathBuf {
-        let folder = match self.network {
-            Network::Bitcoin => ".bitcoin",
-            Network::Testnet => ".bitcoin/testnet3",
-            Network::Testnet4 => ".bitcoin/testnet4",
-            Network::Signet => ".bitcoin/signet",
-            Network::Regtest => ".bitcoin/regtest",
+        self.bitcoind
+            .cookie
+            .clone()
+            .unwrap_or_else(|| self.cookie_below(&home().unwrap_or_default().join(".bitcoin")))
+    }
+
+    /// The cookie file of a bitcoind with this folder.
+    pub(crate) fn cookie_below(&self, folder: &Path) -> PathBuf {
+        let network = match self.network {
+            Network::Bitcoin => "",
+            Network::Testnet => "testnet3",
+            Network::Testnet4 => "testnet4",
+            Network::Signet => "signet",
+            Network::Regtest => "regtest",
         };
-        let usual = || home().unwrap_or_default().join(folder).join(".cookie");
-        self.bitcoind.cookie.clone().unwrap_or_else(usual)
+        folder.join(network).join(".cookie")
     }
 
     /// Files by themselves, before it is asked how they go together.
@@ -82,7 +92,7 @@ impl Settings {
         }
     }
 
-    fn files(&self) -> [(&'static str, Option<&PathBuf>); 9] {
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 11] {
         [
             ("[http] `certificate`", self.http.certificate.as_ref()),
             ("[http] `key`", self.http.key.as_ref()),
@@ -91,13 +101,10 @@ impl Settings {
             ("[tor] `network_file`", self.tor.network_file.as_ref()),
             ("[store] `count_file`", self.store.count_file.as_ref()),
             ("[cln] `socket`", self.cln.socket.as_ref()),
+            ("[cln] `rune`", self.cln.rune.as_ref()),
+            ("[cln] `certificate`", self.cln.certificate.as_ref()),
             ("[lnd] `certificate`", self.lnd.certificate.as_ref()),
             ("[lnd] `macaroon`", self.lnd.macaroon.as_ref()),
         ]
     }
-}
-
-/// The user's home folder. Where there is none, nothing has a usual place.
-pub(super) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }

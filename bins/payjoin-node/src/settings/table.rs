@@ -156,11 +156,24 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "cln",
         about: "with backend = \"cln\": docs/core-lightning.md",
-        entries: &[entry(
-            "socket",
-            Other("\"/home/you/.lightning/signet/lightning-rpc\""),
-            "by itself that of lightningd under this user",
-        )],
+        entries: &[
+            entry(
+                "socket",
+                Other("\"/home/you/.lightning/signet/lightning-rpc\""),
+                "by itself that of lightningd under this user",
+            ),
+            entry(
+                "rest",
+                Other("\"https://127.0.0.1:3010\""),
+                "of clnrest, in the place of the socket; no default",
+            ),
+            entry("rune", Other("\"/home/you/payjoind.rune\""), "a file with the rune for it; no default"),
+            entry(
+                "certificate",
+                Other("\"/home/you/.lightning/signet/server.pem\""),
+                "that it shows; by itself that of clnrest under this user",
+            ),
+        ],
     },
     Section {
         name: "lnd",

@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
-
 /// Lines that wait for the reader at most. Further ones are dropped and counted.
 const WAITING: usize = 1024;
 
 /// A way out. Clones lead to the same place.
-#[derive(Clone)]
-pub(crate) struct Output {
+#[derive(Clone, Debug)]
+pub struct Output {
     lines: SyncSender<Line>,
     dropped: Arc<AtomicU64>,
 }
@@ -26,7 +24,7 @@ enum Line {
 
 impl Output {
     /// Writes lines to `to`. When it can again after some were dropped, `say` is asked what to write of so many.
-    pub(crate) fn to(to: impl Write + Send + 'static, say: fn(u64) -> Option<String>) -> Self {
+    pub fn to(to: impl Write + Send + 'static, say: fn(u64) -> Option<String>) -> Self {
         let (lines, queue) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&dropped);
@@ -35,14 +33,14 @@ impl Output {
     }
 
     /// Hands over a line, with its end. Returns at once.
-    pub(crate) fn tell(&self, line: impl Into<Vec<u8>>) {
+    pub fn tell(&self, line: impl Into<Vec<u8>>) {
         if self.lines.try_send(Line::Text(line.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Waits until everything was written, but no longer than `patience`.
-    pub(crate) fn flush(&self, patience: Duration) {
+    pub fn flush(&self, patience: Duration) {
         let (done, written) = sync_channel(1);
         if self.lines.try_send(Line::Flush(done)).is_ok() {
             // Nobody reads.
@@ -69,36 +67,6 @@ fn write(queue: &Receiver<Line>, mut to: impl Write, dropped: &AtomicU64, say: f
         {
             dropped.fetch_add(lost, Ordering::Relaxed);
         }
-    }
-}
-
-/// One event of the log becomes one line.
-pub(crate) struct Entry(Output, Vec<u8>);
-
-impl Write for Entry {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.1.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if !self.1.is_empty() {
-            self.0.tell(std::mem::take(&mut self.1));
-        }
-    }
-}
-
-impl<'a> MakeWriter<'a> for Output {
-    type Writer = Entry;
-
-    fn make_writer(&'a self) -> Entry {
-        Entry(self.clone(), Vec::new())
     }
 }
 
