@@ -53,8 +53,8 @@ impl Lifted {
     }
 }
 
-/// What the operator's limits say of a payment to come: at this fee rate, for which our share of the fee is `fee`, and
-/// that leaves `lacking` of the smallest channel to our coins. `None`: nothing against it.
+/// What the operator's limits say of a payment to come: at this fee rate, for which our share of the fee is `fee` where the
+/// payer adds nothing to it, and that leaves `lacking` of the smallest channel to our coins. `None`: nothing against it.
 #[must_use]
 pub fn forewarning(policy: &Policy, rate: FeeRate, fee: Amount, lacking: Amount) -> Option<String> {
     let mut told = Vec::new();
@@ -67,7 +67,7 @@ pub fn forewarning(policy: &Policy, rate: FeeRate, fee: Amount, lacking: Amount)
     if !policy.top_up && lacking > Amount::ZERO {
         told.push(top_up(lacking));
     }
-    (!told.is_empty()).then(|| format!("no queued channel would open: {}", told.join(", and ")))
+    (!told.is_empty()).then(|| format!("a payment may open no channel now: {}", told.join(", and ")))
 }
 
 fn max_fee(policy: &Policy, fee: Amount) -> String {
@@ -78,10 +78,17 @@ fn max_fee(policy: &Policy, fee: Amount) -> String {
 }
 
 fn max_fee_rate(policy: &Policy, rate: FeeRate) -> String {
-    let (most, rate) = (policy.max_fee_rate.to_sat_per_vb_ceil(), rate.to_sat_per_vb_ceil());
+    let (most, rate) = (shown(policy.max_fee_rate), shown(rate));
     format!(
         "our share costs {rate} sat/vB, and `max_fee_rate` under [policy] is {most}: it would have to be {rate}"
     )
+}
+
+/// In sat/vB, exactly.
+fn shown(rate: FeeRate) -> String {
+    let thousandths = u128::from(rate.to_sat_per_kwu()) * 4;
+    let text = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn top_up(lacking: Amount) -> String {
@@ -121,6 +128,13 @@ mod tests {
         ] {
             let told = warn(rate, fee, lacking).unwrap();
             assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_shown_to_its_last_digit() {
+        for (sat_per_kwu, text) in [(25_000, "100"), (250, "1"), (251, "1.004"), (25, "0.1"), (0, "0")] {
+            assert_eq!(shown(FeeRate::from_sat_per_kwu(sat_per_kwu)), text);
         }
     }
 

@@ -101,7 +101,8 @@ impl Chain for World {
             self.inspections.acquire().await.unwrap().forget();
         }
         let prevout = TxOut { value: COIN, script_pubkey: script("payer") };
-        Ok(Inspection { acceptable: Acceptance::Yes, prevouts: vec![Some(prevout); transaction.input.len()] })
+        let (acceptable, floor) = (Acceptance::Yes, FeeRate::BROADCAST_MIN);
+        Ok(Inspection { acceptable, prevouts: vec![Some(prevout); transaction.input.len()], floor })
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {

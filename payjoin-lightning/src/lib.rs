@@ -38,6 +38,8 @@ mod refusal;
 mod revive;
 #[cfg(any(feature = "ldk", feature = "cln", feature = "lnd"))]
 mod steps;
+#[cfg(feature = "ldk")]
+mod unborn;
 #[cfg(any(feature = "cln", feature = "lnd"))]
 mod witness;
 

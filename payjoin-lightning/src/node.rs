@@ -21,6 +21,7 @@ mod fork;
 mod funder;
 mod gate;
 mod health;
+mod hearsay;
 mod inbound;
 mod lightning;
 mod limits;

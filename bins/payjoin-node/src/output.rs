@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Lines that wait for the reader at most. Further ones are dropped and counted.
-const WAITING: usize = 4096;
+const WAITING: usize = 1024;
 
 /// A way out. Clones lead to the same place.
 #[derive(Clone, Debug)]

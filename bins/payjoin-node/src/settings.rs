@@ -27,6 +27,8 @@ pub use listen::PlainListen;
 pub use table::{Entry, SECTIONS, Section, Shown};
 pub use tor::Tor;
 
+use crate::values::sat_per_vb;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -165,7 +167,8 @@ impl Default for Store {
 #[serde(default, deny_unknown_fields)]
 pub struct Fees {
     /// What payments of ours and closes pay where bitcoind estimates nothing, sat/vB.
-    pub fallback: u32,
+    #[serde(with = "sat_per_vb")]
+    pub fallback: FeeRate,
     /// Most of a payment that goes to miners so that it arrives although its payer spends his coins elsewhere, too, in
     /// percent; 0 sends it again at each block, and pays nothing.
     pub defend: u32,
@@ -173,7 +176,7 @@ pub struct Fees {
 
 impl Default for Fees {
     fn default() -> Self {
-        Self { fallback: 5, defend: Policy::default().defend }
+        Self { fallback: FeeRate::from_sat_per_vb_u32(5), defend: Policy::default().defend }
     }
 }
 
@@ -181,10 +184,12 @@ impl Default for Fees {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Allowed {
-    /// Originals below this are refused, sat/vB.
-    pub min_fee_rate: u32,
+    /// Originals below this are refused, sat/vB; 0: such as bitcoind does not relay and keep.
+    #[serde(with = "sat_per_vb")]
+    pub min_fee_rate: FeeRate,
     /// Never more than this for what we add, sat/vB.
-    pub max_fee_rate: u32,
+    #[serde(with = "sat_per_vb")]
+    pub max_fee_rate: FeeRate,
     /// Never more fee than this in one exchange, sat.
     pub max_fee: u64,
     /// May wallet coins make up for a payment smaller than the channels?
@@ -207,8 +212,8 @@ impl Default for Allowed {
     fn default() -> Self {
         let policy = Policy::default();
         Self {
-            min_fee_rate: sat_per_vb(policy.min_fee_rate),
-            max_fee_rate: sat_per_vb(policy.max_fee_rate),
+            min_fee_rate: policy.min_fee_rate,
+            max_fee_rate: policy.max_fee_rate,
             max_fee: policy.max_fee.to_sat(),
             top_up: policy.top_up,
             channel_seconds: policy.channel_seconds,
@@ -221,18 +226,13 @@ impl Default for Allowed {
     }
 }
 
-/// Ours are whole numbers.
-fn sat_per_vb(rate: FeeRate) -> u32 {
-    u32::try_from(rate.to_sat_per_vb_floor()).unwrap_or(u32::MAX)
-}
-
 impl Settings {
     /// What the operator allows, as the machines take it.
     pub fn policy(&self) -> Policy {
         let allowed = &self.policy;
         Policy {
-            min_fee_rate: FeeRate::from_sat_per_vb_u32(allowed.min_fee_rate),
-            max_fee_rate: FeeRate::from_sat_per_vb_u32(allowed.max_fee_rate),
+            min_fee_rate: allowed.min_fee_rate,
+            max_fee_rate: allowed.max_fee_rate,
             max_fee: Amount::from_sat(allowed.max_fee),
             top_up: allowed.top_up,
             channel_seconds: allowed.channel_seconds,
@@ -253,7 +253,7 @@ impl Settings {
 impl Settings {
     /// What is paid where bitcoind estimates no fees.
     pub(crate) fn fee_fallback(&self) -> FeeRate {
-        FeeRate::from_sat_per_vb_u32(self.fees.fallback)
+        self.fees.fallback
     }
 }
 

@@ -77,7 +77,7 @@ impl ChannelCommand {
 impl ExchangeCommand {
     fn request(self) -> ExchangeRequest {
         match self {
-            Self::List { limit } => ExchangeRequest::List(ExchangesArgs { limit }),
+            Self::List { limit } => ExchangeRequest::List(ExchangesArgs { limit, before: None }),
             Self::Bump { exchange, fee_rate } => {
                 ExchangeRequest::Bump(BumpArgs { exchange: ExchangeId(exchange), fee_rate })
             }

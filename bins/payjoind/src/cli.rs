@@ -412,8 +412,8 @@ mod tests {
             (&["receive", "--expires", "0s"][..], "a second at least"),
             (&["receive", "--expires", "367d"], "a year at most"),
             (&["receive", "--amount", "1.5"], "whole number of satoshis"),
-            (&["send", "bitcoin:x", "--fee-rate", "0"], "from 1 to 1000 sat/vB"),
-            (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 1 to 1000 sat/vB"),
+            (&["send", "bitcoin:x", "--fee-rate", "0"], "from 0.001 to 1000 sat/vB"),
+            (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 0.001 to 1000 sat/vB"),
         ] {
             let refusal = Cli::try_parse_from([&["payjoind"], args].concat()).unwrap_err().to_string();
             assert!(refusal.contains(why), "{args:?}: {refusal}");

@@ -8,6 +8,7 @@ mod generate;
 mod help;
 mod init;
 mod log;
+mod pages;
 #[cfg(feature = "cln")]
 mod plugin;
 mod render;
@@ -21,10 +22,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use payjoin_node::requests::ExchangeRequest;
 use payjoin_node::{Output, Recover, Request};
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
+use pages::PageError;
 use tell::{fail, misused, print, show, show_all, unanswered_text, written};
 
 /// The last lines have this long to be read, on each of two ways.
@@ -60,6 +63,14 @@ fn main() -> ExitCode {
         Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
+            Ok(Request::Exchange(ExchangeRequest::List(args))) => {
+                let socket = run::socket_path(&datadir);
+                match runtime.block_on(pages::exchanges(&socket, args, cli.json, print)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(PageError::Refused(e)) => fail(cli.json, &e),
+                    Err(PageError::Unanswered(e)) => fail(cli.json, &unanswered_text(&datadir, &e)),
+                }
+            }
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },

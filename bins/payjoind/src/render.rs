@@ -62,7 +62,8 @@ fn object(fields: &Map<String, Value>) -> String {
     text
 }
 
-fn rows_of(rows: &[Value]) -> String {
+/// The rows of a list.
+pub(crate) fn rows_of(rows: &[Value]) -> String {
     let fields: Vec<&Map<String, Value>> = rows.iter().filter_map(Value::as_object).collect();
     if rows.is_empty() {
         return "  none\n".into();

@@ -103,7 +103,7 @@ async fn what_ends_without_a_proposal_gives_everything_back() {
             // The same Original again succeeds, in the exchange that it began.
             stage.world.heal();
             proposal(outcome(&stage, "a", 1).await);
-            assert_eq!(stage.host.store.exchanges(9).await.unwrap().len(), 1);
+            assert_eq!(stage.host.store.exchanges(None, 9).await.unwrap().len(), 1);
         }
     }
 }
@@ -199,7 +199,7 @@ async fn what_an_attempt_left_is_not_taken_from_the_attempt_that_follows() {
     stage.world.fault("sign", Fault::Panic);
     stage.queue_channel().await;
     assert!(outcome(&stage, "a", 1).await.is_none());
-    let id = stage.host.store.exchanges(1).await.unwrap()[0].id;
+    let id = stage.host.store.exchanges(None, 1).await.unwrap()[0].id;
     let number = stage.host.take_number(id).unwrap();
     stage.host.clear_leftovers().await;
     assert_eq!(stage.world.locked(), [outpoint(100)], "somebody has it in hand");
@@ -271,7 +271,7 @@ async fn money_rule_1_a_proposal_whose_channel_is_gone_does_not_leave() {
     assert!(stage.world.acts().contains(&"abandon 1".to_owned()));
     let state = stage.host.store.intent(intent).await.unwrap().unwrap().state;
     assert_eq!(state, IntentState::Queued { reason: Some("no state".into()) });
-    assert_eq!(stage.host.store.exchanges(9).await.unwrap()[0].payjoin_txid, None);
+    assert_eq!(stage.host.store.exchanges(None, 9).await.unwrap()[0].payjoin_txid, None);
     stage.assert_nothing_leaks();
 }
 

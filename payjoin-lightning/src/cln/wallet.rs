@@ -150,13 +150,13 @@ impl Wallet for Cln {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError> {
         if let Some(trouble) = self.trouble_now() {
             return Err(WalletError::Away(trouble));
         }
         let mut purse = lock(&self.purse);
-        let coins = purse.coins.offer(holder, &request.payer_script, prefer);
+        let coins = purse.coins.offer(holder, &request.payer_script, shown);
         let offered = coins.iter().map(|coin| coin.txout.value).sum();
         let balance = purse.coins.free().value + offered;
         let (existing, per_channel) = self.kept_back();

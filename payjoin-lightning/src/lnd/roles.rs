@@ -32,11 +32,11 @@ impl Wallet for Lnd {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError> {
         match self.parts.trouble() {
             Some(trouble) => Err(WalletError::Away(trouble)),
-            None => Ok(self.parts.wallet.reserve(holder, request, prefer).await?),
+            None => Ok(self.parts.wallet.reserve(holder, request, shown).await?),
         }
     }
 

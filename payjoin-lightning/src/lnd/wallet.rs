@@ -148,13 +148,13 @@ impl LndWallet {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), LndError> {
         let (fresh, kept) = join!(self.refresh(), self.kept());
         fresh?;
         let Kept { existing, per_channel } = kept?;
         let mut locks = lock(&self.locks);
-        let coins = locks.offer(holder, &request.payer_script, prefer);
+        let coins = locks.offer(holder, &request.payer_script, shown);
         let offered: Amount = coins.iter().map(|coin| coin.txout.value).sum();
         // LND asks for a sum.
         let balance = locks.coins().free().value + offered;

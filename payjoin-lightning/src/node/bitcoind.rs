@@ -44,6 +44,18 @@ impl Bitcoind {
         Self(rpc)
     }
 
+    /// The mempool transaction that spends each outpoint, in order.
+    async fn spending(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Txid>>, RpcError> {
+        const METHOD: &str = "gettxspendingprevout";
+        if outpoints.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: Vec<_> = outpoints.iter().map(|o| json!({ "txid": o.txid, "vout": o.vout })).collect();
+        let answer = self.0.call(METHOD, json!([params])).await?;
+        let txids = reply::spending_txids(&answer).filter(|txids| txids.len() == outpoints.len());
+        txids.ok_or(RpcError::Unexpected(METHOD))
+    }
+
     /// Fetches what is still in the mempool; a transaction that left it meanwhile is missing from the answer.
     async fn fetch(&self, txids: impl Iterator<Item = Txid>) -> Result<HashMap<Txid, Transaction>, RpcError> {
         const METHOD: &str = "getrawtransaction";
@@ -98,16 +110,23 @@ impl Chain for Bitcoind {
     async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, ChainError> {
         const TEST: &str = "testmempoolaccept";
         const COIN: &str = "gettxout";
-        let mut calls = vec![(TEST, json!([[serialize_hex(transaction)]]))];
+        const MEMPOOL: &str = "getmempoolinfo";
+        let mut calls = vec![(MEMPOOL, json!([])), (TEST, json!([[serialize_hex(transaction)]]))];
         calls.extend(transaction.input.iter().map(|input| {
             let OutPoint { txid, vout } = input.previous_output;
             (COIN, json!([txid, vout, true]))
         }));
         let mut answers = self.0.batch(&calls).await?.into_iter();
+        let mempool = answers.next().ok_or(RpcError::Unexpected(MEMPOOL))??;
+        let floor = reply::mempool_floor(&mempool).ok_or(RpcError::Unexpected(MEMPOOL))?;
         let verdict = answers.next().ok_or(RpcError::Unexpected(TEST))??;
         let acceptable = reply::acceptance(&verdict).ok_or(RpcError::Unexpected(TEST))?;
         let prevouts = answers.map(|answer| reply::utxo(&answer?).ok_or(RpcError::Unexpected(COIN)));
-        Ok(Inspection { acceptable, prevouts: prevouts.collect::<Result<_, _>>()? })
+        Ok(Inspection { acceptable, prevouts: prevouts.collect::<Result<_, _>>()?, floor })
+    }
+
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        Ok(self.spending(coins).await?.iter().map(Option::is_some).collect())
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {
@@ -167,14 +186,7 @@ impl ChainSource for Bitcoind {
     }
 
     async fn spenders(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Transaction>>, ChainError> {
-        const METHOD: &str = "gettxspendingprevout";
-        if outpoints.is_empty() {
-            return Ok(Vec::new());
-        }
-        let params: Vec<_> = outpoints.iter().map(|o| json!({ "txid": o.txid, "vout": o.vout })).collect();
-        let answer = self.0.call(METHOD, json!([params])).await?;
-        let txids = reply::spending_txids(&answer).filter(|txids| txids.len() == outpoints.len());
-        let txids = txids.ok_or(RpcError::Unexpected(METHOD))?;
+        let txids = self.spending(outpoints).await?;
         let transactions = self.fetch(txids.iter().flatten().copied()).await?;
         Ok(txids.into_iter().map(|txid| transactions.get(&txid?).cloned()).collect())
     }

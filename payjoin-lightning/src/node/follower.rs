@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitcoin::{FeeRate, Network, Transaction, Txid};
+use bitcoin::{FeeRate, Network, OutPoint, Transaction, Txid};
 use lightning::chain::BestBlock;
 use lightning_block_sync::init::synchronize_listeners;
 use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
@@ -160,6 +160,10 @@ impl Chain for Follower {
             Some(trouble) => Err(ChainError::Away(trouble)),
             None => self.source.inspect(transaction).await,
         }
+    }
+
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        self.source.spent(coins).await
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {

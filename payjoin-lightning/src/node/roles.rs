@@ -26,6 +26,10 @@ impl Chain for Node {
         }
     }
 
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        self.chain.spent(coins).await
+    }
+
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {
         self.chain.broadcast(transaction).await
     }
@@ -71,9 +75,9 @@ impl Wallet for Node {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError> {
-        Ok(Self::reserve(self, holder, &request.payer_script, prefer))
+        Ok(Self::reserve(self, holder, &request.payer_script, shown))
     }
 
     async fn hold(&self, holder: Holder, coins: &[OutPoint]) -> Result<(), WalletError> {

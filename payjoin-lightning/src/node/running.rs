@@ -229,13 +229,8 @@ impl Node {
     }
 
     /// [`NodeWallet::reserve`] for the channels that we may have to close.
-    pub fn reserve(
-        &self,
-        holder: Holder,
-        payer_script: &Script,
-        prefer: &[OutPoint],
-    ) -> (Vec<Coin>, Reserve) {
-        self.wallet.reserve(holder, payer_script, prefer, self.census.channels().total())
+    pub fn reserve(&self, holder: Holder, payer_script: &Script, shown: &[OutPoint]) -> (Vec<Coin>, Reserve) {
+        self.wallet.reserve(holder, payer_script, shown, self.census.channels().total())
     }
 
     /// [`NodeWallet::pay`] beside the channels that we may have to close.

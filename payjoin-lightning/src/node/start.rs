@@ -40,6 +40,7 @@ use super::types::Monitor;
 use super::wallet::NodeWallet;
 use super::wallet::WalletError;
 use crate::lock::lock;
+use crate::unborn::Unborn;
 use crate::{Connector, LdkFunder};
 
 /// Who finds a poisoned lock waits so long for the reason.
@@ -147,6 +148,7 @@ impl Ground {
         let wallet =
             NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, lookahead, reserve)?;
         config.held.iter().for_each(|(holder, coins)| wallet.hold(*holder, coins));
+        let unborn = Arc::<Unborn>::default();
         let fallen = Arc::new(FallenChannels::load(Arc::clone(&store))?);
         let (kept, ends, not) = (Arc::clone(&store), Arc::clone(switch), Arc::clone(&fallen));
         let broadcaster = Broadcaster::load(kept, ends, not, wallet.tip())?;
@@ -158,7 +160,8 @@ impl Ground {
             switch: Arc::clone(switch),
             fees: Arc::new(Fees::new(config.fee_fallback)),
             store,
-            log: Arc::new(Log),
+            log: Arc::new(Log { unborn: Arc::clone(&unborn) }),
+            unborn,
         })
     }
 
@@ -246,6 +249,7 @@ fn census(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Census {
 
 fn funder(config: &NodeConfig, ground: &Ground, parts: &Parts, peers: &Arc<Peers>) -> NodeFunder {
     let ldk = LdkFunder::new(Arc::clone(&parts.manager), Arc::clone(peers) as Arc<dyn Connector>);
+    let ldk = ldk.with_unborn(Arc::clone(&ground.unborn));
     NodeFunder {
         ldk: match &config.events {
             Some(events) => ldk.with_events(events.clone()),

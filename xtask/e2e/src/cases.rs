@@ -31,6 +31,7 @@ mod safety;
 mod salvage;
 mod send;
 mod slots;
+mod strangers;
 mod trouble;
 
 /// An end-to-end case.
@@ -63,6 +64,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         CASES,
         house::CASES,
+        strangers::CASES,
         payers::CASES,
         onion::CASES,
         peer::CASES,

@@ -20,6 +20,7 @@ mod pruned;
 mod queue;
 pub(crate) mod raw;
 mod receiver;
+pub(crate) mod stranger;
 pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;

@@ -265,12 +265,12 @@ pub const SECTIONS: &[Section] = &[
             ),
             entry(
                 "min_fee_rate",
-                number(|s| s.policy.min_fee_rate as u64),
-                "payments below it get no payjoin, in sat/vB",
+                number(|s| s.policy.min_fee_rate.to_sat_per_vb_ceil()),
+                "payments below it get no payjoin, in sat/vB; 0: below what bitcoind relays and keeps",
             ),
             entry(
                 "max_fee_rate",
-                bounded(|s| s.policy.max_fee_rate as u64, 1, 25_000),
+                bounded(|s| s.policy.max_fee_rate.to_sat_per_vb_ceil(), 1, 25_000),
                 "most that we pay for our inputs and outputs, in sat/vB",
             ),
             entry(
@@ -311,7 +311,7 @@ pub const SECTIONS: &[Section] = &[
         entries: &[
             entry(
                 "fallback",
-                bounded(|s| s.fees.fallback as u64, 1, 25_000),
+                bounded(|s| s.fees.fallback.to_sat_per_vb_ceil(), 1, 25_000),
                 "rate where bitcoind estimates none, in sat/vB; what its mempool asks for, if that is more",
             ),
             entry(

@@ -115,6 +115,12 @@ pub(super) fn fee_rate(value: &Value) -> Option<FeeRate> {
     Some(FeeRate::from_sat_per_kwu(sat.div_ceil(4)))
 }
 
+/// `getmempoolinfo`: what is relayed, and kept while the mempool is full.
+pub(super) fn mempool_floor(value: &Value) -> Option<FeeRate> {
+    let rate = |field| fee_rate(value.get(field)?);
+    Some(rate("mempoolminfee")?.max(rate("minrelaytxfee")?))
+}
+
 /// `getrawtransaction` without verbosity.
 pub(super) fn transaction(value: &Value) -> Option<Transaction> {
     deserialize_hex(value.as_str()?).ok()
@@ -188,6 +194,17 @@ mod tests {
         ] {
             assert_eq!(fee_rate(&btc_per_kvb), expected.map(FeeRate::from_sat_per_kwu));
         }
+    }
+
+    #[test]
+    fn the_mempool_takes_what_is_relayed_and_not_driven_out() {
+        let floor = |kept: f64, relayed: f64| {
+            mempool_floor(&json!({ "mempoolminfee": kept, "minrelaytxfee": relayed }))
+        };
+        assert_eq!(floor(0.000001, 0.000001), Some(FeeRate::from_sat_per_kwu(25)));
+        assert_eq!(floor(0.00002, 0.000001), Some(FeeRate::from_sat_per_kwu(500)));
+        assert_eq!(floor(0.0, 0.00000101), Some(FeeRate::from_sat_per_kwu(26)), "rounded up");
+        assert_eq!(mempool_floor(&json!({ "mempoolminfee": 1 })), None);
     }
 
     #[test]

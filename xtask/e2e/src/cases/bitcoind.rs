@@ -14,13 +14,12 @@ use xtask_programs::process::Server;
 
 use super::house::PATIENCE;
 use crate::harness::World;
-use crate::harness::json::Fields;
 use crate::harness::payer::{Payment, Substitution};
 use crate::harness::{raw, wait};
 
 pub(super) fn blocks_only(world: &World<'_>) -> Result<()> {
     world.chain.stop()?;
-    world.chain.restart_with(&["-blocksonly=1"], &["payer", "nested"])?;
+    world.chain.restart_with(&["-blocksonly=1", "-walletbroadcast=1"], &["payer", "nested"])?;
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     world.give(&node, &[300_000])?;
     let warning = node.call(&["status"])?["fee_warning"].as_str().unwrap_or_default().to_owned();

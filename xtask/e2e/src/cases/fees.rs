@@ -1,6 +1,7 @@
 //! Fees above the limits of the operator.
 
 use anyhow::{Context, Result, ensure};
+use bitcoin::FeeRate;
 use serde_json::Value;
 
 use super::house::{PATIENCE, note};
@@ -15,17 +16,17 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     world.give(&node, &[300_000, 250_000])?;
     node.queue(&peer, "500000", &[])?;
     node.terminate()?;
-    node.change_settings(|text| format!("{text}\n[fees]\nfallback = 120\n"))?;
+    node.change_settings(|text| format!("{text}\n[fees]\nfallback = 300\n"))?;
     node.restart()?;
     node.await_peers(1)?;
     let told = note(&node, 600_000)?;
     ensure!(
-        told.contains("`max_fee_rate` under [policy] is 100: it would have to be 120"),
+        told.contains("`max_fee_rate` under [policy] is 100: it would have to be 300"),
         "not which limit: {told}"
     );
-    let reason = pay_at(world, &node, 120, 600_000)?;
+    let reason = pay_at(world, &node, 300, 600_000)?;
     ensure!(
-        reason.contains("`max_fee_rate` under [policy] is 100: it would have to be 1"),
+        reason.contains("`max_fee_rate` under [policy] is 100: it would have to be "),
         "not which limit: {reason}"
     );
 
@@ -35,7 +36,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
         told.contains("`max_fee` under [policy] is 1000: it would have to be"),
         "not which limit: {told}"
     );
-    let reason = pay_at(world, &node, 120, 600_000)?;
+    let reason = pay_at(world, &node, 300, 600_000)?;
     let needed = reason.split_once("`max_fee` under [policy] is 1000: it would have to be ");
     let needed = needed.with_context(|| format!("not which limit: {reason}"))?.1.trim().to_owned();
 
@@ -51,7 +52,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let payment = Payment::at(120, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(120))?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
 }
@@ -70,9 +71,9 @@ fn limit(node: &Daemon, policy: &str) -> Result<()> {
 }
 
 /// Pays a fresh code by payjoin, at this rate, and returns why no channel opened. A block follows.
-fn pay_at(world: &World<'_>, node: &Daemon, fee_rate: u64, sat: u64) -> Result<String> {
+fn pay_at(world: &World<'_>, node: &Daemon, fee_rate: u32, sat: u64) -> Result<String> {
     let invoice = world.receive(node, Some(sat))?;
-    let payment = Payment::at(fee_rate, world.payer(), &invoice.uri, Substitution::Allowed)?;
+    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(fee_rate))?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     world.mine(1)?;
     let all = node.call(&["exchange", "list"])?;

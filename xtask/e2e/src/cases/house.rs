@@ -75,7 +75,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const PIPE: usize = 64 * 1024;
 
 fn output_unread(world: &World<'_>) -> Result<()> {
-    let options = Options { policy: "fallback_seconds = 8", ..Options::default() };
+    let options = Options { policy: "fallback_seconds = 8", poll_ms: Some(20), ..Options::default() };
     let (node, peer) = (world.daemon_with("node", options)?, world.daemon("peer")?);
     world.give(&node, &[300_000])?;
     node.queue(&peer, "500000", &[])?;
@@ -125,12 +125,15 @@ fn sighup(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     world.give(&node, &[300_000, 400_000])?;
     let intent = node.queue(&peer, "500000", &[])?;
+    limits_are_read_again(&node)?;
+
+    // In the middle of an exchange.
     let invoice = world.receive(&node, Some(600_000))?;
     let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
     peer.freeze()?;
     let mut payer = raw::begin(node.plain, &payment.request()?)?;
     node.await_intent(intent, "negotiating")?;
-    node.change_settings(|text| text.replace("[policy]", "[policy]\nmax_fee = 7\nburial = 5"))?;
+    node.change_settings(|text| text.replace("[policy]", "[policy]\nburial = 5"))?;
     node.signal("HUP")?;
     await_log(&node, "[policy] `burial` changed and need a restart")?;
     peer.thaw()?;
@@ -139,20 +142,34 @@ fn sighup(world: &World<'_>) -> Result<()> {
     let proposal = reply.split_once("\r\n\r\n").context("no reply to the payer")?.1;
     ensure!(reply.starts_with("HTTP/1.1 200"), "the exchange did not go on: {reply}");
     world.broadcast(&payment.signed(proposal)?)?;
-    node.await_intent(intent, "confirming").or_else(|_| node.await_intent(intent, "released"))?;
+    node.await_intent(intent, "released")?;
+    certificate_is_read_again(world, &node)?;
+    world.settle()
+}
 
-    // The limit holds from now on, until it is lifted again.
-    node.queue(&peer, "400000", &["--unchecked"])?;
-    ensure!(note(&node, 500_000)?.contains("`max_fee` under [policy] is 7"), "the limit was not taken over");
-    node.change_settings(|_| "[policy]\nmax_fee = many".to_owned()).and_then(|()| node.signal("HUP"))?;
-    await_log(&node, "Nothing was changed")?;
-    ensure!(note(&node, 500_000)?.contains("`max_fee`"), "a broken file changed something");
+fn limits_are_read_again(node: &Daemon) -> Result<()> {
+    ensure!(note(node, 600_000)?.is_empty(), "something is in the way from the start");
+    node.change_settings(|text| text.replace("[policy]", "[policy]\nmax_fee = 7"))?;
+    node.signal("HUP")?;
+    await_log(node, "[policy] `max_fee`")?;
+    let told = note(node, 600_000)?;
+    ensure!(told.contains("`max_fee` under [policy] is 7"), "the limit was not taken over: {told}");
+    let good = fs::read_to_string(node.folder().join("payjoind.toml"))?;
+    node.change_settings(|_| "[policy]\nmax_fee = many".to_owned())?;
+    node.signal("HUP")?;
+    await_log(node, "Nothing was changed")?;
+    ensure!(note(node, 600_000)? == told, "a broken file changed something");
+    node.change_settings(|_| good.replace("\nmax_fee = 7", ""))?;
+    node.signal("HUP")?;
+    wait::until("the limit is lifted", PATIENCE, || Ok(note(node, 600_000)?.is_empty().then_some(())))
+}
 
-    // The certificate is read again by itself, and its end is told.
+/// By itself, and with its end told.
+fn certificate_is_read_again(world: &World<'_>, node: &Daemon) -> Result<()> {
     let folder = world.folder("renewed")?;
     let renewed = Certificate::new(&folder)?;
     replace(&renewed, &world.tls)?;
-    let code = world.receive(&node, Some(100_000))?;
+    let code = world.receive(node, Some(100_000))?;
     let payment = Payment::new(world.payer(), &code.uri, Substitution::Allowed)?;
     let payjoin =
         wait::until("payers see the new certificate", PATIENCE, || Ok(payment.exchange(&renewed).ok()))?;
@@ -164,7 +181,7 @@ fn sighup(world: &World<'_>) -> Result<()> {
         Ok(node.call(&["status"])?["certificate_warning"].as_str().map(str::to_owned))
     })?;
     ensure!(warning.contains("has ended"), "not that it has ended: {warning}");
-    world.settle()
+    Ok(())
 }
 
 fn replace(new: &Certificate, old: &Certificate) -> Result<()> {

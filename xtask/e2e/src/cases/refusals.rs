@@ -61,7 +61,7 @@ const VALUES: &[Row] = &[
         "[bitcoind] `url` \"ws://127.0.0.1\" begins with ws://: use http:// or https://",
     ),
     (
-        "[bitcoind]\nurl = \"http://me:word@127.0.0.1\"",
+        "[bitcoind]\nurl = \"http://me:hunter2@127.0.0.1\"",
         "[bitcoind] `url` holds a user or a password: set `user` and `password` instead",
     ),
     ("[bitcoind]\nurl = \"http://127.0.0.1:0\"", "has a port that is none: use a number from 1 to 65535"),
@@ -71,14 +71,14 @@ const VALUES: &[Row] = &[
     ),
     ("[bitcoind]\nuser = \"me\"", "[bitcoind] `user` goes with a `password`: set it, or remove `user`"),
     (
-        "[bitcoind]\npassword = \"word\"",
+        "[bitcoind]\npassword = \"hunter2\"",
         "[bitcoind] `password` goes with a `user`: set it, or remove `password`",
     ),
     (
-        "[bitcoind]\nuser = \"me\"\npassword = \"word\"\ncookie = \"c\"",
+        "[bitcoind]\nuser = \"me\"\npassword = \"hunter2\"\ncookie = \"c\"",
         "[bitcoind] `cookie` and `user` are two ways in: remove one of them",
     ),
-    ("[bitcoind]\nuser = \"\"\npassword = \"word\"", "[bitcoind] `user` is empty or holds a colon"),
+    ("[bitcoind]\nuser = \"\"\npassword = \"hunter2\"", "[bitcoind] `user` is empty or holds a colon"),
     ("[bitcoind]\ncookie = \"\"", "[bitcoind] `cookie` is empty: name a file, or remove the line"),
     ("[bitcoind]\nblock_poll_ms = 9", "[bitcoind] `block_poll_ms` must be from 10 to 60000, not 9"),
     (
@@ -124,7 +124,7 @@ const VALUES: &[Row] = &[
         "has a port that is none: use a number from 1 to 65535",
     ),
     (
-        "[payjoin]\ndirectories = [\"https://me:word@a.example\"]",
+        "[payjoin]\ndirectories = [\"https://me:hunter2@a.example\"]",
         "[payjoin] `directories` holds a user or a password: remove what stands before the @",
     ),
     ("[payjoin]\ndirectories = [\"https://a.example/?x\"]", "has a query or a fragment"),
@@ -151,7 +151,7 @@ const VALUES: &[Row] = &[
         "[payjoin]\nsocks = \"socks5://127.0.0.1:9050\"",
         "[payjoin] `socks` \"socks5://127.0.0.1:9050\" begins with a scheme",
     ),
-    ("[payjoin]\nsocks = \"me:word@127.0.0.1:9050\"", "[payjoin] `socks` holds a user or a password"),
+    ("[payjoin]\nsocks = \"me:hunter2@127.0.0.1:9050\"", "[payjoin] `socks` holds a user or a password"),
     ("[payjoin]\ncode_hours = 0", "[payjoin] `code_hours` must be from 1 to 8784, not 0"),
     ("[payjoin]\npatience_hours = 8785", "[payjoin] `patience_hours` must be from 1 to 8784, not 8785"),
     ("[payjoin]\nroot_certificate = \"\"", "[payjoin] `root_certificate` is empty"),
@@ -224,7 +224,7 @@ pub(super) fn settings(world: &World<'_>) -> Result<()> {
         let rest = refusal.strip_prefix(&format!("{}: ", file.display()));
         let rest = rest.with_context(|| format!("{text:?} should name the file: {refusal}"))?;
         ensure!(rest.contains(told), "{text:?} should say {told:?}: {rest}");
-        ensure!(!rest.contains('\n') && !rest.contains("word"), "one line without passwords: {rest}");
+        ensure!(!rest.contains('\n') && !rest.contains("hunter2"), "one line without passwords: {rest}");
         only_settings(&folder).with_context(|| text.clone())?;
     }
     late(world, &folder)?;
@@ -255,7 +255,7 @@ fn late(world: &World<'_>, folder: &Path) -> Result<()> {
         ),
         (bitcoind, "bitcoind is on regtest, not on signet".to_owned()),
         (
-            "[bitcoind]\nurl = \"http://127.0.0.1:1\"\nuser = \"me\"\npassword = \"word\"".to_owned(),
+            "[bitcoind]\nurl = \"http://127.0.0.1:1\"\nuser = \"me\"\npassword = \"hunter2\"".to_owned(),
             "is it running".to_owned(),
         ),
         ("[bitcoind]\ncookie = \"none\"".to_owned(), "cannot read the cookie file".to_owned()),

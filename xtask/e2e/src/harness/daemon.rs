@@ -211,11 +211,20 @@ impl Daemon {
 
     /// The most memory that it ever had, in MiB.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
+        Ok(self.status_kib("VmHWM:")? / 1024)
+    }
+
+    /// The memory that it has, in KiB.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, name: &str) -> Result<u64> {
         let id = self.id().context("it does not run")?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM in its status")?;
-        Ok(kib.parse::<u64>()? / 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.with_context(|| format!("no {name} in its status"))?.parse()?)
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -35,7 +35,7 @@ impl Daemon {
 
     /// Changes its settings, for the next start or SIGHUP.
     pub(crate) fn change_settings(&self, change: impl FnOnce(String) -> String) -> Result<()> {
-        let path = self.dir.join("payjoind.toml");
+        let path = self.folder().join("payjoind.toml");
         Ok(fs::write(&path, change(fs::read_to_string(&path)?))?)
     }
 }

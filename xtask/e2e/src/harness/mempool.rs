@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, WScriptHash};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash};
 use serde_json::json;
 
-use super::chain::{Chain, MINER};
+use super::chain::{Chain, MINER, Wallet};
 use super::json::Fields;
 
 /// The smallest mempool that bitcoind allows.
@@ -49,6 +49,30 @@ impl Chain {
             }
         }
         bail!("{ENOUGH} transactions do not fill the mempool: it takes {} sat/vB", self.floor()?)
+    }
+
+    /// A coin of the wallet in a transaction of so many bytes, which waits in the mempool.
+    pub(crate) fn large_parent(&self, wallet: &Wallet<'_>, coin: Amount, bytes: u64) -> Result<OutPoint> {
+        const RATE: u64 = 2;
+        const LEAST: Amount = Amount::from_sat(330);
+        let (miner, outputs) = (self.known_wallet(MINER), bytes / 43);
+        let nobody = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let output = json!({ wallet.address("bech32")?: coin.to_btc() });
+        let raw = self.call("createrawtransaction", json!([[], [output]]))?;
+        let mut raw: Transaction = deserialize_hex(raw.as_str().context("no transaction")?)?;
+        raw.output.extend(vec![TxOut { value: LEAST, script_pubkey: nobody }; usize::try_from(outputs)?]);
+        let options = json!({ "fee_rate": RATE, "changePosition": 1 });
+        let funded = miner.call("fundrawtransaction", json!([serialize_hex(&raw), options]))?;
+        let signed = miner.call("signrawtransactionwithwallet", json!([funded["hex"]]))?;
+        let txid = self.call("sendrawtransaction", json!([signed["hex"], 0]))?;
+        Ok(OutPoint { txid: txid.as_str().context("no transaction id")?.parse()?, vout: 0 })
+    }
+
+    /// What a transaction in the mempool pays, and how large it is.
+    pub(crate) fn mempool_fee(&self, txid: Txid) -> Result<(Amount, u64)> {
+        let entry = self.call("getmempoolentry", json!([txid]))?;
+        let fee = Amount::from_btc(entry["fees"]["base"].as_f64().context("no fee")?)?;
+        Ok((fee, entry.number("vsize")?))
     }
 
     /// Mines payments at this many sat/vB until bitcoind estimates fees from them, as it does everywhere but on a fresh chain.
