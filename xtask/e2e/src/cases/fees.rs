@@ -52,7 +52,8 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
     let invoice = world.receive(&node, Some(600_000))?;
-    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(120))?;
+    let payment =
+        Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(120))?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
 }
@@ -73,7 +74,12 @@ fn limit(node: &Daemon, policy: &str) -> Result<()> {
 /// Pays a fresh code by payjoin, at this rate, and returns why no channel opened. A block follows.
 fn pay_at(world: &World<'_>, node: &Daemon, fee_rate: u32, sat: u64) -> Result<String> {
     let invoice = world.receive(node, Some(sat))?;
-    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(fee_rate))?;
+    let payment = Payment::at(
+        world.payer(),
+        &invoice.uri,
+        Substitution::Allowed,
+        FeeRate::from_sat_per_vb_u32(fee_rate),
+    )?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     world.mine(1)?;
     let all = node.call(&["exchange", "list"])?;
