@@ -1,9 +1,5 @@
 //! What only some cases ask of their world.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
 use bitcoin::Amount;
 
@@ -18,17 +14,5 @@ impl World<'_> {
         self.wallets.borrow_mut().push(NAME);
         self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
         Ok(wallet)
-    }
-
-    /// The program of the daemons.
-    pub(crate) fn payjoind(&self) -> &Path {
-        &self.programs.payjoind
-    }
-
-    /// A folder that goes with the world.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.dir.join(name);
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(folder)
     }
 }
