@@ -166,7 +166,10 @@ fn what_is_over_is_forgotten_and_no_coin_is_lost_or_comes_back() {
         assert_eq!(till.coins(), [stays, till.last], "{} paid", till.paid);
     }
     let lately = (BURIED * EACH) as usize;
-    assert!(most <= lately + MORE + 2 * EACH as usize, "{most} transactions are known after {PAYMENTS} payments");
+    assert!(
+        most <= lately + MORE + 2 * EACH as usize,
+        "{most} transactions are known after {PAYMENTS} payments"
+    );
     let (coins, balance) = (till.coins(), till.wallet.balance(0));
 
     let again = open(&till.folder, &till.store, false);
@@ -177,7 +180,10 @@ fn what_is_over_is_forgotten_and_no_coin_is_lost_or_comes_back() {
     till.wallet = again;
     // Whatever is paid to an address that was used long ago is ours.
     let first = lock(&till.wallet.state).bdk.peek_address(bdk_wallet::KeychainKind::External, 0);
-    let late = spend(&[OutPoint::new(Txid::all_zeros(), 2)], vec![TxOut { value: COIN, script_pubkey: first.script_pubkey() }]);
+    let late = spend(
+        &[OutPoint::new(Txid::all_zeros(), 2)],
+        vec![TxOut { value: COIN, script_pubkey: first.script_pubkey() }],
+    );
     let late_coin = OutPoint::new(late.compute_txid(), 0);
     till.connect(vec![late]);
     assert_eq!(till.coins(), [&coins[..], &[late_coin]].concat());
