@@ -77,7 +77,8 @@ impl Chain {
             let txid = self.call("sendrawtransaction", json!([signed["hex"], 0]))?;
             coins.push(OutPoint { txid: txid.as_str().context("no transaction id")?.parse()?, vout: 0 });
         }
-        self.mine(1)?;
+        // A block takes a few of them.
+        self.mine(u32::try_from(count)?)?;
         ensure!(coins.len() == count, "{} coins instead of {count}", coins.len());
         Ok(coins)
     }
