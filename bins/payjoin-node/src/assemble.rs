@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitcoin::OutPoint;
-use payjoin_core::{ExchangeRecord, LedgerError, Settled};
+use payjoin_core::{ExchangeRecord, LedgerError, Policy, Settled};
 use payjoin_io::{Host, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
@@ -45,9 +45,7 @@ pub(crate) async fn assemble(
     let Builder { settings, chain, wallet, funder, events, .. } = builder;
     watch::begin(&store, &*view, &blocks)?;
     let policy = settings.policy();
-    let channels = Channels::new(node.funder(), policy.channel_seconds);
-    let channels = channels.accepting_within(policy.accept_seconds).signing_within(policy.sign_seconds);
-    let channels = Arc::new(channels);
+    let channels = Arc::new(channels(&*node, &policy));
     forget_dead(&channels, &store).await?;
     end_forgotten(&*node, &store).await?;
     let (chain, wallet, funder) = (
@@ -71,6 +69,11 @@ pub(crate) async fn assemble(
     let daemon =
         Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
+}
+
+fn channels(node: &dyn LightningNode, policy: &Policy) -> Channels {
+    let channels = Channels::new(node.funder(), policy.channel_seconds);
+    channels.accepting_within(policy.accept_seconds).signing_within(policy.sign_seconds)
 }
 
 /// Ends exchanges that a crash interrupted, and puts away what is over.

@@ -1,7 +1,7 @@
 //! Whether blocks reach us. LDK's poller says nothing when a block or a header cannot be had: it asks again, for ever.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitcoin::BlockHash;
 use lightning::chain::BestBlock;
@@ -11,7 +11,6 @@ use lightning_block_sync::{
 use tokio::time::timeout;
 
 use super::chain_source::ChainSource;
-use super::parts::now;
 use super::stop::Stop;
 use crate::lock::lock;
 
@@ -144,7 +143,7 @@ pub(super) async fn watch(
             gap = Gap::default();
             continue;
         };
-        if let Some(why) = status.behind(now().as_secs()) {
+        if let Some(why) = status.behind(seconds()) {
             health.waits(why);
             continue;
         }
@@ -155,6 +154,11 @@ pub(super) async fn watch(
             _ => {}
         }
     }
+}
+
+/// Since 1970. A clock that is wrong is refused at the start.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A chain with less work than ours is none for LDK, which says nothing.

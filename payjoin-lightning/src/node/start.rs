@@ -274,6 +274,7 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         fallen: Arc::clone(&ground.fallen),
         wallet: Arc::clone(&ground.wallet),
         census: Arc::clone(&node.census),
+        unborn: Arc::clone(&ground.unborn),
         limits: Limits::new(config),
         once: config.once.clone(),
     }

@@ -29,12 +29,25 @@ const METHODS: [&str; 17] = [
 /// `RPC_METHOD_NOT_FOUND`.
 const UNKNOWN: i64 = -32601;
 
-/// Calls each with more parameters than any of them takes: bitcoind answers with its help, and does nothing.
+/// Calls all with more parameters than any of them takes: bitcoind answers with its help, and does nothing. In one request
+/// at first, which is refused as a whole where one of them is forbidden.
 pub(super) async fn check(rpc: &Rpc) -> Result<(), RpcError> {
+    let params = || Value::Array(vec![Value::Null; 16]);
+    let calls: Vec<_> = METHODS.iter().map(|method| (*method, params())).collect();
+    let mut answers = Vec::new();
+    match rpc.batch(&calls).await {
+        Ok(all) => answers = all,
+        Err(RpcError::Forbidden(_)) => {
+            for method in METHODS {
+                answers.push(rpc.call(method, params()).await);
+            }
+        }
+        Err(error) => return Err(error),
+    }
     let (mut forbidden, mut unknown) = (Vec::new(), Vec::new());
-    for method in METHODS {
-        match rpc.call(method, Value::Array(vec![Value::Null; 16])).await {
-            Err(RpcError::Forbidden(method)) => forbidden.push(method),
+    for (method, answer) in METHODS.into_iter().zip(answers) {
+        match answer {
+            Err(RpcError::Forbidden(_)) => forbidden.push(method),
             Err(RpcError::Server { code: UNKNOWN, .. }) => unknown.push(method),
             Err(error @ RpcError::Server { .. }) if error.passes() => return Err(error),
             Ok(_) | Err(RpcError::Server { .. }) => {}

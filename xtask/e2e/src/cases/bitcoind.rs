@@ -12,10 +12,11 @@ use xtask_programs::bitcoind::Regtest;
 use xtask_programs::ports;
 use xtask_programs::process::Server;
 
-use super::house::PATIENCE;
-use crate::harness::World;
 use crate::harness::payer::{Payment, Substitution};
+use crate::harness::{Chain, World};
 use crate::harness::{raw, wait};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn blocks_only(world: &World<'_>) -> Result<()> {
     world.chain.stop()?;
@@ -76,41 +77,49 @@ pub(super) fn busy(world: &World<'_>) -> Result<()> {
     node.terminate()?;
     world.chain.stop()?;
     world.chain.restart_with(&["-rpcworkqueue=1", "-rpcthreads=1"], &["payer", "nested"])?;
+    let proposal = under_load(&world.chain, || {
+        node.restart()?;
+        wait::until("the start is over", Duration::from_secs(90), || {
+            Ok(node.call(&["status"])?["height"].is_u64().then_some(()))
+        })?;
+        node.await_peers(1)?;
+        let reply = raw::send_and_stay(node.plain, &payment.request()?)?;
+        ensure!(reply.status() == Some(200), "no proposal: {}", reply.text());
+        Ok(reply.body())
+    })?;
+    world.broadcast(&payment.signed(&proposal)?)?;
+    world.mine(6)?;
+    node.await_channel(node.funding(intent)?).map(drop)
+}
+
+/// Does something while others take bitcoind's one thread again and again.
+fn under_load<T>(chain: &Chain, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let (url, cookie) = (world.chain.url().to_owned(), fs::read_to_string(world.chain.cookie())?);
-    let proposal = thread::scope(|scope| {
+    let (url, cookie) = (chain.url().to_owned(), fs::read_to_string(chain.cookie())?);
+    let done = thread::scope(|scope| {
         let load = || {
             let client = reqwest::blocking::Client::builder().no_proxy().build()?;
             let (user, password) = cookie.split_once(':').context("the cookie has no colon")?;
-            let body = json!({ "id": 0, "method": "waitfornewblock", "params": [40] }).to_string();
+            let body = json!({ "id": 0, "method": "waitfornewblock", "params": [20] }).to_string();
             while !over.load(Ordering::Relaxed) {
                 let asked = client.post(&url).basic_auth(user, Some(password)).body(body.clone());
                 if asked.send().is_ok_and(|reply| reply.status() == 503) {
                     refused.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(5));
                 }
+                thread::sleep(Duration::from_millis(5));
             }
             Ok::<_, anyhow::Error>(())
         };
         let loads: Vec<_> = (0..3).map(|_| scope.spawn(load)).collect();
-        let paid = (|| {
-            node.restart()?;
-            node.step("ready")?;
-            node.await_peers(1)?;
-            let reply = raw::send_and_stay(node.plain, &payment.request()?)?;
-            ensure!(reply.status() == Some(200), "no proposal: {}", reply.text());
-            Ok(reply.body())
-        })();
+        let done = act();
         over.store(true, Ordering::Relaxed);
         for load in loads {
             load.join().ok().context("a load panicked")??;
         }
-        paid
+        done
     })?;
     ensure!(refused.load(Ordering::Relaxed) > 10, "bitcoind was never busy");
-    world.broadcast(&payment.signed(&proposal)?)?;
-    world.mine(6)?;
-    node.await_channel(node.funding(intent)?).map(drop)
+    Ok(done)
 }
 
 pub(super) fn behind(world: &World<'_>) -> Result<()> {

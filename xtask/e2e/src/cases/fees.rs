@@ -1,15 +1,18 @@
 //! Fees above the limits of the operator.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use bitcoin::FeeRate;
 use serde_json::Value;
 
-use super::house::{PATIENCE, note};
 use crate::harness::World;
 use crate::harness::daemon::Daemon;
 use crate::harness::json::Fields;
 use crate::harness::payer::{Payment, Substitution};
 use crate::harness::wait;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn spike(world: &World<'_>) -> Result<()> {
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
@@ -19,43 +22,41 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
     node.change_settings(|text| format!("{text}\n[fees]\nfallback = 300\n"))?;
     node.restart()?;
     node.await_peers(1)?;
-    let told = note(&node, 600_000)?;
-    ensure!(
-        told.contains("`max_fee_rate` under [policy] is 100: it would have to be 300"),
-        "not which limit: {told}"
-    );
-    let reason = pay_at(world, &node, 300, 600_000)?;
-    ensure!(
-        reason.contains("`max_fee_rate` under [policy] is 100: it would have to be "),
-        "not which limit: {reason}"
-    );
+    let rate = "`max_fee_rate` under [policy] is 100: it would have to be ";
+    expect(&note(&node, 600_000)?, &[&format!("{rate}300")])?;
+    expect(&pay_at(world, &node, 300, 600_000)?, &[rate])?;
 
     limit(&node, "max_fee_rate = 1000\nmax_fee = 1000")?;
-    let told = note(&node, 600_000)?;
-    ensure!(
-        told.contains("`max_fee` under [policy] is 1000: it would have to be"),
-        "not which limit: {told}"
-    );
+    let fee = "`max_fee` under [policy] is 1000: it would have to be ";
+    expect(&note(&node, 600_000)?, &[fee])?;
     let reason = pay_at(world, &node, 300, 600_000)?;
-    let needed = reason.split_once("`max_fee` under [policy] is 1000: it would have to be ");
-    let needed = needed.with_context(|| format!("not which limit: {reason}"))?.1.trim().to_owned();
+    let needed =
+        reason.split_once(fee).with_context(|| format!("not which limit: {reason}"))?.1.trim().to_owned();
 
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = false"))?;
-    let told = note(&node, 400_000)?;
-    ensure!(told.contains("needs 100000 sat more") && told.contains("`top_up`"), "not which limit: {told}");
-    let reason = pay_at(world, &node, 5, 400_000)?;
-    ensure!(
-        reason.contains("needs 100000 sat more") && reason.contains("`top_up`"),
-        "not which limit: {reason}"
-    );
+    let top_up = ["needs 100000 sat more", "`top_up` under [policy] is false"];
+    expect(&note(&node, 400_000)?, &top_up)?;
+    expect(&pay_at(world, &node, 5, 400_000)?, &top_up)?;
 
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
-    let invoice = world.receive(&node, Some(600_000))?;
-    let payment =
-        Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, FeeRate::from_sat_per_vb_u32(120))?;
+    let (invoice, rate) = (world.receive(&node, Some(600_000))?, FeeRate::from_sat_per_vb_u32(120));
+    let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, rate)?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)
+}
+
+/// It names the limit, and what would do.
+fn expect(told: &str, parts: &[&str]) -> Result<()> {
+    let missing = parts.iter().find(|part| !told.contains(**part));
+    ensure!(missing.is_none(), "it should say {missing:?}: {told}");
+    Ok(())
+}
+
+/// What a code says of this payment.
+pub(super) fn note(node: &Daemon, sat: u64) -> Result<String> {
+    let code = node.call(&["receive", "--amount", &sat.to_string()])?;
+    Ok(code["note"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Other limits, without a restart.

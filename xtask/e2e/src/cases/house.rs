@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::process::ChildStderr;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bitcoin::Amount;
 use serde_json::Value;
 
+use super::fees::note;
 use super::{Case, bitcoind, fees, refusals};
 use crate::harness::World;
 use crate::harness::daemon::{Daemon, Options};
@@ -70,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What a pipe holds at least.
 const PIPE: usize = 64 * 1024;
 
@@ -80,7 +82,7 @@ fn output_unread(world: &World<'_>) -> Result<()> {
     world.give(&node, &[300_000])?;
     node.queue(&peer, "500000", &[])?;
     node.terminate()?;
-    let mut stderr = node.restart_unread()?;
+    let stderr = node.restart_unread()?;
     node.await_peers(1)?;
     for _ in 0..300 {
         node.call(&["status"])?;
@@ -92,7 +94,21 @@ fn output_unread(world: &World<'_>) -> Result<()> {
     wait::until("the Original is sent", PATIENCE, || {
         Ok(world.chain.mempool()?.contains(&original.compute_txid()).then_some(()))
     })?;
-    // Somebody reads again.
+    let unread = read_what_was_dropped(&node, stderr)?;
+    // From here on nobody reads again.
+    for _ in 0..300 {
+        node.call(&["status"])?;
+    }
+    let took = node.terminate()?;
+    ensure!(took < Duration::from_secs(15), "it took {took:?} to stop");
+    drop(unread);
+    node.restart()?;
+    world.broadcast(&original)?;
+    world.settle()
+}
+
+/// Somebody reads again, until he hears that something was dropped.
+fn read_what_was_dropped(node: &Daemon, mut stderr: ChildStderr) -> Result<ChildStderr> {
     let reading = thread::spawn(move || {
         let (mut read, mut piece) = (Vec::new(), vec![0; PIPE]);
         while let Ok(length @ 1..) = stderr.read(&mut piece) {
@@ -109,16 +125,7 @@ fn output_unread(world: &World<'_>) -> Result<()> {
     })?;
     let (length, unread) = reading.join().ok().context("the reader panicked")?;
     ensure!(length >= PIPE, "the pipe was never full, or nothing was said: {length}");
-    // From here on nobody reads again.
-    for _ in 0..300 {
-        node.call(&["status"])?;
-    }
-    let took = node.terminate()?;
-    ensure!(took < Duration::from_secs(15), "it took {took:?} to stop");
-    drop(unread);
-    node.restart()?;
-    world.broadcast(&original)?;
-    world.settle()
+    Ok(unread)
 }
 
 fn sighup(world: &World<'_>) -> Result<()> {
@@ -193,12 +200,6 @@ fn replace(new: &Certificate, old: &Certificate) -> Result<()> {
 
 fn await_log(node: &Daemon, part: &str) -> Result<()> {
     wait::until(&format!("the log says {part:?}"), PATIENCE, || Ok(node.log()?.contains(part).then_some(())))
-}
-
-/// What a code says of this payment.
-pub(super) fn note(node: &Daemon, sat: u64) -> Result<String> {
-    let code = node.call(&["receive", "--amount", &sat.to_string()])?;
-    Ok(code["note"].as_str().unwrap_or_default().to_owned())
 }
 
 fn stop_fast(world: &World<'_>) -> Result<()> {

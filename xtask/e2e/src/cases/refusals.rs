@@ -228,6 +228,7 @@ pub(super) fn settings(world: &World<'_>) -> Result<()> {
         only_settings(&folder).with_context(|| text.clone())?;
     }
     late(world, &folder)?;
+    unmade(world, &folder)?;
     homeless(world, &folder)
 }
 
@@ -237,27 +238,17 @@ fn late(world: &World<'_>, folder: &Path) -> Result<()> {
         format!("[bitcoind]\nurl = {:?}\ncookie = {:?}\n", world.chain.url(), world.chain.cookie());
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let taken = taken.local_addr()?;
-    let plain = format!("[http]\npublic_endpoint = \"https://pay.example\"\nplain_listen = \"{taken}\"");
-    let tls = format!(
-        "[http]\npublic_endpoint = \"https://pay.example\"\nlisten = \"127.0.0.1:{}\"\ncertificate = \"c.pem\"\nkey = \"k\"",
-        ports::free()?
-    );
+    let proxied = "[http]\npublic_endpoint = \"https://pay.example\"\n";
+    let tls = format!("listen = \"127.0.0.1:{}\"\ncertificate = \"c.pem\"\nkey = \"k\"", ports::free()?);
+    let regtest = format!("network = \"regtest\"\n{bitcoind}");
+    let away = "[bitcoind]\nurl = \"http://127.0.0.1:1\"\nuser = \"me\"\npassword = \"hunter2\"";
     let rows = [
-        (format!("network = \"regtest\"\n{bitcoind}{plain}"), format!("cannot serve payers on {taken}")),
-        (format!("network = \"regtest\"\n{bitcoind}{tls}"), "c.pem: No such file".to_owned()),
-        (
-            format!("network = \"regtest\"\n{bitcoind}[lightning]\nlisten = \"{taken}\""),
-            "cannot listen for peers on".to_owned(),
-        ),
-        (
-            format!("network = \"regtest\"\n{bitcoind}[payjoin]\nroot_certificate = \"no.der\""),
-            "no.der".to_owned(),
-        ),
+        (format!("{regtest}{proxied}plain_listen = \"{taken}\""), format!("cannot serve payers on {taken}")),
+        (format!("{regtest}{proxied}{tls}"), "c.pem: No such file".to_owned()),
+        (format!("{regtest}[lightning]\nlisten = \"{taken}\""), "cannot listen for peers on".to_owned()),
+        (format!("{regtest}[payjoin]\nroot_certificate = \"no.der\""), "no.der".to_owned()),
         (bitcoind, "bitcoind is on regtest, not on signet".to_owned()),
-        (
-            "[bitcoind]\nurl = \"http://127.0.0.1:1\"\nuser = \"me\"\npassword = \"hunter2\"".to_owned(),
-            "is it running".to_owned(),
-        ),
+        (away.to_owned(), "is it running".to_owned()),
         ("[bitcoind]\ncookie = \"none\"".to_owned(), "cannot read the cookie file".to_owned()),
     ];
     for (text, told) in rows {
@@ -269,7 +260,11 @@ fn late(world: &World<'_>, folder: &Path) -> Result<()> {
         );
         only_settings(folder).with_context(|| text.clone())?;
     }
-    // Nor a folder that was not there.
+    Ok(())
+}
+
+/// Nor a folder that was not there.
+fn unmade(world: &World<'_>, folder: &Path) -> Result<()> {
     let none = folder.with_file_name("nowhere").join("node");
     let flags =
         ["--network", "regtest", "--bitcoind-url", "http://127.0.0.1:1", "--bitcoind-cookie", "/none"];

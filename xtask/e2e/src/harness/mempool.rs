@@ -51,21 +51,43 @@ impl Chain {
         bail!("{ENOUGH} transactions do not fill the mempool: it takes {} sat/vB", self.floor()?)
     }
 
-    /// A coin of the wallet in a transaction of so many bytes, which waits in the mempool.
-    pub(crate) fn large_parent(&self, wallet: &Wallet<'_>, coin: Amount, bytes: u64) -> Result<OutPoint> {
-        const RATE: u64 = 2;
-        const LEAST: Amount = Amount::from_sat(330);
-        let (miner, outputs) = (self.known_wallet(MINER), bytes / 43);
+    /// Coins of the wallet, each in a transaction of so many bytes, mined.
+    pub(crate) fn large_parents(
+        &self,
+        wallet: &Wallet<'_>,
+        count: usize,
+        coin: Amount,
+        bytes: u64,
+    ) -> Result<Vec<OutPoint>> {
+        let miner = self.known_wallet(MINER);
         let nobody = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
-        let output = json!({ wallet.address("bech32")?: coin.to_btc() });
-        let raw = self.call("createrawtransaction", json!([[], [output]]))?;
-        let mut raw: Transaction = deserialize_hex(raw.as_str().context("no transaction")?)?;
-        raw.output.extend(vec![TxOut { value: LEAST, script_pubkey: nobody }; usize::try_from(outputs)?]);
-        let options = json!({ "fee_rate": RATE, "changePosition": 1 });
-        let funded = miner.call("fundrawtransaction", json!([serialize_hex(&raw), options]))?;
-        let signed = miner.call("signrawtransactionwithwallet", json!([funded["hex"]]))?;
-        let txid = self.call("sendrawtransaction", json!([signed["hex"], 0]))?;
-        Ok(OutPoint { txid: txid.as_str().context("no transaction id")?.parse()?, vout: 0 })
+        let many = vec![TxOut { value: OUTPUT, script_pubkey: nobody }; usize::try_from(bytes / 43)?];
+        // Two satoshis for each virtual byte, about.
+        let funds = coin + OUTPUT * many.len() as u64 + Amount::from_sat(2 * bytes + 1_000);
+        let addresses = (0..count).map(|_| miner.address("bech32")).collect::<Result<Vec<_>>>()?;
+        self.give(&addresses.iter().map(|address| (address.clone(), funds)).collect::<Vec<_>>())?;
+        let mut coins = Vec::new();
+        for funds in miner.call("listunspent", json!([1, 1, addresses]))?.as_array().into_iter().flatten() {
+            let inputs = json!([{ "txid": funds["txid"], "vout": funds["vout"] }]);
+            let outputs = json!([{ wallet.address("bech32")?: coin.to_btc() }]);
+            let raw = self.call("createrawtransaction", json!([inputs, outputs]))?;
+            let mut raw: Transaction = deserialize_hex(raw.as_str().context("no transaction")?)?;
+            raw.output.extend(many.iter().cloned());
+            let signed = miner.call("signrawtransactionwithwallet", json!([serialize_hex(&raw)]))?;
+            let txid = self.call("sendrawtransaction", json!([signed["hex"], 0]))?;
+            coins.push(OutPoint { txid: txid.as_str().context("no transaction id")?.parse()?, vout: 0 });
+        }
+        // A block takes a few of them.
+        self.mine(u32::try_from(count)?)?;
+        ensure!(coins.len() == count, "{} coins instead of {count}", coins.len());
+        Ok(coins)
+    }
+
+    /// The least fee at which bitcoind relays a transaction of this size.
+    pub(crate) fn relay_fee(&self, vsize: u64) -> Result<Amount> {
+        let info = self.call("getnetworkinfo", json!([]))?;
+        let rate = Amount::from_btc(info["relayfee"].as_f64().context("no relayfee")?)?;
+        Ok(Amount::from_sat((rate.to_sat() * vsize).div_ceil(1_000)))
     }
 
     /// What a transaction in the mempool pays, and how large it is.

@@ -30,7 +30,8 @@ pub(in super::super) fn gossip(world: &World<'_>) -> Result<()> {
 fn heard(world: &World<'_>, node: &Daemon) -> Result<()> {
     let (middle, end) = (world.daemon("middle")?, world.daemon("end")?);
     for (from, to) in [(node, &middle), (&middle, &end)] {
-        world.give(from, &[300_000])?;
+        // One of the coins has to stay, should the other channel be closed.
+        world.give(from, &[300_000, 100_000])?;
         let intent = from.queue(to, "500000", &[])?;
         world.pay(&world.receive(from, None)?)?;
         world.mine(6)?;

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
-use bitcoin::{Amount, OutPoint};
+use bitcoin::Amount;
 
 use crate::harness::payer::Payment;
 use crate::harness::{FEE_RATE, World, raw};
@@ -30,9 +30,7 @@ pub(in super::super) fn original(world: &World<'_>) -> Result<()> {
     ensure!(growth < MEMORY, "{BODIES} bodies take {growth} KiB");
     drop(endless);
 
-    let coins: Vec<OutPoint> = (0..INPUTS)
-        .map(|_| world.chain.large_parent(&world.payer(), Amount::from_sat(60_000), PARENT))
-        .collect::<Result<_>>()?;
+    let coins = world.chain.large_parents(&world.payer(), INPUTS, Amount::from_sat(60_000), PARENT)?;
     world.mine(1)?;
     let psbt = world.payer().payment_of(&coins, &invoice.address, invoice.amount, FEE_RATE)?;
     let body = psbt.to_string();

@@ -35,7 +35,11 @@ pub(in super::super) fn anew(world: &World<'_>) -> Result<()> {
     another(world, &node, &invoice, &[])?;
     world.mine(6)?;
     node.await_channel(node.funding(intent)?)?;
-    node.pay(&peer, Amount::from_sat(50_000))
+    node.pay(&peer, Amount::from_sat(50_000))?;
+    // It is owed the Originals of those who only looked; the ledger knows none.
+    node.call(&["stop"])?;
+    node.kill();
+    Ok(())
 }
 
 fn post(node: &Daemon, target: &str, psbt: &Psbt) -> Result<Reply> {
@@ -79,6 +83,7 @@ fn another(world: &World<'_>, node: &Daemon, invoice: &Invoice, coins: &[OutPoin
     let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
     let reply = post(node, &payment.target()?, payment.psbt())?;
     ensure!(reply.status() == Some(200), "no proposal: {}", reply.text());
+    world.payer().lock(&payment.original()?)?;
     let shown = ours(&payment, &reply.body().parse()?)?;
     ensure!(shown == coins, "{shown:?} is shown instead of {coins:?}");
     Ok(())
