@@ -77,7 +77,8 @@ impl LightningNode for Cln {
 
     fn balance(&self) -> Balance {
         let channels = self.channels_count.load(std::sync::atomic::Ordering::Relaxed);
-        lock(&self.purse).balance(self.kept_back().0, channels)
+        let (reserve, more) = self.kept_back();
+        lock(&self.purse).balance(reserve, more, channels)
     }
 
     fn coins(&self) -> Vec<CoinInfo> {

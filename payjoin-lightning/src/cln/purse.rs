@@ -91,8 +91,8 @@ impl Purse {
         self.taken.iter().filter(|coin| !self.coins.is_locked(coin)).copied().collect()
     }
 
-    /// `reserve`: what lightningd itself keeps back.
-    pub(super) fn balance(&self, reserve: Amount, channels: usize) -> Balance {
+    /// What lightningd itself keeps back: `reserve` now, and `more` with one channel more.
+    pub(super) fn balance(&self, reserve: Amount, more: Amount, channels: usize) -> Balance {
         let free = self.coins.free().value;
         Balance {
             confirmed: self.confirmed,
@@ -101,7 +101,8 @@ impl Purse {
             locked: self.confirmed.checked_sub(free).unwrap_or_default(),
             reserve,
             channels,
-            closable: if free >= reserve { channels } else { 0 },
+            // One sum closes them all, and the next one.
+            closable: if free >= reserve + more { channels.saturating_add(1) } else { 0 },
             spendable: free.checked_sub(reserve).unwrap_or_default(),
             ..Balance::default()
         }
@@ -167,7 +168,7 @@ mod tests {
         let offered = purse.coins.offer(HOLDER, &ScriptBuf::new(), &[]);
         let offered: HashSet<_> = offered.into_iter().map(|coin| coin.outpoint).collect();
         assert_eq!(offered, HashSet::from([outpoint(1), outpoint(2)]));
-        assert_eq!(purse.balance(Amount::ZERO, 0).locked, Amount::from_sat(3_000));
+        assert_eq!(purse.balance(Amount::ZERO, Amount::ZERO, 0).locked, Amount::from_sat(3_000));
     }
 
     #[test]
@@ -191,6 +192,21 @@ mod tests {
         assert_eq!(purse.to_free(), [outpoint(1)]);
         purse.replace(vec![output(2, None)]);
         assert!(purse.to_free().is_empty(), "a coin that is spent needs no lock");
+    }
+
+    #[test]
+    fn one_sum_closes_every_channel_and_the_next_one() {
+        let sat = Amount::from_sat;
+        // Two coins that nobody has reserved, of 1,000 sat each.
+        for (reserve, more, channels, closable) in
+            [(0, 2_000, 0, 1), (0, 2_001, 0, 0), (2_000, 0, 3, 4), (2_001, 0, 3, 0)]
+        {
+            assert_eq!(
+                purse().balance(sat(reserve), sat(more), channels).closable,
+                closable,
+                "{reserve} {more}"
+            );
+        }
     }
 
     #[test]
