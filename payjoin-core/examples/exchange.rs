@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use bitcoin::Psbt;
+use bitcoin::{FeeRate, Psbt};
 use payjoin_core::{
     Acceptance, Answer, Delivery, Exchange, ExchangeId, Inspection, Invoice, InvoiceId, Output, Policy,
     Question, Request, Resources, Timestamp,
@@ -55,7 +55,11 @@ fn answer(question: Question, original: &Psbt) -> Result<Answer, Box<dyn Error>>
         Question::Recall(_) => Answer::Recalled(None),
         Question::Inspect(_) => {
             let prevouts = original.iter_funding_utxos().map(|utxo| utxo.ok().cloned()).collect();
-            Answer::Inspected(Inspection { acceptable: Acceptance::Yes, prevouts })
+            Answer::Inspected(Inspection {
+                acceptable: Acceptance::Yes,
+                prevouts,
+                floor: FeeRate::BROADCAST_MIN,
+            })
         }
         Question::Owns(scripts) => Answer::Owned(vec![false; scripts.len()]),
         Question::Resources(_) => Answer::Resources(Resources::default()),

@@ -37,7 +37,7 @@ pub struct Conservation {
     pub splits: Vec<TxOut>,
     /// What becomes of the payment, the only output of ours whose value may move.
     pub output: PaymentOutput,
-    /// What the payer demands of the payjoin.
+    /// What the payjoin must pay at least: what the payer demands, or what the mempool takes.
     pub min_fee_rate: MinFeeRate,
     /// Most that we pay in fees.
     pub max_fee: Amount,
@@ -87,8 +87,8 @@ pub enum ConservationError {
     /// We pay more than the cap.
     #[error("our part of the fee exceeds the cap")]
     Fee,
-    /// The payer demands a greater fee rate.
-    #[error("the fee rate is below the payer's minimum")]
+    /// The payer demands a greater fee rate, or the mempool does.
+    #[error("the fee rate is below the payer's minimum, or the mempool's")]
     FeeRate,
     /// More was taken from the payer than was offered.
     #[error("the payer's contribution is exceeded")]

@@ -6,6 +6,7 @@ mod negotiation;
 mod params;
 mod proposal;
 mod reasons;
+mod repeat;
 mod request;
 mod state;
 
@@ -83,10 +84,11 @@ impl Exchange {
     /// Begins with a request for `invoice`. A bad request shows as [`Output::Done`].
     #[must_use]
     pub fn new(now: Timestamp, invoice: Invoice, request: Request, policy: Policy) -> Self {
-        let id = request::original_id(&invoice.id, &request);
-        let state = match Original::parse(&request, &invoice) {
-            Ok(original) => State::Recall(Box::new(original)),
-            Err(reply) => State::Done(reply),
+        let (id, state) = match Original::parse(&request, &invoice) {
+            Ok(original) => {
+                (OriginalId::of(&invoice.id, &original.transaction), State::Recall(Box::new(original)))
+            }
+            Err(reply) => (OriginalId::of_bytes(&invoice.id, &request.body), State::Done(reply)),
         };
         Self { id, invoice, policy, delivery: request.delivery, begun: now, state }
     }
@@ -157,7 +159,9 @@ impl Exchange {
         Ok(match (state, answer) {
             (state @ State::Done(_), _) => return Err(Box::new(state)),
             (state, Answer::Failed(_)) => self.failed(state),
-            (State::Recall(_), Answer::Recalled(Some(proposal))) => State::Done(Reply::Proposal(proposal)),
+            (State::Recall(original), Answer::Recalled(Some(proposal))) => {
+                State::Done(repeat::answer(&original, proposal, self.delivery))
+            }
             (State::Recall(original), Answer::Recalled(None)) => self.recalled(original),
             (State::Inspect(original), Answer::Inspected(inspection))
                 if inspection.prevouts.len() == original.transaction.input.len() =>
@@ -256,6 +260,10 @@ impl Exchange {
         if !facts.allows_coins() {
             resources.coins.clear();
         }
+        // Money rule 8: as long as an attempt at this invoice may still be mined, no other coin is shown to it.
+        if !resources.shown.is_empty() {
+            resources.coins.retain(|coin| resources.shown.contains(&coin.outpoint));
+        }
         let (plan, reason) = match facts.hindrance() {
             Some(hindrance) => (None, (!resources.wishes.is_empty()).then(|| hindrance.to_owned())),
             None => self.planned(&vetted, &resources),
@@ -309,7 +317,9 @@ impl Exchange {
         }
         let reason = match too_long {
             true => Some("no channel: the reply would be longer than the payer's mailbox holds".to_owned()),
-            false => passed_over(&vetted.facts, &resources, self.invoice.payer_is_me),
+            false => self
+                .plan_request(&vetted.facts, &resources)
+                .and_then(|request| passed_over(&vetted.facts, &request)),
         };
         (None, reason)
     }

@@ -34,6 +34,12 @@ impl MinFeeRate {
     }
 }
 
+impl From<FeeRate> for MinFeeRate {
+    fn from(rate: FeeRate) -> Self {
+        Self(rate.to_sat_per_kwu().saturating_mul(4_000_000))
+    }
+}
+
 /// On which terms weight is added to an Original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeeTerms {
@@ -41,7 +47,7 @@ pub struct FeeTerms {
     pub fee: Amount,
     /// Its weight, signed.
     pub weight: Weight,
-    /// What the payer demands of the payjoin.
+    /// What the payjoin must pay at least: what the payer demands, or what the mempool takes.
     pub minimum: MinFeeRate,
     /// Most that the payer adds.
     pub offer: Amount,

@@ -23,9 +23,10 @@ pub struct Resources {
     pub wishes: Vec<ChannelWish>,
     /// Those of them whose peers are not known to have a slot to spare.
     pub scarce: Vec<IntentId>,
-    /// Confirmed coins, best first; a bounded number of them. Not locked, but for those in `shown`.
+    /// Confirmed coins; a bounded number of them. Not locked, but for those in `shown`.
     pub coins: Vec<Coin>,
-    /// Coins that unfinished attempts at the same invoice hold: they may be spent whatever this exchange takes.
+    /// Coins that unfinished attempts at the same invoice hold: they may be spent whatever this exchange takes. If there are
+    /// any, no others are taken (money rule 8).
     pub shown: Vec<OutPoint>,
     /// What must stay in the wallet.
     pub reserve: Reserve,
@@ -108,8 +109,8 @@ fn kind(script: &Script) -> (bool, bool, bool, bool) {
 /// Chooses channels for a payment; `None` when not one intent fits.
 ///
 /// Intents are taken in their order; one that does not fit is passed over. Exact amounts come first, and at most one
-/// [`ChannelAmount::Rest`] takes what they leave of the payment. One that absorbs opens alone if it comes first. Coins come
-/// best first, no more than needed, and at
+/// [`ChannelAmount::Rest`] takes what they leave of the payment. One that absorbs opens alone if it comes first. Of the
+/// coins the smallest come first, no more than needed, and at
 /// least one (money rule 5) unless the operator vouches for the payer. What [`Reserve`] asks for stays in the wallet.
 #[must_use]
 pub fn plan(request: &PlanRequest<'_>) -> Option<Plan> {
@@ -156,23 +157,19 @@ impl PlanRequest<'_> {
         without.or_else(absorbed).or_else(|| fewest(&|coins| self.fund(chosen, coins)))
     }
 
-    /// The shortest run of neighbouring coins that serves, in their order or from the greatest on: some wallets want no
-    /// more inputs of ours than they have.
+    /// The shortest run of neighbouring coins that serves, from the smallest on: some wallets want no more inputs of ours
+    /// than they have, and whoever only asks to see our coins sees no large one.
     fn fewest(&self, coins: &[Coin], serves: &dyn Fn(&[Coin]) -> Option<Plan>) -> Option<Plan> {
-        let mut greatest = coins.to_vec();
-        greatest.sort_by_key(|coin| Reverse(coin.txout.value));
-        let runs = |n| coins.windows(n).chain(greatest.windows(n));
-        (1..=coins.len()).find_map(|n| self.least_telling(runs(n).filter_map(serves)))
+        let coins = smallest_first(coins.to_vec());
+        (1..=coins.len()).find_map(|n| self.least_telling(coins.windows(n).filter_map(serves)))
     }
 
-    /// Of plans for the same channels that cost the same, and show no more coins that were not shown, the one whose amounts
-    /// can be split in most ways. One way is worse than none.
+    /// Of plans for the same channels that cost the same, the one whose amounts can be split in most ways, of equal ones the
+    /// first. One way is worse than none.
     fn least_telling(&self, plans: impl Iterator<Item = Plan>) -> Option<Plan> {
         let mut plans = plans.take(COMPARED).peekable();
         let price = |plan: &Plan| {
-            let shown =
-                plan.coins.iter().filter(|coin| self.resources.shown.contains(&coin.outpoint)).count();
-            (plan.channels.clone(), shown, plan.coins.iter().map(Coin::weight).sum::<Option<Weight>>())
+            (plan.channels.clone(), plan.coins.iter().map(Coin::weight).sum::<Option<Weight>>())
         };
         let first = price(plans.peek()?);
         plans.filter(|plan| price(plan) == first).min_by_key(|plan| {
@@ -321,8 +318,8 @@ impl PlanRequest<'_> {
         offered.iter().filter(|coin| coins.contains(coin) || shown.contains(&coin.outpoint))
     }
 
-    /// Which coins a plain payjoin could take one of: those that raise our output and leave the reserve alone, of the
-    /// payer's own type if there are such.
+    /// Which coins a plain payjoin could take one of, the smallest first: those that raise our output and leave the reserve
+    /// alone, of the payer's own type if there are such.
     pub(crate) fn plain_coins(&self) -> Vec<Coin> {
         let fits = |coin: &&Coin| {
             let coins = std::slice::from_ref(*coin);
@@ -331,20 +328,34 @@ impl PlanRequest<'_> {
                 && self.our_fee(coins, Weight::ZERO).is_some_and(|fee| fee < coin.txout.value)
         };
         let coins: Vec<Coin> = self.resources.coins.iter().filter(fits).cloned().collect();
-        self.types.groups(&coins).into_iter().next().unwrap_or_default()
+        smallest_first(self.types.groups(&coins).into_iter().next().unwrap_or_default())
     }
 
     /// Our share of the fee for `coins` and for outputs of this weight beside the payment; `None` above a limit.
     /// The payer's offer pays for input weight alone. BIP 78, "Optional parameters".
     fn our_fee(&self, coins: &[Coin], outputs: Weight) -> Option<Amount> {
+        let (ours, weight) = self.fee_share(coins, outputs)?;
+        let most = max_fee_rate(self.policy).checked_mul_by_weight(weight)?.min(self.policy.max_fee);
+        (ours <= most).then_some(ours)
+    }
+
+    /// The same whatever the limits, and the weight that it is for.
+    fn fee_share(&self, coins: &[Coin], outputs: Weight) -> Option<(Amount, Weight)> {
         let inputs = coins.iter().map(Coin::weight).sum::<Option<Weight>>()?;
         let rate = self.fees.rate_with(inputs + outputs)?;
         let for_inputs = rate.checked_mul_by_weight(inputs)?;
         let for_outputs = rate.checked_mul_by_weight(outputs)?;
         let ours = for_inputs.checked_sub(self.fees.contribution(coins)?)?.checked_add(for_outputs)?;
-        let most =
-            max_fee_rate(self.policy).checked_mul_by_weight(inputs + outputs)?.min(self.policy.max_fee);
-        (ours <= most).then_some(ours)
+        Some((ours, inputs + outputs))
+    }
+
+    /// What a plan costs us in fees, and the weight that this is for.
+    pub(crate) fn cost(&self, plan: &Plan) -> Option<(Amount, Weight)> {
+        let outputs = match plan.change {
+            Some(_) => OUTPUT * (plan.channels.len() + plan.splits.len()) as u64,
+            None => OUTPUT.checked_sub(self.payment.weight()).unwrap_or(Weight::ZERO),
+        };
+        self.fee_share(&plan.coins, outputs)
     }
 }
 
@@ -356,6 +367,11 @@ pub(crate) fn max_fee_rate(policy: &Policy) -> FeeRate {
 /// The least value that nodes relay for an output with this script.
 pub(crate) fn least_spendable(script: &ScriptBuf) -> Amount {
     script.minimal_non_dust()
+}
+
+fn smallest_first(mut coins: Vec<Coin>) -> Vec<Coin> {
+    coins.sort_by_key(|coin| coin.txout.value);
+    coins
 }
 
 fn within(wish: &ChannelWish, amount: Amount) -> bool {

@@ -11,7 +11,7 @@ pub const MOST_CHANNELS: u32 = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Originals below this fee rate are refused. Default 1 sat/vB.
+    /// Originals below this fee rate are refused, and below what the mempool takes. Default 0: nothing but that.
     pub min_fee_rate: FeeRate,
     /// We never pay for our own inputs and outputs above this fee rate. Default 100 sat/vB.
     pub max_fee_rate: FeeRate,
@@ -58,7 +58,7 @@ pub enum Unjudged {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            min_fee_rate: FeeRate::BROADCAST_MIN,
+            min_fee_rate: FeeRate::ZERO,
             max_fee_rate: FeeRate::from_sat_per_vb_u32(100),
             max_fee: Amount::from_sat(50_000),
             top_up: true,

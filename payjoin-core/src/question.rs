@@ -2,6 +2,7 @@
 //!
 //! Every question is one act of one role: chain, wallet, store or Lightning node.
 
+use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +11,33 @@ use crate::{
     Timestamp,
 };
 
-/// Names an Original: SHA-256 over the invoice id, the query and the body, in hex.
+/// Names an Original: SHA-256 over the invoice id and the transaction without its signatures, in hex.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OriginalId(pub String);
+
+impl OriginalId {
+    /// The name of this transaction as an Original of this invoice, in whatever bytes it comes: with another query,
+    /// encoded or signed anew it is the same (money rule 8).
+    #[must_use]
+    pub fn of(invoice: &InvoiceId, original: &Transaction) -> Self {
+        Self::over(invoice, original.compute_ntxid().as_byte_array())
+    }
+
+    /// The name of what is no Original: nothing is ever kept of it.
+    pub(crate) fn of_bytes(invoice: &InvoiceId, body: &[u8]) -> Self {
+        Self::over(invoice, body)
+    }
+
+    /// Lengths keep the two parts apart.
+    fn over(invoice: &InvoiceId, named: &[u8]) -> Self {
+        let mut engine = sha256::Hash::engine();
+        for part in [invoice.0.as_bytes(), named] {
+            engine.input(&(part.len() as u64).to_le_bytes());
+            engine.input(part);
+        }
+        Self(sha256::Hash::from_engine(engine).to_string())
+    }
+}
 
 /// Names an admitted exchange in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,7 +50,7 @@ pub struct PaymentId(pub u64);
 /// A question to the host. Exactly one is outstanding at a time.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Store: was this very Original answered with a proposal before? (money rule 8) -> [`Answer::Recalled`]
+    /// Store: was this Original answered with a proposal before? (money rule 8) -> [`Answer::Recalled`]
     Recall(OriginalId),
     /// Chain, one round trip: would the mempool take this transaction, and what do its inputs really spend?
     /// -> [`Answer::Inspected`]
@@ -104,7 +129,7 @@ pub enum Answer {
 /// What the host must know to choose coins and intents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceRequest {
-    /// The invoice that is paid. Coins shown to an earlier unfinished attempt at it come first.
+    /// The invoice that is paid. While coins are shown to an unfinished attempt at it, there are no others for it.
     pub invoice: InvoiceId,
     /// Value of the payment output.
     pub payment: Amount,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bitcoin::OutPoint;
 use payjoin_core::{
-    Acceptance, Admission, AdmitOutcome, Answer, Exchange, ExchangeId, Holder, IntentId, Openable,
-    OriginalId, Output, Question, Release, Reply, ResourceRequest, Resources, Step, Timestamp,
+    Acceptance, Admission, AdmitOutcome, Answer, ChainError, Exchange, ExchangeId, Holder, IntentId,
+    Openable, OriginalId, Output, Question, Release, Reply, ResourceRequest, Resources, Step, Timestamp,
 };
 use tokio::time::timeout;
 
@@ -159,17 +159,20 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Past its share of offers an invoice gets neither coins nor channels (money rule 8).
+    /// Past its share of offers an invoice gets neither coins nor channels, and while coins were shown to an attempt at it
+    /// that is not over, those and no others, unless the mempool spends them already (money rule 8).
     async fn reserve(&mut self, request: &ResourceRequest, left: Duration) -> Result<Resources, HostError> {
         let host = self.host;
         host.tell(None, Step::Original { invoice: request.invoice.clone(), amount: request.payment });
-        if host.store.offers(&request.invoice).await? >= host.policy.offers_per_invoice {
+        if host.store.offers(&request.invoice).await? >= host.policy().offers_per_invoice {
             return Ok(Resources::default());
         }
         let shown = host.store.offered_coins(&request.invoice).await?;
+        let free = in_time(left, unspent(host, &shown)).await?;
         let holder = Holder::Exchange(self.id().await?);
         self.unsure = true;
-        let (coins, reserve) = in_time(left, host.wallet.reserve(holder, request, &shown)).await?;
+        let (mut coins, reserve) = in_time(left, host.wallet.reserve(holder, request, &free)).await?;
+        coins.retain(|coin| shown.is_empty() || free.contains(&coin.outpoint));
         self.watch(coins.iter().map(|coin| coin.outpoint));
         let openable = match self.may_open(&request.invoice).await? {
             true => self.wishes(request.channels).await?,
@@ -285,6 +288,15 @@ impl Drop for Attempt<'_> {
             self.host.leave(left);
         }
     }
+}
+
+/// Those of these coins that no transaction in the mempool spends.
+async fn unspent(host: &Host, coins: &[OutPoint]) -> Result<Vec<OutPoint>, ChainError> {
+    if coins.is_empty() {
+        return Ok(Vec::new());
+    }
+    let spent = host.chain.spent(coins).await?;
+    Ok(coins.iter().zip(spent).filter(|(_, spent)| !spent).map(|(coin, _)| *coin).collect())
 }
 
 /// Why nothing was admitted.

@@ -203,7 +203,7 @@ impl Fixture {
     async fn picture(&self) -> String {
         let (holds, owed) = (self.ledger.holds().await.unwrap(), self.ledger.obligations().await.unwrap());
         let (exchanges, intents) =
-            (self.ledger.exchanges(10).await.unwrap(), self.ledger.intents().await.unwrap());
+            (self.ledger.exchanges(None, 10).await.unwrap(), self.ledger.intents().await.unwrap());
         format!("{holds:?} {owed:?} {exchanges:?} {intents:?}")
     }
 }

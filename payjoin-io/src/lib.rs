@@ -34,6 +34,8 @@ mod peer;
 #[cfg(feature = "v2")]
 mod poller;
 mod probe;
+#[cfg(feature = "v1")]
+mod room;
 #[cfg(feature = "sender")]
 mod sender;
 #[cfg(feature = "v1")]

@@ -206,9 +206,14 @@ impl Exchanges for MemoryLedger {
         self.write(|data| Ok(data.prune(before, most as usize)))
     }
 
-    async fn exchanges(&self, limit: u32) -> Result<Vec<ExchangeRecord>, LedgerError> {
+    async fn exchanges(
+        &self,
+        before: Option<ExchangeId>,
+        limit: u32,
+    ) -> Result<Vec<ExchangeRecord>, LedgerError> {
         self.read(|data| {
-            data.exchanges.keys().rev().take(limit as usize).filter_map(|id| data.record(*id)).collect()
+            let ids = data.exchanges.keys().rev().filter(|id| before.is_none_or(|before| **id < before));
+            ids.take(limit as usize).filter_map(|id| data.record(*id)).collect()
         })
     }
 

@@ -15,21 +15,30 @@ use tokio::task::JoinSet;
 use limits::Buckets;
 pub use limits::{Limits, Rate};
 
-use crate::peer::Held;
-use crate::{Host, Listener};
+use crate::peer::{Held, Place};
+use crate::room::{Room, Seat};
+use crate::{Host, Listener, Peer};
 
-/// Serves payers. Clones share the limits, so that one server can run on several listeners at once.
+/// Serves payers. Clones share the limits but that of connections, so that one server can run on several listeners at
+/// once, and what happens at one of them shuts nobody out at another.
 #[derive(Clone, Debug)]
 pub struct Server {
     inner: Arc<Inner>,
+}
+
+/// The connections of one listener.
+#[derive(Debug)]
+struct Connections {
+    room: Arc<Room>,
+    held: Arc<Held>,
 }
 
 #[derive(Debug)]
 struct Inner {
     host: Host,
     limits: Limits,
-    connections: Arc<Semaphore>,
-    held: Arc<Held>,
+    /// The bodies that are read or served, in bytes.
+    bodies: Arc<Room>,
     /// One permit for each exchange that may run at once.
     exchanges: Arc<Semaphore>,
     rates: Mutex<Buckets>,
@@ -41,8 +50,7 @@ impl Server {
     pub fn new(host: Host, limits: Limits) -> Self {
         let inner = Inner {
             host,
-            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            held: Arc::default(),
+            bodies: Room::new(limits.bodies_bytes),
             exchanges: Arc::new(Semaphore::new(limits.exchanges as usize)),
             rates: Mutex::default(),
             limits,
@@ -50,11 +58,12 @@ impl Server {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Serves until `shutdown` is ready or the listener ends, then lets what runs come to its end: connections, and
-    /// exchanges whose payer has gone.
+    /// Serves until `shutdown` is ready or the listener ends, then lets what runs come to its end: exchanges, also those
+    /// whose payer has gone. Requests that are not whole by then are cut.
     pub async fn run(&self, listener: &dyn Listener, shutdown: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
+        let places = Connections { room: Room::new(self.inner.limits.connections), held: Arc::default() };
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -66,7 +75,9 @@ impl Server {
                 }
                 accepted = listener.accept() => match accepted {
                     Ok(connection) => {
-                        let serving = connection::serve(self.inner.clone(), connection, stopped.clone());
+                        let place = places.take(&self.inner.limits, connection.peer);
+                        let serving =
+                            connection::serve(self.inner.clone(), connection, place, stopped.clone());
                         connections.spawn(serving);
                     }
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
@@ -75,9 +86,20 @@ impl Server {
             }
         }
         stop.send_replace(true);
+        // Nobody waits for requests that are not whole.
+        places.room.clear();
+        self.inner.bodies.clear();
         while connections.join_next().await.is_some() {}
         let all = self.inner.exchanges.acquire_many(self.inner.limits.exchanges).await;
         drop(all);
+    }
+}
+
+impl Connections {
+    /// A seat for one more, unless its peer has its share or nobody gives way.
+    fn take(&self, limits: &Limits, peer: Peer) -> Option<(Place, Seat)> {
+        let place = self.held.take(limits.connections_per_peer, peer)?;
+        Some((place, self.room.enter(1)?))
     }
 }
 

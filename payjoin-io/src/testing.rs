@@ -101,7 +101,8 @@ impl Chain for World {
             self.inspections.acquire().await.unwrap().forget();
         }
         let prevout = TxOut { value: COIN, script_pubkey: script("payer") };
-        Ok(Inspection { acceptable: Acceptance::Yes, prevouts: vec![Some(prevout); transaction.input.len()] })
+        let (acceptable, floor) = (Acceptance::Yes, FeeRate::BROADCAST_MIN);
+        Ok(Inspection { acceptable, prevouts: vec![Some(prevout); transaction.input.len()], floor })
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {
@@ -303,7 +304,7 @@ impl Stage {
     }
 
     pub(crate) fn exchange(&self, invoice: &Invoice, input: u32) -> Exchange {
-        Exchange::new(now(), invoice.clone(), request(input), self.host.policy.clone())
+        Exchange::new(now(), invoice.clone(), request(input), self.host.policy())
     }
 
     /// A coin for each holder of it in the store.

@@ -129,19 +129,19 @@ impl Coins {
         self.replace(kept);
     }
 
-    /// Gives the holder at most [`OFFERED`] coins, best first: those in `prefer` even if they are locked, then coins of the
-    /// payer's script type, then the others; larger ones first.
-    pub(crate) fn offer(&mut self, holder: Holder, payer_script: &Script, prefer: &[OutPoint]) -> Vec<Coin> {
+    /// Gives the holder at most [`OFFERED`] coins: those in `shown` and no others, if there are any, although they are
+    /// locked; otherwise free coins of the payer's script type, then the others, of each type small and large ones.
+    pub(crate) fn offer(&mut self, holder: Holder, payer_script: &Script, shown: &[OutPoint]) -> Vec<Coin> {
         self.hold(holder, &[]);
         let (first, second) = match payer_script.is_p2tr() {
             true => (&self.free_taproot, &self.free_segwit),
             false => (&self.free_segwit, &self.free_taproot),
         };
+        let free = shown.is_empty().then(|| spread(first).chain(spread(second)));
         let mut seen = BTreeSet::new();
-        let rest = first.iter().rev().chain(second.iter().rev()).map(|(_, outpoint)| outpoint);
-        let offered: Vec<Coin> = prefer
+        let offered: Vec<Coin> = shown
             .iter()
-            .chain(rest)
+            .chain(free.into_iter().flatten())
             .filter(|outpoint| seen.insert(**outpoint))
             .filter_map(|outpoint| self.confirmed.get(outpoint))
             .map(|confirmed| confirmed.coin.clone())
@@ -246,6 +246,14 @@ impl Coins {
     pub(crate) fn total(&self) -> Amount {
         self.total
     }
+}
+
+/// Half of what is offered from the smallest on, each worth four times the one before at least, so that what lacks little
+/// is served with little; then the largest. Looks at no more than it gives.
+fn spread(sorted: &Sorted) -> impl Iterator<Item = &OutPoint> {
+    let next = move |(value, _): &&(Amount, OutPoint)| sorted.range((*value * 4, OutPoint::null())..).next();
+    let small = std::iter::successors(sorted.first(), next).take(OFFERED / 2);
+    small.chain(sorted.iter().rev().take(OFFERED)).map(|(_, outpoint)| outpoint)
 }
 
 #[cfg(test)]

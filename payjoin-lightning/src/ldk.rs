@@ -22,6 +22,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::lock::lock;
 use crate::steps::Steps;
+use crate::unborn::Unborn;
 use crate::{ChannelFunder, ChannelKey, FunderError};
 
 /// Reaches Lightning peers.
@@ -52,6 +53,7 @@ pub struct LdkFunder<M> {
     slots: Mutex<HashMap<ChannelKey, Slot>>,
     /// Peers with whom a channel was abandoned that had its transaction, and when: LDK ends the connection.
     ended: Mutex<HashMap<PublicKey, Instant>>,
+    unborn: Arc<Unborn>,
     steps: Steps,
 }
 
@@ -93,7 +95,13 @@ where
     /// Channels on `manager`, with peers reached through `connector`.
     pub fn new(manager: M, connector: Arc<dyn Connector>) -> Self {
         let (turns, slots, ended) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { manager, connector, turns, slots, ended, steps: Steps::default() }
+        Self { manager, connector, turns, slots, ended, unborn: Arc::default(), steps: Steps::default() }
+    }
+
+    /// Notes there which channels nothing depends on.
+    #[cfg(feature = "node")]
+    pub(crate) fn with_unborn(self, unborn: Arc<Unborn>) -> Self {
+        Self { unborn, ..self }
     }
 
     /// Tells every step of a channel here. Nobody is waited for: whoever listens too slowly misses some.
@@ -165,6 +173,7 @@ where
             && slot.get().channel == *channel
             && let Stage::Funding(wake) = slot.remove().stage
         {
+            self.unborn.remove(channel);
             self.tell(Some(key), Step::FundingSigned { peer: *peer });
             let _ = wake.send(Ok(()));
         }
@@ -210,6 +219,7 @@ where
             .create_channel(peer, amount.to_sat(), push_msat, id, None, Some(config))
             .map_err(|error| FunderError::Refused(format!("{error:?}")))?;
         let (wake, woken) = oneshot::channel();
+        self.unborn.add(channel);
         slot.insert(Slot { channel, peer, stage: Stage::Opening(wake) });
         self.tell(Some(key), Step::OpenChannel { peer, amount });
         Ok(woken)
@@ -237,6 +247,7 @@ where
         let (wake, woken) = oneshot::channel();
         let funding = lightning::chain::transaction::OutPoint { txid: transaction.compute_txid(), index };
         let temporary = std::mem::replace(&mut slot.channel, ChannelId::v1_from_funding_outpoint(funding));
+        self.unborn.add(slot.channel);
         slot.stage = Stage::Funding(wake);
         self.manager
             .get_cm()
@@ -251,6 +262,7 @@ where
     }
 
     fn close(&self, id: &ChannelId, peer: &PublicKey) {
+        self.unborn.add(*id);
         // An error says that the channel is gone, which is what was wanted.
         let _ = self.manager.get_cm().force_close_broadcasting_latest_txn(id, peer, TO_PEER.to_owned());
     }

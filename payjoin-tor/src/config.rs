@@ -121,7 +121,8 @@ pub struct Flood {
     pub intro_burst: u32,
     /// Circuits from payers at once; an idle one takes some 100 kB. Default 512.
     pub circuits: u32,
-    /// Open streams at once, over all circuits. The server should take as many connections. Default 240.
+    /// Open streams at once, over all circuits. More than the server takes connections: it cuts the oldest that says
+    /// nothing, for which the next must get as far as there. Default 512.
     pub streams: u32,
     /// Open streams at once in a circuit. One more, and the circuit is closed. Default 16.
     pub streams_per_circuit: u32,
@@ -134,7 +135,7 @@ impl Default for Flood {
             intros_per_second: 25,
             intro_burst: 200,
             circuits: 512,
-            streams: 240,
+            streams: 512,
             streams_per_circuit: 16,
         }
     }

@@ -48,32 +48,25 @@ impl FromStr for Lifetime {
     }
 }
 
-/// A fee rate, from 1 to 1000 sat/vB.
+/// A fee rate, from 0.001 to 1000 sat/vB; in JSON a number, decimal where it is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
-pub struct SatPerVb(u32);
+#[serde(try_from = "f64")]
+pub struct SatPerVb(#[serde(serialize_with = "sat_per_vb::serialize")] FeeRate);
 
-impl TryFrom<u32> for SatPerVb {
+impl TryFrom<f64> for SatPerVb {
     type Error = &'static str;
 
-    fn try_from(rate: u32) -> Result<Self, Self::Error> {
-        if (1..=1000).contains(&rate) {
-            Ok(Self(rate))
-        } else {
-            Err("a fee rate is a whole number from 1 to 1000 sat/vB")
+    fn try_from(rate: f64) -> Result<Self, Self::Error> {
+        match sat_per_vb::rate(rate).filter(|_| (0.001..=1000.0).contains(&rate)) {
+            Some(rate) => Ok(Self(rate)),
+            None => Err("a fee rate is a number from 0.001 to 1000 sat/vB"),
         }
-    }
-}
-
-impl From<SatPerVb> for u32 {
-    fn from(rate: SatPerVb) -> Self {
-        rate.0
     }
 }
 
 impl From<SatPerVb> for FeeRate {
     fn from(rate: SatPerVb) -> Self {
-        Self::from_sat_per_vb_u32(rate.0)
+        rate.0
     }
 }
 
@@ -82,7 +75,36 @@ impl FromStr for SatPerVb {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // What is no number is refused with the same words as 0.
-        Ok(text.parse().unwrap_or(0u32).try_into()?)
+        Ok(text.parse().unwrap_or(0.0).try_into()?)
+    }
+}
+
+/// Fee rates as people write them, in sat/vB with decimals. What falls between two rates is rounded up: they are minimums, or
+/// what shall be enough.
+pub(crate) mod sat_per_vb {
+    use bitcoin::FeeRate;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// More is absurd.
+    const MOST: f64 = 1_000_000.0;
+    /// What binary fractions are off by.
+    const NOISE: f64 = 1e-6;
+
+    pub(crate) fn rate(rate: f64) -> Option<FeeRate> {
+        let kwu = (rate * 250.0 - NOISE).ceil();
+        (0.0..=MOST).contains(&rate).then(|| FeeRate::from_sat_per_kwu(kwu as u64))
+    }
+
+    pub(crate) fn serialize<S: Serializer>(rate: &FeeRate, to: S) -> Result<S::Ok, S::Error> {
+        match rate.to_sat_per_kwu() {
+            whole if whole % 250 == 0 => to.serialize_u64(whole / 250),
+            kwu => to.serialize_f64(kwu as f64 / 250.0),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<FeeRate, D::Error> {
+        let number = f64::deserialize(from)?;
+        rate(number).ok_or_else(|| de::Error::custom(format!("{number} sat/vB is no fee rate")))
     }
 }
 
@@ -165,11 +187,35 @@ mod tests {
             assert_eq!(Lifetime::try_from(seconds).is_ok(), good, "{seconds}");
             assert_eq!(read::<Lifetime>(&seconds.to_string()).is_ok(), good, "{seconds}");
         }
-        for (rate, good) in [(0, false), (1, true), (1000, true), (1001, false), (u32::MAX, false)] {
-            assert_eq!(SatPerVb::try_from(rate).is_ok(), good, "{rate}");
-            assert_eq!(read::<SatPerVb>(&rate.to_string()).is_ok(), good, "{rate}");
+        for (rate, good) in [
+            ("0", false),
+            ("0.0009", false),
+            ("0.001", true),
+            ("1", true),
+            ("1000", true),
+            ("1001", false),
+            ("-1", false),
+        ] {
+            assert_eq!(rate.parse::<SatPerVb>().is_ok(), good, "{rate}");
+            assert_eq!(read::<SatPerVb>(rate).is_ok(), good, "{rate}");
         }
-        assert_eq!(FeeRate::from(SatPerVb::try_from(7).unwrap()), FeeRate::from_sat_per_vb_u32(7));
+    }
+
+    #[test]
+    fn a_fee_rate_may_have_decimals_and_is_rounded_up() {
+        for (text, kwu, json) in [
+            ("7", 1_750, "7"),
+            ("0.1", 25, "0.1"),
+            ("1.1", 275, "1.1"),
+            ("0.99", 248, "0.992"),
+            ("0.001", 1, "0.004"),
+            ("1000", 250_000, "1000"),
+        ] {
+            let rate: SatPerVb = text.parse().unwrap();
+            assert_eq!(FeeRate::from(rate), FeeRate::from_sat_per_kwu(kwu), "{text}");
+            assert_eq!(serde_json::to_string(&rate).unwrap(), json);
+            assert_eq!(read::<SatPerVb>(json).unwrap(), rate, "{text}");
+        }
     }
 
     #[test]
@@ -184,8 +230,8 @@ mod tests {
             assert!(text.parse::<Lifetime>().unwrap_err().contains(why), "{text}");
         }
         assert!("soon".parse::<Lifetime>().is_err());
-        for bad in ["0", "1001", "2.5", "five"] {
-            assert!(bad.parse::<SatPerVb>().unwrap_err().contains("from 1 to 1000"), "{bad}");
+        for bad in ["0", "1001", "inf", "NaN", "five"] {
+            assert!(bad.parse::<SatPerVb>().unwrap_err().contains("from 0.001 to 1000"), "{bad}");
         }
     }
 

@@ -11,11 +11,6 @@ pub(crate) fn error(why: impl Display) -> Value {
     json!({ "error": why.to_string() })
 }
 
-/// The answer to `stop`.
-pub(crate) fn stopped() -> Value {
-    json!({ "stopped": true })
-}
-
 /// The widest table; what is wider is shown as one block for each row.
 const WIDEST: usize = 100;
 
@@ -62,7 +57,8 @@ fn object(fields: &Map<String, Value>) -> String {
     text
 }
 
-fn rows_of(rows: &[Value]) -> String {
+/// The rows of a list.
+pub(crate) fn rows_of(rows: &[Value]) -> String {
     let fields: Vec<&Map<String, Value>> = rows.iter().filter_map(Value::as_object).collect();
     if rows.is_empty() {
         return "  none\n".into();

@@ -37,6 +37,15 @@ impl Delivery {
         psbt.serialize().len() + ours.len() * SIGNATURE <= self.limit()
     }
 
+    /// Whether a signed proposal is such as goes this way.
+    pub(super) fn has_dressed(self, proposal: &Psbt, ours: &[usize]) -> bool {
+        let mut dressed = proposal.clone();
+        self.dress(&mut dressed, ours);
+        let told = |input: &Input| input.witness_utxo.is_some() || input.non_witness_utxo.is_some();
+        let complete = self != Self::Mailbox || proposal.inputs.iter().all(told);
+        dressed == *proposal && complete && proposal.serialize().len() <= self.limit()
+    }
+
     /// Leaves in the proposal what the payer is to see.
     pub(super) fn dress(self, psbt: &mut Psbt, ours: &[usize]) {
         for (index, input) in psbt.inputs.iter_mut().enumerate() {

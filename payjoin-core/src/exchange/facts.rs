@@ -57,7 +57,7 @@ impl Inspected {
         if fees.rate() > Psbt::DEFAULT_MAX_FEE_RATE {
             return Err(Reply::rejected("The fee is absurd."));
         }
-        if fees.rate() < policy.min_fee_rate {
+        if fees.rate() < policy.min_fee_rate.max(inspection.floor) {
             return Err(Reply::rejected("The fee rate is too low."));
         }
         if !fees.is_met() {
@@ -68,6 +68,7 @@ impl Inspected {
             (Acceptance::No(_), _) => return Err(Reply::rejected("The PSBT cannot be broadcast.")),
             (Acceptance::Unknown(_), Unjudged::Unavailable) => return Err(UNJUDGED),
         }
+        let fees = FeeTerms { minimum: fees.minimum.max(inspection.floor.into()), ..fees };
         let facts = Facts {
             body,
             transaction,

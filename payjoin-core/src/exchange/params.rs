@@ -55,7 +55,8 @@ impl Params {
     /// The query for the `payjoin` crate, with what we take of the payer's offer. It gets only what we decided on, in
     /// its own spelling.
     pub(crate) fn to_query(&self, taken: Amount) -> String {
-        let mut query = format!("v=1&disableoutputsubstitution={}", !self.substitution);
+        // Without a least rate the crate takes 1 sat/vB. What is least is said with the rate.
+        let mut query = format!("v=1&minfeerate=0&disableoutputsubstitution={}", !self.substitution);
         if let Some((_, index)) = self.contribution.filter(|_| taken > Amount::ZERO) {
             query +=
                 &format!("&maxadditionalfeecontribution={}&additionalfeeoutputindex={index}", taken.to_sat());

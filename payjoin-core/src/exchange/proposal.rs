@@ -143,7 +143,7 @@ impl<'a> Drafter<'a> {
             channels,
             splits: Vec::new(),
             output,
-            min_fee_rate: self.facts.params.min_fee_rate,
+            min_fee_rate: self.facts.fees.minimum,
             max_fee: self.policy.max_fee,
             payer_is_me: self.payer_is_me,
         }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::psbt::PsbtSighashType;
 use bitcoin::{Amount, Psbt, TapSighashType, Transaction};
 use payjoin::receive::v1::{Headers, UncheckedOriginalPayload};
@@ -11,7 +10,7 @@ use payjoin::receive::v1::{Headers, UncheckedOriginalPayload};
 use super::params::Params;
 use super::{Delivery, Request};
 use crate::plan::least_spendable;
-use crate::{Invoice, InvoiceId, OriginalId, PaymentOutput, Reply};
+use crate::{Invoice, PaymentOutput, Reply};
 
 /// A request that is well formed and claims to pay the invoice.
 #[derive(Clone, Debug)]
@@ -77,16 +76,6 @@ impl Headers for Checked {
             _ => None,
         }
     }
-}
-
-/// Names a request so that its repetition is known (money rule 8). Lengths keep the three parts apart.
-pub(crate) fn original_id(invoice: &InvoiceId, request: &Request) -> OriginalId {
-    let mut engine = sha256::Hash::engine();
-    for part in [invoice.0.as_bytes(), request.query.as_bytes(), &request.body] {
-        engine.input(&(part.len() as u64).to_le_bytes());
-        engine.input(part);
-    }
-    OriginalId(sha256::Hash::from_engine(engine).to_string())
 }
 
 fn check_headers(request: &Request) -> Result<(), Reply> {

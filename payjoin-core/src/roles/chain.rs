@@ -1,7 +1,7 @@
 //! What a receiver asks of the chain.
 
 use async_trait::async_trait;
-use bitcoin::{Transaction, TxOut, Txid};
+use bitcoin::{FeeRate, OutPoint, Transaction, TxOut, Txid};
 
 use crate::Prices;
 
@@ -13,6 +13,15 @@ pub trait Chain: Send + Sync {
     /// # Errors
     /// [`ChainError::Away`] when the prevouts cannot be told.
     async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, ChainError>;
+
+    /// Which of these coins a transaction in the mempool spends, in order: they are offered to nobody. Asked only where a
+    /// second attempt is made at an invoice. A source that cannot tell need not: what it offers then, miners may refuse.
+    ///
+    /// # Errors
+    /// As for [`Chain::broadcast`].
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        Ok(vec![false; coins.len()])
+    }
 
     /// Sends a transaction to the network. One that is in the mempool or in the chain already is taken.
     ///
@@ -52,6 +61,8 @@ pub struct Inspection {
     /// The real output each input spends, in input order; `None` when it is not in the chain or is spent. Of an output
     /// that is only in the mempool say `None`: its parent can be replaced, and then nothing ever settles the exchange.
     pub prevouts: Vec<Option<TxOut>>,
+    /// The least fee rate at which the mempool takes anything now, rounded up: a payjoin below it would not be relayed.
+    pub floor: FeeRate,
 }
 
 /// Whether the mempool would take a transaction. The texts are for the operator's log.

@@ -20,9 +20,9 @@ pub trait Wallet: Send + Sync {
     /// Which scripts are ours, in order.
     async fn owns(&self, scripts: &[ScriptBuf]) -> Result<Vec<bool>, WalletError>;
 
-    /// Confirmed, unlocked coins, best first, at most a bounded number. `prefer` names coins shown to an earlier
-    /// unfinished attempt at the same invoice: they come first even though they are locked (money rule 8). The holder
-    /// holds them in the place of what it held before. Costs nothing that grows with the wallet.
+    /// Confirmed, unlocked coins, small ones and large ones, at most a bounded number. `shown` names coins shown to an earlier
+    /// unfinished attempt at the same invoice: where there are any, those and no others are given, although they are locked
+    /// (money rule 8). The holder holds them in the place of what it held before. Costs nothing that grows with the wallet.
     ///
     /// # Errors
     /// When the wallet cannot answer. A wallet without coins gives none.
@@ -30,7 +30,7 @@ pub trait Wallet: Send + Sync {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError>;
 
     /// From now on the holder holds exactly these coins, known to the wallet or not; none ends its locks. What the store

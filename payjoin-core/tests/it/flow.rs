@@ -1,6 +1,6 @@
 //! The order of questions, failures at each of them, and what the payer gets to read.
 
-use bitcoin::{Amount, Psbt, ScriptBuf, Transaction};
+use bitcoin::{Amount, FeeRate, Psbt, ScriptBuf, Transaction, Witness};
 use payjoin_core::{
     Answer, Exchange, ExchangeError, ExchangeId, Invoice, Output, Policy, Question, Reply, Request, Stock,
     Timestamp,
@@ -160,6 +160,51 @@ fn a_plain_payjoin_tells_the_operator_why_no_queued_channel_was_opened() {
             release.channels.is_empty() && fits && release.reason.is_some() == expected.is_some(),
             "{release:?}"
         );
+    }
+}
+
+#[test]
+fn a_limit_that_keeps_channels_from_opening_is_named_with_the_value_that_would_do() {
+    let sat_per_vb = FeeRate::from_sat_per_vb_u32;
+    let whole = Policy::default();
+    let payment = payment(&[Kind::P2wpkh]);
+    let reason = |policy: Policy, channel| {
+        let host = Host::new(&payment.spends).with_coins(&[our_coin(0, 400_000)]);
+        let mut host = host.with_wishes(&[exact(1, channel)]);
+        let request = Request { authenticated: true, ..payment.request() };
+        host.run(&mut Exchange::new(NOW, invoice(), request, policy));
+        host.release.unwrap().reason
+    };
+    for (policy, channel, parts) in [
+        (Policy { max_fee: sats(1), ..whole.clone() }, 400_000, &["`max_fee` under [policy] is 1: "][..]),
+        (
+            Policy { max_fee_rate: sat_per_vb(1), ..whole.clone() },
+            400_000,
+            &["`max_fee_rate` under [policy] is 1: "],
+        ),
+        (Policy { top_up: false, ..whole.clone() }, PAID + 1_000, &["needs 1000 sat more", "`top_up`"]),
+        (
+            Policy { max_fee: sats(1), max_fee_rate: sat_per_vb(1), ..whole.clone() },
+            400_000,
+            &["`max_fee` under", "`max_fee_rate` under"],
+        ),
+    ] {
+        let told = reason(policy.clone(), channel).unwrap();
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        assert!(!told.contains("none that is queued fits"), "{told}");
+        // What it says would do, does.
+        let value = |name: &str| {
+            let rest = told.split(name).nth(1).and_then(|rest| rest.split("would have to be ").nth(1))?;
+            rest.split(|letter: char| !letter.is_ascii_digit() && letter != '.').next()?.parse::<f64>().ok()
+        };
+        let better = Policy {
+            max_fee: value("`max_fee` ").map_or(policy.max_fee, |sat| sats(sat as u64)),
+            max_fee_rate: value("`max_fee_rate` ")
+                .map_or(policy.max_fee_rate, |rate| FeeRate::from_sat_per_kwu((rate * 250.0).round() as u64)),
+            top_up: true,
+            ..policy
+        };
+        assert_eq!(reason(better, channel), None, "{told}");
     }
 }
 
@@ -393,17 +438,25 @@ fn the_final_transaction_is_valid_for_its_signatures_and_pays_the_originals_fee_
 }
 
 #[test]
-fn identity_covers_invoice_query_and_body_and_keeps_them_apart() {
-    let id = |name: &str, query: &str, body: &str| {
+fn identity_covers_invoice_and_transaction_and_neither_query_nor_signatures() {
+    let id = |name: &str, query: &str, psbt: &Psbt| {
         let mut invoice = invoice();
         invoice.id.0 = name.into();
+        let body = psbt.to_string();
         let exchange = Exchange::new(NOW, invoice, request(query, body.as_bytes()), Policy::default());
         exchange.original_id().0.clone()
     };
-    let ids = [id("a", "b", "c"), id("ab", "", "c"), id("a", "", "bc"), id("a", "bc", ""), id("", "ab", "c")];
+    let (here, nested) = (payment(&[Kind::P2wpkh]).psbt, payment(&[Kind::Nested]).psbt);
+    let mut less = here.clone();
+    less.unsigned_tx.output[0].value -= Amount::ONE_SAT;
+    let ids = [id("a", "", &here), id("ab", "", &here), id("a", "", &nested), id("a", "", &less)];
     let distinct: std::collections::HashSet<_> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
-    assert_eq!(id("a", "b", "c"), ids[0]);
+    for original in [&here, &nested] {
+        let mut anew = original.clone();
+        anew.inputs[0].final_script_witness = Some(Witness::from_slice(&[[1; 64]]));
+        assert_eq!(id("a", "v=1&minfeerate=1", &anew), id("a", "", original));
+    }
     assert_eq!(ids[0].len(), 64);
 }
 

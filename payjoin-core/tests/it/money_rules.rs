@@ -1,8 +1,10 @@
 //! The money rules, as far as the machines can prove them. The names are those of the design.
 
+use bitcoin::Witness;
+use bitcoin::psbt::raw::ProprietaryKey;
 use payjoin_core::{
-    Acceptance, Admission, Answer, ChannelFailure, Exchange, FailureKind, IntentId, Left, Output, Policy,
-    Question, Reply, Settlement, SettlementInput, SettlementOutput,
+    Acceptance, Admission, Answer, ChannelFailure, Delivery, Exchange, FailureKind, IntentId, Left, Output,
+    Policy, Question, Reply, Request, Settlement, SettlementInput, SettlementOutput,
 };
 
 use crate::kit::*;
@@ -194,6 +196,122 @@ fn money_rule_8_probing_the_same_original_again_gets_the_same_bytes_again() {
     let mut exchange = Exchange::new(NOW, late, payment.request(), Policy::default());
     assert_eq!(again.run(&mut exchange), reply, "even when the invoice has expired since");
     assert_eq!(again.asked, ["recall"]);
+}
+
+/// The usual payment, answered once: what it got, and what asks for it again.
+fn answered(wishes: Wishes) -> (Payment, Reply) {
+    let payment = Payment { wishes, ..payment(&[Kind::P2wpkh]) };
+    let reply = host(&payment).exchange(payment.request());
+    (payment, reply)
+}
+
+/// What this request gets of a host that has answered its transaction before.
+fn again(payment: &Payment, answer: &Reply, request: Request) -> Reply {
+    let recall = Some(proposal(answer).to_string());
+    let mut host = Host { recall, ..host(payment) };
+    let reply = host.exchange(request);
+    assert_eq!(host.asked, ["recall"], "nothing of ours is looked at");
+    reply
+}
+
+fn to(delivery: Delivery) -> impl Fn(&mut Request) {
+    move |request| request.delivery = delivery
+}
+
+#[test]
+fn money_rule_8_probing_the_same_transaction_in_other_bytes_gets_what_it_got_before() {
+    let (payment, answer) = answered(Wishes { contribution: Some((1_000, 0)), ..Wishes::default() });
+    let mut anew = payment.psbt.clone();
+    anew.proprietary.insert(ProprietaryKey { prefix: vec![7], subtype: 7, key: vec![7] }, vec![7]);
+    let mut signature = anew.inputs[0].final_script_witness.clone().unwrap().to_vec();
+    signature[0][9] ^= 1;
+    anew.inputs[0].final_script_witness = Some(Witness::from_slice(&signature));
+    for query in [
+        "v=1&additionalfeeoutputindex=0&maxadditionalfeecontribution=1000",
+        "additionalfeeoutputindex=0&maxadditionalfeecontribution=900&minfeerate=1&x=y",
+    ] {
+        for psbt in [&payment.psbt, &anew] {
+            let request = request(query, psbt.to_string().as_bytes());
+            assert_eq!(again(&payment, &answer, request), answer, "{query}");
+        }
+    }
+}
+
+#[test]
+fn money_rule_8_probing_an_answer_that_breaks_what_is_asked_now_is_not_given_and_no_other_is() {
+    const OFFER: &str = "additionalfeeoutputindex=0&maxadditionalfeecontribution";
+    let refused = Reply::rejected("This payment was answered before, on other terms.");
+    let (payment, answer) = answered(Wishes { contribution: Some((1_000, 0)), ..Wishes::default() });
+    let body = payment.psbt.to_string();
+    let with = |query: &str, change: &dyn Fn(&mut Request)| {
+        let mut request = request(query, body.as_bytes());
+        change(&mut request);
+        again(&payment, &answer, request)
+    };
+    let (all, unchanged) = (format!("{OFFER}=1000"), |_: &mut Request| {});
+    assert_eq!(with(&all, &unchanged), answer);
+    assert_eq!(with(&all, &to(Delivery::DirectoryV1)), answer);
+    for (query, why) in [
+        (String::new(), "takes what is not offered"),
+        (format!("{OFFER}=1"), "takes more than is offered"),
+        (format!("{all}&minfeerate=900"), "pays less than is demanded"),
+        (format!("{all}&disableoutputsubstitution=true"), "the payment shrank"),
+    ] {
+        assert_eq!(with(&query, &unchanged), refused, "{why}");
+    }
+    assert_eq!(with(&all, &|request: &mut Request| request.authenticated = false), refused);
+    assert_eq!(with(&all, &to(Delivery::Mailbox)), refused, "says too little of the payer's inputs");
+}
+
+#[test]
+fn money_rule_8_probing_a_v1_payer_gets_nothing_that_was_made_for_v2() {
+    let payment = payment(&[Kind::P2wpkh]);
+    let mut request = payment.request();
+    to(Delivery::Mailbox)(&mut request);
+    let answer = host(&payment).exchange(request.clone());
+    assert_eq!(again(&payment, &answer, request.clone()), answer);
+    to(Delivery::Http)(&mut request);
+    let refused = Reply::rejected("This payment was answered before, on other terms.");
+    assert_eq!(again(&payment, &answer, request), refused);
+}
+
+#[test]
+fn money_rule_8_probing_while_coins_are_shown_an_invoice_is_offered_no_others() {
+    let coins = [our_coin(0, 50_000), our_coin(1, 500_000), our_coin(2, 900_000)];
+    // Which coins are shown, what is queued, and which are offered.
+    for (shown, wishes, offered) in [
+        (vec![], vec![], vec![1]),
+        (vec![0], vec![], vec![0]),
+        (vec![2], vec![exact(1, 400_000)], vec![2]),
+        // The shown coin pays for no channel of this size.
+        (vec![0], vec![exact(1, 700_000)], vec![0]),
+        (vec![], vec![exact(1, 700_000)], vec![1]),
+        // What was shown is spent.
+        (vec![9], vec![exact(1, 400_000)], vec![]),
+    ] {
+        let payment = payment(&[Kind::P2wpkh]);
+        let outpoint = |index: &usize| {
+            our_coin(*index as u32, coins.get(*index).map_or(1, |c| c.txout.value.to_sat())).outpoint
+        };
+        let host = Host::new(&payment.spends).with_coins(&coins).with_wishes(&wishes);
+        let mut host = Host { shown: shown.iter().map(outpoint).collect(), ..host };
+        payment.run(&mut host);
+        let expected: Vec<_> = offered.iter().map(outpoint).collect();
+        assert_eq!(host.admission.unwrap().coins, expected, "{shown:?} {wishes:?}");
+    }
+}
+
+#[test]
+fn money_rule_8_probing_the_coin_that_is_shown_first_is_the_smallest_that_serves() {
+    let coins = [our_coin(0, 900_000), our_coin(1, 150_000), our_coin(2, 40_000), our_coin(3, 300_000)];
+    for (wishes, smallest) in
+        [(vec![exact(1, 400_000)], 2), (vec![exact(1, 700_000)], 1), (vec![exact(1, 800_000)], 3)]
+    {
+        let payment = payment(&[Kind::P2wpkh]);
+        let mut host = Host::new(&payment.spends).with_coins(&coins).with_wishes(&wishes);
+        payment.run(&mut host);
+        assert_eq!(host.admission.unwrap().coins, [coins[smallest].outpoint], "{wishes:?}");
+    }
 }
 
 #[test]

@@ -229,15 +229,15 @@ fn coins_top_up_a_small_payment_only_where_the_operator_allows_it() {
 }
 
 #[test]
-fn the_smallest_sufficient_number_of_coins_is_taken_best_first() {
+fn the_smallest_sufficient_number_of_coins_is_taken_and_of_so_many_the_smallest() {
     let wish = [exact(1, 700_000)];
     let change = |coins: u64, count: u64| Some(600_000 + coins - 700_000 - count * COIN - CHANNEL);
-    setting(600_000, &wish, &[90_000, 150_000, 200_000]).gives(
+    setting(600_000, &wish, &[200_000, 90_000, 150_000]).gives(
         &[(1, 700_000)],
         &[150_000],
         change(150_000, 1),
     );
-    setting(600_000, &wish, &[60_000, 70_000, 80_000]).gives(
+    setting(600_000, &wish, &[80_000, 60_000, 70_000]).gives(
         &[(1, 700_000)],
         &[60_000, 70_000],
         change(130_000, 2),
@@ -411,7 +411,7 @@ fn a_payment_that_must_stay_whole_leaves_the_channels_to_our_coins() {
     with(&[cost + 7]).gives(&[(1, 400_000)], &[cost + 7], Some(600_007));
     with(&[300_000, 200_000]).gives(
         &[(1, 400_000)],
-        &[300_000, 200_000],
+        &[200_000, 300_000],
         Some(700_000 - cost - COIN + 400_000),
     );
     Setting { wishes: vec![rest(1)], ..with(&[500_000]) }.gives(
@@ -501,13 +501,11 @@ fn of_coins_that_cost_the_same_the_one_whose_change_amounts_do_not_give_away() {
     // The payer's 900,000 pay 400,000 and come back as 499,000. Either coin pays for the channel. What comes back of the
     // first is 300,000 less a fee, and splits the payjoin in one way; the second is as large as the payer's input.
     let theirs = [txout(499_000, script(Kind::P2wpkh, 1))];
-    let plan = |coins: &[u64], shown: &[usize]| {
-        let setting = Setting { shown: shown.to_vec(), ..setting(400_000, &[exact(1, 399_000)], coins) };
+    let plan = |coins: &[u64]| {
+        let setting = setting(400_000, &[exact(1, 399_000)], coins);
         let plan = setting.plan_among(&[txout(900_000, script(Kind::P2wpkh, 1))], &theirs).unwrap();
         plan.coins.iter().map(|coin| coin.txout.value.to_sat()).collect::<Vec<_>>()
     };
-    assert_eq!(plan(&[300_000], &[]), [300_000]);
-    assert_eq!(plan(&[300_000, 900_000], &[]), [900_000]);
-    // A coin that another attempt has shown is shown again first.
-    assert_eq!(plan(&[300_000, 900_000], &[0]), [300_000]);
+    assert_eq!(plan(&[300_000]), [300_000]);
+    assert_eq!(plan(&[300_000, 900_000]), [900_000]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
-use bitcoin::{Address, Amount, Block, OutPoint, ScriptBuf, Transaction, TxOut};
+use bitcoin::{Address, Amount, Block, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut};
 use payjoin_core::{Acceptance, Broadcast, Chain, ChainError, Coin, Inspection};
 use payjoin_io::Settler;
 use serde_json::{Value, json};
@@ -105,19 +105,24 @@ impl Bitcoind {
 #[async_trait]
 impl Chain for Bitcoind {
     async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, ChainError> {
-        let mut calls = vec![("testmempoolaccept", json!([[serialize_hex(transaction)]]))];
+        let mut calls =
+            vec![("getmempoolinfo", json!([])), ("testmempoolaccept", json!([[serialize_hex(transaction)]]))];
         for OutPoint { txid, vout } in transaction.input.iter().map(|input| input.previous_output) {
             calls.push(("gettxout", json!([txid, vout])));
         }
         let found: Result<Vec<Value>, _> = self.calls(&calls).await?.into_iter().map(result).collect();
         let mut found = found?.into_iter();
+        let info = found.next().ok_or_else(odd)?;
+        let least = Amount::from_btc(info["mempoolminfee"].as_f64().ok_or_else(odd)?).map_err(|_| odd())?;
+        // Of 1000 virtual bytes, which are 4000 weight units.
+        let floor = FeeRate::from_sat_per_kwu(least.to_sat().div_ceil(4));
         let verdict = found.next().ok_or_else(odd)?[0].take();
         let acceptable = match verdict["allowed"] == true {
             true => Acceptance::Yes,
             false => Acceptance::No(verdict["reject-reason"].to_string()),
         };
         let prevouts = found.map(|found| txout(&found["value"], &found["scriptPubKey"]["hex"])).collect();
-        Ok(Inspection { acceptable, prevouts })
+        Ok(Inspection { acceptable, prevouts, floor })
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {

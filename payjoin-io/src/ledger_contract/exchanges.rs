@@ -19,7 +19,7 @@ pub async fn an_exchange_needs_an_invoice_that_exists(new: NewHome<'_>) {
     let fixture = Fixture::new(new).await;
     let nowhere = Admission { invoice: InvoiceId("c".into()), ..admission("first", &[1]) };
     assert!(matches!(fixture.admit(&nowhere).await, Err(LedgerError::Conflict(_))));
-    assert_eq!(fixture.ledger.exchanges(10).await.unwrap(), []);
+    assert_eq!(fixture.ledger.exchanges(None, 10).await.unwrap(), []);
 }
 
 pub async fn money_rule_8_an_original_with_one_seen_input_writes_nothing(new: NewHome<'_>) {
@@ -177,7 +177,7 @@ pub async fn an_original_is_owed_from_admission_until_it_is_settled(new: NewHome
         (&first.original, None, NOW.plus(600))
     );
     assert_eq!(owed[0].coins, []);
-    let shown = fixture.ledger.exchanges(10).await.unwrap().remove(0);
+    let shown = fixture.ledger.exchanges(None, 10).await.unwrap().remove(0);
     assert_eq!((shown.state, shown.reason.as_deref()), (ExchangeState::Failed, Some("interrupted")));
     fixture.ledger.settle(id, Settled::Original, NOW).await.unwrap();
     assert_eq!(fixture.ledger.obligations().await.unwrap(), []);
@@ -236,7 +236,10 @@ pub async fn an_exchange_is_shown_with_its_channels(new: NewHome<'_>) {
         settled: None,
     };
     assert_eq!(fixture.ledger.exchange(id).await.unwrap(), Some(expected.clone()));
-    assert_eq!(fixture.ledger.exchanges(1).await.unwrap(), [expected]);
+    assert_eq!(fixture.ledger.exchanges(None, 1).await.unwrap(), std::slice::from_ref(&expected));
+    let older = |before| fixture.ledger.exchanges(Some(before), 1);
+    assert_eq!(older(ExchangeId(id.0 + 1)).await.unwrap(), [expected]);
+    assert_eq!(older(id).await.unwrap(), []);
     assert_eq!(fixture.ledger.exchange(ExchangeId(99)).await.unwrap(), None);
 }
 

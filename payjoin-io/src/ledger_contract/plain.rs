@@ -65,7 +65,7 @@ pub async fn a_payment_without_payjoin_is_recorded_once_whatever_is_told_again(n
     fixture.ledger.settle(id, Settled::Plain, NOW).await.unwrap();
     let fixture = fixture.reopened().await;
     assert_eq!(record(&fixture, &plain).await, None, "a block that was dealt with is told again");
-    assert_eq!(fixture.ledger.exchanges(10).await.unwrap().len(), 3);
+    assert_eq!(fixture.ledger.exchanges(None, 10).await.unwrap().len(), 3);
 }
 
 pub async fn what_spends_an_input_of_an_exchange_at_the_same_invoice_is_its_outcome(new: NewHome<'_>) {

@@ -25,22 +25,39 @@ use super::line::Line;
 use super::request::{From, busy, malformed, refusal, response};
 use super::{Inner, LINGER};
 use crate::Connection;
+use crate::peer::Place;
+use crate::room::Seat;
 
 /// hyper's own least size for its buffer.
 const LEAST_BUFFER: usize = 8192;
 
 /// Serves a connection within all limits of time, and closes it.
-pub(super) async fn serve(server: Arc<Inner>, connection: Connection, stop: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    server: Arc<Inner>,
+    connection: Connection,
+    place: Option<(Place, Seat)>,
+    stop: watch::Receiver<bool>,
+) {
     let Connection { stream, peer, authenticated } = connection;
     let mut stream = Line::new(stream);
-    let place = server.held.take(server.limits.connections_per_peer, peer);
-    let (Ok(_slot), Some(_place)) = (server.connections.clone().try_acquire_owned(), place) else {
+    let Some((_place, seat)) = place else {
         // Nothing of the request is read, so a payer may see a reset before it sees this.
         return drop(timeout(LINGER, refuse(&mut stream, &busy())).await);
     };
-    let longest = server.limits.exchange_time + LINGER;
     let from = From { peer, authenticated, accepted: Instant::now(), end: stream.end() };
-    let Ok((mut stream, refused)) = timeout(longest, http(server, stream, from, stop)).await else { return };
+    let seat = Arc::new(seat);
+    tokio::select! {
+        () = answer(server, stream, from, Arc::clone(&seat), stop) => {}
+        () = seat.called_off() => {}
+    }
+}
+
+/// Until the head is there, and again once the reply is sent, the connection may be called off.
+async fn answer(server: Arc<Inner>, stream: Line, from: From, seat: Arc<Seat>, stop: watch::Receiver<bool>) {
+    let longest = server.limits.exchange_time + LINGER;
+    let served = timeout(longest, http(server, stream, from, Arc::clone(&seat), stop)).await;
+    let Ok((mut stream, refused)) = served else { return };
+    seat.stay(false);
     if let Some(refusal) = refused {
         drop(timeout(LINGER, refuse(&mut stream, &refusal)).await);
     }
@@ -52,6 +69,7 @@ async fn http(
     server: Arc<Inner>,
     stream: Line,
     from: From,
+    seat: Arc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) -> (Line, Option<Reply>) {
     let parsed = Arc::new(AtomicBool::new(false));
@@ -60,11 +78,14 @@ async fn http(
     let open = parsed.clone();
     let service = service_fn(move |request| {
         open.store(true, Ordering::Relaxed);
+        seat.stay(true);
         let reply = server.clone().respond(request, from.clone());
         Box::pin(async move { Ok::<_, Infallible>(reply.await) })
     });
     let mut connection = http1::Builder::new()
         .keep_alive(false)
+        // It would tell how wrong our clock is, from which an onion service can be told among other servers.
+        .auto_date_header(false)
         // A payer may close its sending side after the request.
         .half_close(true)
         .max_headers(limits.headers)

@@ -8,8 +8,11 @@ use crate::peer::{Peer, Subject};
 /// What the server allows. The defaults are for a node on a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes in a body. A longer one is refused before it is read. Default 1,000,000.
+    /// Bytes in a body. A longer one is refused before it is read. Default 2,000,000: a dozen inputs with the whole
+    /// transactions that they spend, as Bitcoin Core writes them, take 1,250,000.
     pub body_bytes: usize,
+    /// Bytes in all bodies that are read or served. Beyond it the largest that is not whole is cut. Default 16,000,000.
+    pub bodies_bytes: usize,
     /// Bytes in the request line and headers. Default and least: 16 KiB and 8 KiB.
     pub header_bytes: usize,
     /// Number of headers. Default 64.
@@ -20,7 +23,7 @@ pub struct Limits {
     pub body_time: Duration,
     /// From accept to the reply. What runs goes on; the payer gets the same proposal when it asks again. Default 60 s.
     pub exchange_time: Duration,
-    /// Connections at once. Default 256.
+    /// Connections at once on each listener. Beyond it the oldest is cut that has sent no whole head. Default 256.
     pub connections: usize,
     /// Connections at once from one address of the clear net or one onion circuit. Default 32.
     pub connections_per_peer: usize,
@@ -34,7 +37,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 1_000_000,
+            body_bytes: 2_000_000,
+            bodies_bytes: 16_000_000,
             header_bytes: 16 * 1024,
             headers: 64,
             header_time: Duration::from_secs(10),

@@ -12,6 +12,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::Inner;
 use super::line::End;
+use crate::room::Seat;
 use crate::{Peer, drive_for};
 
 /// A connection, as far as its request needs to know it.
@@ -42,7 +43,7 @@ impl Inner {
             return response;
         }
         match self.receive(request, &from).await {
-            Ok(request) => response(&self.exchange(invoice, request, from).await),
+            Ok((request, seat)) => response(&self.exchange(invoice, request, seat, from).await),
             Err(refusal) => response(&refusal),
         }
     }
@@ -63,8 +64,13 @@ impl Inner {
         }
     }
 
-    /// Reads a body that is within the limits, or says why not.
-    async fn receive(&self, request: Request<Incoming>, from: &From) -> Result<payjoin_core::Request, Reply> {
+    /// Reads a body that is within the limits, or says why not. While it is not whole it may be called off; its seat is
+    /// kept as long as it is.
+    async fn receive(
+        &self,
+        request: Request<Incoming>,
+        from: &From,
+    ) -> Result<(payjoin_core::Request, Seat), Reply> {
         if let Some(rate) = self.limits.per_peer {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             if !rates.take(rate, from.peer, Instant::now()) {
@@ -82,14 +88,19 @@ impl Inner {
             return Err(unknown_type());
         }
         let content_length = text(headers, header::CONTENT_LENGTH);
-        let body = timeout(self.limits.body_time, request.into_body().collect())
-            .await
-            .map_err(|_| refusal(408, "The body took too long."))?
-            .map_err(|_| malformed())?
-            .to_bytes()
-            .into();
+        let seat = self.bodies.enter(length).ok_or_else(busy)?;
+        let body = tokio::select! {
+            body = timeout(self.limits.body_time, read(request.into_body(), length)) => body,
+            () = seat.called_off() => return Err(busy()),
+        };
+        let body = body.map_err(|_| refusal(408, "The body took too long."))?.ok_or_else(malformed)?;
+        if !seat.stay(true) {
+            return Err(busy());
+        }
         let (authenticated, delivery) = (from.authenticated, Delivery::Http);
-        Ok(payjoin_core::Request { query, content_type, content_length, body, authenticated, delivery })
+        let request =
+            payjoin_core::Request { query, content_type, content_length, body, authenticated, delivery };
+        Ok((request, seat))
     }
 
     /// Runs the exchange in a task of its own: it goes on when the payer leaves, and its panic stays in it.
@@ -97,6 +108,7 @@ impl Inner {
         self: Arc<Self>,
         invoice: Invoice,
         request: payjoin_core::Request,
+        seat: Seat,
         from: From,
     ) -> Reply {
         let Ok(slot) = self.exchanges.clone().try_acquire_owned() else { return busy() };
@@ -104,8 +116,8 @@ impl Inner {
         let ends = from.accepted + self.limits.exchange_time;
         let host = self.host.clone();
         let running = tokio::spawn(async move {
-            let _held = (slot, claim);
-            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
+            let _held = (slot, claim, seat);
+            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy());
             drive_for(&host, &mut exchange, &from.end).await
         });
         match timeout_at(ends.into(), running).await {
@@ -117,6 +129,17 @@ impl Inner {
             Err(_) => busy(),
         }
     }
+}
+
+/// A body of this length, in no more room than it takes. `None` when it does not come.
+async fn read(mut body: Incoming, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Some(bytes)
 }
 
 /// The one length of a body that says how long it is. Of several that differ hyper makes an error, of equal ones one.

@@ -53,7 +53,7 @@ impl Case {
     }
 
     fn outcome(&self) -> Option<Settled> {
-        ready(self.stage.host.store.exchanges(1)).unwrap().remove(0).settled
+        ready(self.stage.host.store.exchanges(None, 1)).unwrap().remove(0).settled
     }
 }
 
@@ -238,7 +238,7 @@ async fn an_original_whose_exchange_failed_is_settled_too() {
     let original = original(1).extract_tx().unwrap();
     settler.on_block(100, &block(&[&original])).await;
     settler.on_tip(101).await;
-    assert_eq!(stage.host.store.exchanges(1).await.unwrap()[0].settled, Some(Settled::Original));
+    assert_eq!(stage.host.store.exchanges(None, 1).await.unwrap()[0].settled, Some(Settled::Original));
     assert_eq!(settler.watched_outpoints().await, []);
 }
 
@@ -268,10 +268,10 @@ async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
     let original = original(1).extract_tx().unwrap();
     settler.on_block(100, &block(&[&original])).await;
     settler.on_tip(101).await;
-    assert_eq!(stage.host.store.exchanges(1).await.unwrap()[0].settled, None, "it runs");
+    assert_eq!(stage.host.store.exchanges(None, 1).await.unwrap()[0].settled, None, "it runs");
     assert!(matches!(running.await.unwrap(), Reply::Proposal(_)));
     settler.on_tip(102).await;
-    assert_eq!(stage.host.store.exchanges(1).await.unwrap()[0].settled, Some(Settled::Original));
+    assert_eq!(stage.host.store.exchanges(None, 1).await.unwrap()[0].settled, Some(Settled::Original));
     stage.assert_nothing_leaks();
 }
 

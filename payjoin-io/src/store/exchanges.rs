@@ -64,9 +64,14 @@ pub(super) fn owed(db: &Connection, id: ExchangeId) -> Result<Option<Obligation>
     db.prepare_cached(&sql)?.query_and_then([id.0], |row| obligation(db, row))?.next().transpose()
 }
 
-pub(super) fn latest(db: &Connection, limit: u32) -> Result<Vec<ExchangeRecord>, DbError> {
-    let sql = format!("SELECT {RECORD} FROM exchanges ORDER BY id DESC LIMIT ?1");
-    db.prepare_cached(&sql)?.query_and_then([limit], record)?.collect()
+pub(super) fn latest(
+    db: &Connection,
+    before: Option<ExchangeId>,
+    limit: u32,
+) -> Result<Vec<ExchangeRecord>, DbError> {
+    let sql = format!("SELECT {RECORD} FROM exchanges WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+    let before = before.and_then(|before| i64::try_from(before.0).ok()).unwrap_or(i64::MAX);
+    db.prepare_cached(&sql)?.query_and_then(params![before, limit], record)?.collect()
 }
 
 pub(super) fn find(db: &Connection, id: ExchangeId) -> Result<Option<ExchangeRecord>, DbError> {

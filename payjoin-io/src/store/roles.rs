@@ -154,8 +154,12 @@ impl Exchanges for Store {
         self.write(move |db| exchanges::prune(db, before, most)).await
     }
 
-    async fn exchanges(&self, limit: u32) -> Result<Vec<ExchangeRecord>, LedgerError> {
-        self.read(|db| exchanges::latest(db, limit))
+    async fn exchanges(
+        &self,
+        before: Option<ExchangeId>,
+        limit: u32,
+    ) -> Result<Vec<ExchangeRecord>, LedgerError> {
+        self.read(|db| exchanges::latest(db, before, limit))
     }
 
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError> {

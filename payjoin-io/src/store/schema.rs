@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bitcoin::consensus::encode::deserialize;
+use payjoin_core::{InvoiceId, OriginalId};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -28,6 +30,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/8.sql"),
     include_str!("schema/9.sql"),
     include_str!("schema/10.sql"),
+    include_str!("schema/11.sql"),
 ];
 
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -98,8 +101,29 @@ fn migrate(db: &mut Connection, migrations: &[&str]) -> Result<(), OpenError> {
         let transaction = db.transaction()?;
         announce(version, &transaction)?;
         transaction.execute_batch(sql)?;
+        if version == NAMED_BY_TRANSACTION {
+            rename_originals(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The version from which on an Original is named by its transaction, and not by the bytes of the request.
+const NAMED_BY_TRANSACTION: u32 = 11;
+
+/// Gives Originals that wait for something their new names, so that they are known again. What cannot be read keeps its own.
+fn rename_originals(db: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT id, invoice, original FROM exchanges WHERE plain IS NULL AND original IS NOT NULL";
+    let mut query = db.prepare(sql)?;
+    let mut rename = db.prepare("UPDATE OR IGNORE exchanges SET original_id = ?2 WHERE id = ?1")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, invoice, original) = (row.get::<_, u64>(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?);
+        if let Ok(original) = deserialize(&original) {
+            rename.execute((id, OriginalId::of(&InvoiceId(invoice), &original).0))?;
+        }
     }
     Ok(())
 }

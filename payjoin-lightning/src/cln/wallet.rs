@@ -11,10 +11,9 @@ use payjoin_core::{
 use serde_json::{Value, json};
 
 use super::Cln;
+use super::error::RpcError;
 use super::purse::{Purse, RESERVED, naming};
 use super::reply;
-use super::rpc::RpcError;
-use crate::LightningError;
 use crate::lock::lock;
 use crate::witness;
 
@@ -24,17 +23,8 @@ const ALL: u32 = 1_000_000;
 impl From<RpcError> for WalletError {
     fn from(error: RpcError) -> Self {
         match error {
-            RpcError::Away { .. } => Self::Away(error.to_string()),
+            RpcError::Away(why) | RpcError::Access(why) => Self::Away(why),
             error => Self::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<WalletError> for LightningError {
-    fn from(error: WalletError) -> Self {
-        match error {
-            WalletError::Away(why) => Self::Away(why),
-            WalletError::Refused(why) => Self::Refused(why),
         }
     }
 }
@@ -160,13 +150,13 @@ impl Wallet for Cln {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError> {
         if let Some(trouble) = self.trouble_now() {
             return Err(WalletError::Away(trouble));
         }
         let mut purse = lock(&self.purse);
-        let coins = purse.coins.offer(holder, &request.payer_script, prefer);
+        let coins = purse.coins.offer(holder, &request.payer_script, shown);
         let offered = coins.iter().map(|coin| coin.txout.value).sum();
         let balance = purse.coins.free().value + offered;
         let (existing, per_channel) = self.kept_back();

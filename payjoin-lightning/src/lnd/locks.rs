@@ -43,9 +43,9 @@ impl Locks {
     }
 
     /// Shows coins to an exchange: see [`Coins::offer`].
-    pub(super) fn offer(&mut self, holder: Holder, payer_script: &Script, prefer: &[OutPoint]) -> Vec<Coin> {
+    pub(super) fn offer(&mut self, holder: Holder, payer_script: &Script, shown: &[OutPoint]) -> Vec<Coin> {
         self.kept.remove(&holder);
-        self.coins.offer(holder, payer_script, prefer)
+        self.coins.offer(holder, payer_script, shown)
     }
 
     /// What is on record: from now on the holder holds exactly these.

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod error;
+mod methods;
 mod reply;
 mod rivals;
 mod rpc;
@@ -14,7 +15,7 @@ use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use payjoin_core::{Broadcast, Chain, ChainError, Inspection, Prices};
 use serde_json::json;
 
-use super::chain_source::{ChainSource, ChainStatus, FeeRates};
+use super::chain_source::{ChainSource, ChainStatus, FeeRates, Readiness};
 
 pub use error::RpcError;
 pub use rpc::{Rpc, RpcAuth};
@@ -41,6 +42,18 @@ impl Bitcoind {
     #[must_use]
     pub fn new(rpc: Rpc) -> Self {
         Self(rpc)
+    }
+
+    /// The mempool transaction that spends each outpoint, in order.
+    async fn spending(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Txid>>, RpcError> {
+        const METHOD: &str = "gettxspendingprevout";
+        if outpoints.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: Vec<_> = outpoints.iter().map(|o| json!({ "txid": o.txid, "vout": o.vout })).collect();
+        let answer = self.0.call(METHOD, json!([params])).await?;
+        let txids = reply::spending_txids(&answer).filter(|txids| txids.len() == outpoints.len());
+        txids.ok_or(RpcError::Unexpected(METHOD))
     }
 
     /// Fetches what is still in the mempool; a transaction that left it meanwhile is missing from the answer.
@@ -97,16 +110,23 @@ impl Chain for Bitcoind {
     async fn inspect(&self, transaction: &Transaction) -> Result<Inspection, ChainError> {
         const TEST: &str = "testmempoolaccept";
         const COIN: &str = "gettxout";
-        let mut calls = vec![(TEST, json!([[serialize_hex(transaction)]]))];
+        const MEMPOOL: &str = "getmempoolinfo";
+        let mut calls = vec![(MEMPOOL, json!([])), (TEST, json!([[serialize_hex(transaction)]]))];
         calls.extend(transaction.input.iter().map(|input| {
             let OutPoint { txid, vout } = input.previous_output;
             (COIN, json!([txid, vout, true]))
         }));
         let mut answers = self.0.batch(&calls).await?.into_iter();
+        let mempool = answers.next().ok_or(RpcError::Unexpected(MEMPOOL))??;
+        let floor = reply::mempool_floor(&mempool).ok_or(RpcError::Unexpected(MEMPOOL))?;
         let verdict = answers.next().ok_or(RpcError::Unexpected(TEST))??;
         let acceptable = reply::acceptance(&verdict).ok_or(RpcError::Unexpected(TEST))?;
         let prevouts = answers.map(|answer| reply::utxo(&answer?).ok_or(RpcError::Unexpected(COIN)));
-        Ok(Inspection { acceptable, prevouts: prevouts.collect::<Result<_, _>>()? })
+        Ok(Inspection { acceptable, prevouts: prevouts.collect::<Result<_, _>>()?, floor })
+    }
+
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        Ok(self.spending(coins).await?.iter().map(Option::is_some).collect())
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {
@@ -138,6 +158,22 @@ impl ChainSource for Bitcoind {
         Ok(reply::status(&info).ok_or(RpcError::Unexpected(METHOD))?)
     }
 
+    async fn readiness(&self) -> Result<Readiness, ChainError> {
+        match methods::check(&self.0).await {
+            Err(error) if error.passes() => return Ok(Readiness::NotYet(error.to_string())),
+            checked => checked?,
+        }
+        let status = self.0.call("getblockchaininfo", json!([])).await;
+        match status.and_then(|info| reply::status(&info).ok_or(RpcError::Unexpected("getblockchaininfo"))) {
+            Err(error) if error.passes() => Ok(Readiness::NotYet(error.to_string())),
+            status => Ok(Readiness::Ready(status?)),
+        }
+    }
+
+    fn hurry(&self) {
+        self.0.hurry();
+    }
+
     async fn block_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
         const METHOD: &str = "getblockhash";
         let hash = found(self.0.call(METHOD, json!([height])).await, OUT_OF_RANGE)?;
@@ -150,14 +186,7 @@ impl ChainSource for Bitcoind {
     }
 
     async fn spenders(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<Transaction>>, ChainError> {
-        const METHOD: &str = "gettxspendingprevout";
-        if outpoints.is_empty() {
-            return Ok(Vec::new());
-        }
-        let params: Vec<_> = outpoints.iter().map(|o| json!({ "txid": o.txid, "vout": o.vout })).collect();
-        let answer = self.0.call(METHOD, json!([params])).await?;
-        let txids = reply::spending_txids(&answer).filter(|txids| txids.len() == outpoints.len());
-        let txids = txids.ok_or(RpcError::Unexpected(METHOD))?;
+        let txids = self.spending(outpoints).await?;
         let transactions = self.fetch(txids.iter().flatten().copied()).await?;
         Ok(txids.into_iter().map(|txid| transactions.get(&txid?).cloned()).collect())
     }
@@ -203,7 +232,8 @@ impl ChainSource for Bitcoind {
             reply::fee_rate(answer.get(field)?)
         };
         let estimates = (0..within.len()).map(|at| rate(at, "feerate")).collect();
-        Ok(FeeRates { within: estimates, least: rate(within.len(), "mempoolminfee") })
+        let least = rate(within.len(), "mempoolminfee").max(rate(within.len(), "minrelaytxfee"));
+        Ok(FeeRates { within: estimates, least })
     }
 }
 

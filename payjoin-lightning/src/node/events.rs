@@ -24,13 +24,13 @@ use super::closing::{self, Closing};
 use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
 use super::limits::{Limits, Refused};
-use super::once::PaidOnce;
 use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::ChannelKey;
 use crate::ldk::REASON_CHARS;
+use crate::unborn::Unborn;
+use crate::{ChannelKey, PaidOnce};
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).
 const NO_CHANNEL: &str = "channel not accepted";
@@ -49,6 +49,7 @@ pub(super) struct Events {
     pub(super) fallen: Arc<FallenChannels>,
     pub(super) wallet: Arc<NodeWallet>,
     pub(super) census: Arc<Census>,
+    pub(super) unborn: Arc<Unborn>,
     pub(super) once: Option<Arc<dyn PaidOnce>>,
 }
 
@@ -64,7 +65,16 @@ impl Events {
                 channel_type,
                 funding_satoshis: sat,
                 ..
-            } => self.open_requested(&id, &peer, &channel_type, Amount::from_sat(sat)),
+            } => {
+                self.unborn.add(id);
+                self.open_requested(&id, &peer, &channel_type, Amount::from_sat(sat));
+            }
+            // A peer's: ours are safe, and so no longer among them.
+            Event::ChannelPending { channel_id: id, user_channel_id, .. }
+                if ChannelKey::from_user_channel_id(user_channel_id).is_none() =>
+            {
+                self.unborn.add(id);
+            }
             // Only the funder opens channels, and it knows its own.
             Event::FundingGenerationReady {
                 temporary_channel_id: id, counterparty_node_id: peer, ..
@@ -76,7 +86,10 @@ impl Events {
                 tracing::info!(payment = %payment_hash, amount_msat, "payment received");
             }
             Event::PaymentSent { .. } | Event::PaymentFailed { .. } => return self.paid(&event),
-            Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => self.ready(&id, &peer),
+            Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => {
+                self.unborn.remove(&id);
+                self.ready(&id, &peer);
+            }
             Event::ChannelClosed {
                 reason,
                 user_channel_id: id,

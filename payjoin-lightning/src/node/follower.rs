@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitcoin::{FeeRate, Network, Transaction, Txid};
+use bitcoin::{FeeRate, Network, OutPoint, Transaction, Txid};
 use lightning::chain::BestBlock;
 use lightning_block_sync::init::synchronize_listeners;
 use lightning_block_sync::poll::{ChainPoller, ValidatedBlockHeader};
@@ -46,6 +46,7 @@ pub struct Following {
 
 impl Follower {
     /// Shows `outside` every block that it has missed. While one cannot be had it waits, and `health` says so.
+    /// `fee_fallback` is for a source that estimates no fees.
     ///
     /// # Errors
     /// When bitcoind does not answer at all, is on another network, or knows another chain.
@@ -54,11 +55,13 @@ impl Follower {
         source: Arc<dyn ChainSource>,
         health: Arc<ChainHealth>,
         outside: Arc<dyn BlockListener>,
+        fee_fallback: FeeRate,
     ) -> Result<Following, NodeError> {
-        let tip = best_block(&*source, network).await?;
+        let tip = best_block(&*source, network, &health).await?;
         let outside = Outside::new(outside);
         let begin = outside.at(tip);
-        let follower = Arc::new(Self { source, health, fees: Fees::new(), outside, begin, network });
+        let follower =
+            Arc::new(Self { source, health, fees: Fees::new(fee_fallback), outside, begin, network });
         if let Err(error) = follower.fees.refresh(&*follower.source).await {
             tracing::warn!(%error, "no fee rates yet");
         }
@@ -143,6 +146,10 @@ impl ChainView for Follower {
     fn fee_rate(&self) -> FeeRate {
         self.fees.payment()
     }
+
+    fn fee_warning(&self) -> Option<String> {
+        self.fees.warning()
+    }
 }
 
 #[async_trait]
@@ -153,6 +160,10 @@ impl Chain for Follower {
             Some(trouble) => Err(ChainError::Away(trouble)),
             None => self.source.inspect(transaction).await,
         }
+    }
+
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        self.source.spent(coins).await
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {

@@ -18,15 +18,16 @@ use lightning::types::features::{InitFeatures, NodeFeatures};
 use lightning_net_tokio::SocketDescriptor;
 
 use super::fallen::{Fallen, FallenChannels};
+use super::hearsay::Hearsay;
 use super::log::Log;
 use super::stop::Switch;
-use super::types::{ChainMonitor, ChannelManager, Gossip};
+use super::types::{ChainMonitor, ChannelManager};
 use crate::lock::lock;
 
 pub(super) type PeerManager = peer_handler::PeerManager<
     SocketDescriptor,
     Arc<Gate>,
-    Arc<Gossip>,
+    Arc<Hearsay>,
     IgnoringMessageHandler,
     Arc<Log>,
     IgnoringMessageHandler,

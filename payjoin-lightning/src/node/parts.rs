@@ -30,6 +30,7 @@ use super::error::NodeError;
 use super::fallen::FallenChannels;
 use super::fees::Fees;
 use super::gate::{Gate, PeerManager};
+use super::hearsay::Hearsay;
 use super::log::Log;
 use super::manager_store::ManagerStore;
 use super::stop::Switch;
@@ -38,6 +39,7 @@ use super::types::{
     ChainMonitor, ChannelManager, Gossip, Graph, MessageRouter, Monitor, NoFilter, Router, Scorer,
 };
 use super::wallet::{NodeWallet, Signers};
+use crate::unborn::Unborn;
 
 pub(super) type Sweeper = OutputSweeperSync<
     Arc<Broadcaster>,
@@ -64,6 +66,8 @@ pub(super) struct Ground {
     pub(super) fees: Arc<Fees>,
     pub(super) store: Arc<dyn NodeStore>,
     pub(super) log: Arc<Log>,
+    /// Channels that nothing depends on.
+    pub(super) unborn: Arc<Unborn>,
 }
 
 /// The parts of a running node.
@@ -247,7 +251,7 @@ impl Ground {
         };
         let handlers = MessageHandler {
             chan_handler: Arc::new(gate),
-            route_handler: Arc::clone(gossip),
+            route_handler: Arc::new(Hearsay::new(Arc::clone(gossip), Arc::clone(manager))),
             onion_message_handler: IgnoringMessageHandler {},
             custom_message_handler: IgnoringMessageHandler {},
             send_only_message_handler: Arc::clone(chain_monitor),

@@ -26,6 +26,10 @@ impl Chain for Node {
         }
     }
 
+    async fn spent(&self, coins: &[OutPoint]) -> Result<Vec<bool>, ChainError> {
+        self.chain.spent(coins).await
+    }
+
     async fn broadcast(&self, transaction: &Transaction) -> Result<Broadcast, ChainError> {
         self.chain.broadcast(transaction).await
     }
@@ -55,6 +59,10 @@ impl ChainView for Node {
     fn fee_rate(&self) -> FeeRate {
         Self::fee_rate(self)
     }
+
+    fn fee_warning(&self) -> Option<String> {
+        self.fees.warning()
+    }
 }
 
 #[async_trait]
@@ -67,9 +75,9 @@ impl Wallet for Node {
         &self,
         holder: Holder,
         request: &ResourceRequest,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
     ) -> Result<(Vec<Coin>, Reserve), WalletError> {
-        Ok(Self::reserve(self, holder, &request.payer_script, prefer))
+        Ok(Self::reserve(self, holder, &request.payer_script, shown))
     }
 
     async fn hold(&self, holder: Holder, coins: &[OutPoint]) -> Result<(), WalletError> {
@@ -87,7 +95,8 @@ impl Wallet for Node {
     }
 
     async fn child(&self, parent: &Transaction, vout: u32, fee: Amount) -> Result<Transaction, WalletError> {
-        Self::child(self, parent, vout, fee).map_err(|error| WalletError::Refused(error.to_string()))
+        Self::child(self, parent, vout, |_| Some(fee))
+            .map_err(|error| WalletError::Refused(error.to_string()))
     }
 }
 

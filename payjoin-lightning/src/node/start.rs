@@ -40,6 +40,7 @@ use super::types::Monitor;
 use super::wallet::NodeWallet;
 use super::wallet::WalletError;
 use crate::lock::lock;
+use crate::unborn::Unborn;
 use crate::{Connector, LdkFunder};
 
 /// Who finds a poisoned lock waits so long for the reason.
@@ -64,7 +65,7 @@ impl Node {
         store: Arc<dyn NodeStore>,
         outside: Option<Arc<dyn BlockListener>>,
     ) -> Result<Arc<Self>, NodeError> {
-        let tip = best_block(&*chain, config.network).await?;
+        let tip = best_block(&*chain, config.network, &config.health).await?;
         let birthday = birthday(&*chain, &config, tip).await?;
         let listener = listen(config.listen).await?;
         let switch = Arc::new(Switch::new());
@@ -147,6 +148,7 @@ impl Ground {
         let wallet =
             NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, lookahead, reserve)?;
         config.held.iter().for_each(|(holder, coins)| wallet.hold(*holder, coins));
+        let unborn = Arc::<Unborn>::default();
         let fallen = Arc::new(FallenChannels::load(Arc::clone(&store))?);
         let (kept, ends, not) = (Arc::clone(&store), Arc::clone(switch), Arc::clone(&fallen));
         let broadcaster = Broadcaster::load(kept, ends, not, wallet.tip())?;
@@ -156,9 +158,10 @@ impl Ground {
             broadcaster: Arc::new(broadcaster),
             fallen,
             switch: Arc::clone(switch),
-            fees: Arc::new(Fees::new()),
+            fees: Arc::new(Fees::new(config.fee_fallback)),
             store,
-            log: Arc::new(Log),
+            log: Arc::new(Log { unborn: Arc::clone(&unborn) }),
+            unborn,
         })
     }
 
@@ -230,6 +233,7 @@ fn peers(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Result<Peers, i
         Arc::clone(&ground.store),
         config.dialer.clone(),
         config.wanted.clone(),
+        Arc::clone(parts.gossip.network_graph()),
     )
 }
 
@@ -245,6 +249,7 @@ fn census(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Census {
 
 fn funder(config: &NodeConfig, ground: &Ground, parts: &Parts, peers: &Arc<Peers>) -> NodeFunder {
     let ldk = LdkFunder::new(Arc::clone(&parts.manager), Arc::clone(peers) as Arc<dyn Connector>);
+    let ldk = ldk.with_unborn(Arc::clone(&ground.unborn));
     NodeFunder {
         ldk: match &config.events {
             Some(events) => ldk.with_events(events.clone()),
@@ -269,6 +274,7 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         fallen: Arc::clone(&ground.fallen),
         wallet: Arc::clone(&ground.wallet),
         census: Arc::clone(&node.census),
+        unborn: Arc::clone(&ground.unborn),
         limits: Limits::new(config),
         once: config.once.clone(),
     }

@@ -9,6 +9,7 @@ mod keys;
 mod ldk;
 mod load;
 mod pending;
+mod prune;
 mod spend;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,8 @@ use crate::{Balance, CoinInfo};
 use held::Purpose;
 use keys::WalletKeys;
 use ldk::utxo;
-use load::load;
+use load::Blueprint;
+use prune::Closed;
 
 pub use keys::SignError;
 pub(super) use ldk::Signers;
@@ -60,6 +62,7 @@ pub enum WalletError {
 pub struct NodeWallet {
     state: Mutex<State>,
     keys: WalletKeys,
+    blueprint: Blueprint,
     store: Arc<dyn NodeStore>,
     network: Network,
     reserve: ReserveConfig,
@@ -68,6 +71,10 @@ pub struct NodeWallet {
 struct State {
     bdk: Wallet,
     coins: Coins,
+    /// Outputs that are spent by transactions that were forgotten.
+    spent: Closed,
+    /// How many transactions were kept when it was forgotten last.
+    kept: usize,
     unconfirmed: Amount,
     immature: Amount,
     /// Transactions of ours that are not in the chain, and when each was last seen, in seconds; 0 for never.
@@ -117,11 +124,12 @@ impl NodeWallet {
         reserve: ReserveConfig,
     ) -> Result<Self, WalletError> {
         let (keys, descriptors) = WalletKeys::new(seed, network)?;
-        let bdk = load(&*store, descriptors, network, birthday, lookahead)?;
-        let mut state = State::new(bdk, Coins::new(reserve.per_channel(), reserve.cost()));
+        let blueprint = Blueprint { descriptors, network, birthday, lookahead };
+        let (bdk, spent) = blueprint.load(&*store)?;
+        let mut state = State::new(bdk, spent, Coins::new(reserve.per_channel(), reserve.cost()));
         state.read_held(&*store)?;
         let state = Mutex::new(state);
-        let wallet = Self { state, keys, store, network, reserve };
+        let wallet = Self { state, keys, blueprint, store, network, reserve };
         let mut state = lock(&wallet.state);
         wallet.save(&mut state)?;
         state.refresh();
@@ -154,18 +162,19 @@ impl NodeWallet {
         scripts.iter().map(|script| state.bdk.is_mine(script.clone())).collect()
     }
 
-    /// Confirmed coins for one exchange, best first, at most 16: those in `prefer` even if they are locked, then coins
-    /// of the payer's script type, then others; larger ones first. They are what the holder holds from now on.
+    /// Confirmed coins for one exchange, at most 16: those in `shown`, if there are any, although they are locked, and no
+    /// others; otherwise coins of the payer's script type, then others, small ones and large ones. They are what the holder
+    /// holds from now on.
     /// `channels` is how many channels the wallet must be able to close.
     pub fn reserve(
         &self,
         holder: Holder,
         payer_script: &Script,
-        prefer: &[OutPoint],
+        shown: &[OutPoint],
         channels: usize,
     ) -> (Vec<Coin>, Reserve) {
         let mut state = lock(&self.state);
-        let coins = state.coins.offer(holder, payer_script, prefer);
+        let coins = state.coins.offer(holder, payer_script, shown);
         let mut free = state.coins.free();
         coins.iter().for_each(|coin| free.add(coin));
         let per_channel = self.reserve_per_channel();
@@ -265,6 +274,23 @@ impl NodeWallet {
         }
     }
 
+    /// Forgets what is over, once there is enough of it.
+    fn forget_over(&self, state: &mut State) {
+        let transactions = state.bdk.tx_graph().full_txs().count();
+        if !prune::is_due(transactions, state.kept) {
+            return;
+        }
+        let pruned = self.save(state).and_then(|()| self.blueprint.load(&*self.store));
+        match pruned {
+            Ok((bdk, spent)) => {
+                (state.bdk, state.spent) = (bdk, spent);
+                state.refresh();
+            }
+            Err(error) => tracing::warn!(%error, "the wallet keeps what is over; it is tried again later"),
+        }
+        state.kept = state.bdk.tx_graph().full_txs().count();
+    }
+
     /// Saves what is left; for the end.
     pub(super) fn flush(&self) {
         self.save_or_warn(&mut lock(&self.state));
@@ -272,10 +298,13 @@ impl NodeWallet {
 }
 
 impl State {
-    fn new(bdk: Wallet, coins: Coins) -> Self {
+    fn new(bdk: Wallet, spent: Closed, coins: Coins) -> Self {
+        let kept = bdk.tx_graph().full_txs().count();
         Self {
             bdk,
             coins,
+            spent,
+            kept,
             unconfirmed: Amount::ZERO,
             immature: Amount::ZERO,
             pending: BTreeMap::new(),
@@ -316,6 +345,7 @@ impl State {
             .tx_graph()
             .filter_chain_txouts(chain, tip, CanonicalizationParams::default(), outpoints)
             .map(|(_, output)| output)
+            .filter(|output| !self.spent.has(&output.outpoint))
     }
 
     /// Builds the coin index anew. Grows with the wallet; runs only when a transaction of ours moved.

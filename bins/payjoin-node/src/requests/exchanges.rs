@@ -6,11 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
 
-/// How many exchanges.
+/// Most exchanges in one answer: a history of years does not fit into memory at once.
+const PAGE: u32 = 500;
+
+/// Which exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangesArgs {
-    /// At most.
+    /// So many at most, and 500 in any case: for more, ask again with `before`.
     pub limit: u32,
+    /// Only such as are older than this one: the last of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ExchangeId>,
 }
 
 /// Which exchange.
@@ -29,7 +35,7 @@ pub struct Exchanges {
 
 impl Daemon {
     pub(super) async fn exchanges(&self, args: ExchangesArgs) -> Result<Exchanges, RequestError> {
-        Ok(Exchanges { exchanges: self.store.exchanges(args.limit).await? })
+        Ok(Exchanges { exchanges: self.store.exchanges(args.before, args.limit.min(PAGE)).await? })
     }
 
     pub(super) async fn exchange(&self, args: ShowExchangeArgs) -> Result<ExchangeRecord, RequestError> {

@@ -69,7 +69,7 @@ fn numbers_and_names_are_written_bare() {
         r#"{"exchange":{"bump":{"exchange":7,"fee_rate":30}}}"#,
         Request::Exchange(ExchangeRequest::Bump(BumpArgs {
             exchange: ExchangeId(7),
-            fee_rate: 30.try_into().unwrap(),
+            fee_rate: 30.0.try_into().unwrap(),
         })),
     );
     reads(

@@ -145,8 +145,12 @@ pub trait Exchanges: Send + Sync {
     /// before it; at most so many of each, and as many as the answer says. Costs the same whatever else there is.
     async fn prune(&self, before: Timestamp, most: u32) -> Result<u32, LedgerError>;
 
-    /// The latest exchanges, newest first.
-    async fn exchanges(&self, limit: u32) -> Result<Vec<ExchangeRecord>, LedgerError>;
+    /// The latest exchanges, newest first; of those before this one, where it is given.
+    async fn exchanges(
+        &self,
+        before: Option<ExchangeId>,
+        limit: u32,
+    ) -> Result<Vec<ExchangeRecord>, LedgerError>;
 
     /// One exchange.
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError>;

@@ -1,6 +1,6 @@
 //! A host that plays chain, wallet, store and Lightning node by script.
 
-use bitcoin::{Amount, ScriptBuf, TxOut, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, TxOut, Witness};
 use payjoin_core::{
     Acceptance, Admission, Answer, ChannelWish, CheckedProposal, Exchange, ExchangeId, Inspection, IntentId,
     Invoice, Left, Output, PlannedChannel, Policy, Question, Release, Reply, Request, Reserve, Resources,
@@ -47,9 +47,13 @@ pub(crate) enum Signing {
 pub(crate) struct Host {
     pub(crate) prevouts: Vec<Option<TxOut>>,
     pub(crate) acceptable: Acceptance,
+    /// The least that the mempool takes.
+    pub(crate) floor: FeeRate,
     pub(crate) ours: Vec<ScriptBuf>,
     pub(crate) wishes: Vec<ChannelWish>,
     pub(crate) coins: Vec<Spend>,
+    /// Coins that an unfinished attempt at the invoice holds.
+    pub(crate) shown: Vec<OutPoint>,
     pub(crate) reserve: Reserve,
     pub(crate) recall: Option<String>,
     pub(crate) seen: bool,
@@ -87,9 +91,11 @@ impl Host {
         Self {
             prevouts: spends.iter().map(|spend| Some(spend.txout.clone())).collect(),
             acceptable: Acceptance::Yes,
+            floor: FeeRate::BROADCAST_MIN,
             ours: Vec::new(),
             wishes: Vec::new(),
             coins: Vec::new(),
+            shown: Vec::new(),
             reserve: Reserve::default(),
             recall: None,
             seen: false,
@@ -133,7 +139,7 @@ impl Host {
             Question::Recall(_) => ("recall", Answer::Recalled(self.recall.clone())),
             Question::Inspect(_) => {
                 let (acceptable, prevouts) = (self.acceptable.clone(), self.prevouts.clone());
-                ("inspect", Answer::Inspected(Inspection { acceptable, prevouts }))
+                ("inspect", Answer::Inspected(Inspection { acceptable, prevouts, floor: self.floor }))
             }
             Question::Owns(scripts) => {
                 ("owns", Answer::Owned(scripts.iter().map(|script| self.ours.contains(script)).collect()))
@@ -145,6 +151,7 @@ impl Host {
                     wishes: self.wishes.clone(),
                     scarce: self.scarce.clone(),
                     coins,
+                    shown: self.shown.clone(),
                     reserve: self.reserve,
                     ..Resources::default()
                 };

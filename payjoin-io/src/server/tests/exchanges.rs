@@ -20,8 +20,10 @@ async fn a_payer_who_leaves_finds_its_proposal_when_it_comes_back() {
     until(|| served.stage.world.inspecting.load(Ordering::SeqCst) == 1).await;
     drop(payer);
     served.stage.world.inspections.add_permits(1);
-    until(|| ready(served.stage.host.store.exchanges(1)).unwrap().iter().any(|x| x.payjoin_txid.is_some()))
-        .await;
+    until(|| {
+        ready(served.stage.host.store.exchanges(None, 1)).unwrap().iter().any(|x| x.payjoin_txid.is_some())
+    })
+    .await;
     until(|| served.server.inner.host.serving().is_empty()).await;
     let acts = served.stage.world.acts();
     let answer = send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap();
@@ -125,7 +127,7 @@ async fn an_exchange_past_its_time_is_answered_and_goes_on() {
     let late = send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap();
     assert_eq!(late.status, 503);
     served.stage.world.inspections.add_permits(1);
-    until(|| !ready(served.stage.host.store.exchanges(1)).unwrap().is_empty()).await;
+    until(|| !ready(served.stage.host.store.exchanges(None, 1)).unwrap().is_empty()).await;
     until(|| served.server.inner.host.serving().is_empty()).await;
     assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
     served.stop().await;
@@ -152,7 +154,7 @@ async fn stopping_lets_exchanges_end_and_takes_no_new_ones() {
     assert_eq!(send(&mut staying, b"").await.unwrap().status, 200);
     let stage = stopping.await.unwrap();
     assert_eq!(
-        stage.host.store.exchanges(9).await.unwrap().len(),
+        stage.host.store.exchanges(None, 9).await.unwrap().len(),
         2,
         "with the payer who left, without the late one"
     );

@@ -30,7 +30,7 @@ fn hostile() -> Vec<Row> {
         ("a negative length", with_headers(&format!("{plain}Content-Length: -4\r\n")), Some(400)),
         ("a length in words", with_headers(&format!("{plain}Content-Length: four\r\n")), Some(400)),
         ("a length of 2^70", with_headers(&format!("{plain}Content-Length: {}\r\n", 1u128 << 70)), Some(400)),
-        ("one byte too many", with_headers(&format!("{plain}Content-Length: 1000001\r\n")), Some(413)),
+        ("one byte too many", with_headers(&format!("{plain}Content-Length: 2000001\r\n")), Some(413)),
         ("a terabyte", with_headers(&format!("{plain}Content-Length: 1000000000000\r\n")), Some(413)),
         ("a body that does not come", with_headers(&format!("{plain}Content-Length: 5\r\n")), Some(408)),
         ("no type", with_headers("Content-Length: 4\r\n"), Some(415)),
@@ -67,7 +67,7 @@ async fn check_all(served: &Stage, rows: Vec<Row>, answers: &[Option<Answer>]) {
     for ((name, _, expected), answer) in rows.iter().zip(answers) {
         assert_eq!(answer.as_ref().map(|answer| answer.status), *expected, "{name}: {answer:?}");
     }
-    assert_eq!(served.host.store.exchanges(9).await.unwrap(), [], "something was admitted");
+    assert_eq!(served.host.store.exchanges(None, 9).await.unwrap(), [], "something was admitted");
     served.assert_nothing_leaks();
 }
 
@@ -118,7 +118,7 @@ async fn a_body_past_the_limit_is_refused_before_it_is_read_and_the_payer_reads_
 #[tokio::test]
 async fn the_longest_body_is_read() {
     let (served, connector) = in_memory(quick()).await;
-    let answer = send(&mut connector.connect().await.unwrap(), &post("/a?v=1", &"x".repeat(1_000_000))).await;
+    let answer = send(&mut connector.connect().await.unwrap(), &post("/a?v=1", &"x".repeat(2_000_000))).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, answer.body.contains("original-psbt-rejected")), (400, true));
     served.stop().await;
@@ -230,31 +230,103 @@ async fn money_rule_10_over_plain_tcp_no_output_is_substituted() {
     assert!(stage.world.acts().contains(&"open".to_owned()), "our coin pays for a channel beside it");
 }
 
+/// The head of a request whose body of so many bytes does not come.
+fn head(length: usize) -> Vec<u8> {
+    with_headers(&format!("Content-Type: text/plain\r\nContent-Length: {length}\r\n"))
+}
+
+/// Whether it was closed without a word.
+async fn is_cut(mut stream: impl AsyncRead + Unpin) -> bool {
+    let mut told = Vec::new();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut told)).await.expect("not closed").is_ok()
+        && told.is_empty()
+}
+
 #[tokio::test]
-async fn connections_past_the_limit_are_refused() {
-    let limits = Limits { connections: 2, header_time: Duration::from_secs(2), ..quick() };
+async fn the_oldest_connection_without_a_whole_head_gives_way_to_a_new_one() {
+    let limits = Limits { connections: 2, header_time: Duration::from_secs(60), ..quick() };
     let (served, connector) = in_memory(limits).await;
-    let idle = (connector.connect().await.unwrap(), connector.connect().await.unwrap());
-    until(|| served.server.inner.connections.available_permits() == 0).await;
-    assert_eq!(send(&mut connector.connect().await.unwrap(), b"").await.unwrap().status, 503);
-    drop(idle);
-    until(|| served.server.inner.connections.available_permits() == 2).await;
+    let (mut old, mut young) = (connector.connect().await.unwrap(), connector.connect().await.unwrap());
+    old.write_all(b"POST /a HTTP/1.1\r\nHost").await.unwrap();
     assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
+    assert!(is_cut(old).await);
+    let preflight = b"OPTIONS /a HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(send(&mut young, preflight).await.unwrap().status, 204, "the younger one goes on");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_with_a_whole_head_does_not_give_way() {
+    let limits = Limits { connections: 1, body_time: Duration::from_secs(2), ..quick() };
+    let (served, connector) = in_memory(limits).await;
+    let mut first = connector.connect().await.unwrap();
+    first.write_all(&head(9_000)).await.unwrap();
+    until(|| served.server.inner.bodies.taken() > 0).await;
+    assert_eq!(send(&mut connector.connect().await.unwrap(), b"").await.unwrap().status, 503);
+    assert_eq!(send(&mut first, b"").await.unwrap().status, 408);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn each_listener_has_connections_of_its_own() {
+    let limits = Limits { connections: 1, body_time: Duration::from_secs(60), ..quick() };
+    let (served, connector) = in_memory(limits).await;
+    let mut first = connector.connect().await.unwrap();
+    first.write_all(&head(9_000)).await.unwrap();
+    until(|| served.server.inner.bodies.taken() > 0).await;
+    let (other, to_other) = Memory::new(true);
+    let server = served.server.clone();
+    let serving = tokio::spawn(async move { server.run(&other, std::future::pending()).await });
+    assert_eq!(send(&mut to_other.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
+    drop((first, to_other));
+    timeout(Duration::from_secs(20), serving).await.unwrap().unwrap();
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_in_total_and_the_largest_that_is_not_whole_gives_way() {
+    let limits = Limits { bodies_bytes: 10_000, body_time: Duration::from_secs(60), ..quick() };
+    let (served, connector) = in_memory(limits).await;
+    let begin = async |length| {
+        let mut stream = connector.connect().await.unwrap();
+        let before = served.server.inner.bodies.taken();
+        stream.write_all(&head(length)).await.unwrap();
+        until(|| served.server.inner.bodies.taken() > before).await;
+        stream
+    };
+    let mut large = begin(9_500).await;
+    let small = begin(400).await;
+    assert_eq!(send(&mut connector.connect().await.unwrap(), &head(10_000)).await.unwrap().status, 503);
+    assert_eq!(send(&mut connector.connect().await.unwrap(), &honest("a", 1)).await.unwrap().status, 200);
+    assert_eq!(send(&mut large, b"").await.unwrap().status, 503);
+    assert_eq!(served.server.inner.bodies.taken(), 400);
+    drop(small);
     served.stop().await;
 }
 
 #[tokio::test]
 async fn an_address_that_holds_its_share_of_connections_is_refused_another() {
-    let limits = Limits { connections_per_peer: 2, header_time: Duration::from_secs(2), ..quick() };
+    let limits = Limits { connections_per_peer: 2, header_time: Duration::from_secs(60), ..quick() };
     let served = Served::start(Tcp::bind("127.0.0.1:0").await.unwrap(), limits).await;
     let address = served.listener.local_addr().unwrap();
     let connect = || async { TcpStream::connect(address).await.unwrap() };
+    // Accepted in their order.
     let idle = (connect().await, connect().await);
-    let free = served.server.inner.limits.connections;
-    until(|| served.server.inner.connections.available_permits() == free - 2).await;
     assert_eq!(send(&mut connect().await, b"").await.unwrap().status, 503);
     drop(idle);
-    until(|| served.server.inner.connections.available_permits() == free).await;
-    assert_eq!(send(&mut connect().await, &honest("a", 1)).await.unwrap().status, 200);
+    let status = async || send(&mut connect().await, &honest("a", 1)).await.unwrap().status;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) && status().await != 200 {}
+    assert_eq!(status().await, 200, "and again the same");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn no_reply_tells_the_time() {
+    let (served, connector) = in_memory(quick()).await;
+    for request in [honest("a", 1), post("/nothing", "x"), b"nonsense\r\n\r\n".to_vec()] {
+        let answer = send(&mut connector.connect().await.unwrap(), &request).await.unwrap();
+        assert!(!answer.head.contains("date:"), "{answer:?}");
+    }
     served.stop().await;
 }

@@ -55,7 +55,7 @@ impl Till {
     }
 
     fn exchanges(&self) -> Vec<ExchangeRecord> {
-        ready(self.case.stage.host.store.exchanges(9)).unwrap()
+        ready(self.case.stage.host.store.exchanges(None, 9)).unwrap()
     }
 
     #[track_caller]

@@ -120,7 +120,7 @@ async fn exchanges_of_an_earlier_version_are_those_of_this_one_and_are_pruned_in
     drop(db);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.new_exchange(), ExchangeId(8), "no number is given again");
-    let told = store.exchanges(9).await.unwrap();
+    let told = store.exchanges(None, 9).await.unwrap();
     let txid = spend(&[1]).compute_txid();
     assert_eq!(told.iter().map(|record| record.original_txid).collect::<Vec<_>>(), [txid, txid]);
     assert_eq!(store.obligations().await.unwrap()[0].original, spend(&[1]));
@@ -128,7 +128,7 @@ async fn exchanges_of_an_earlier_version_are_those_of_this_one_and_are_pruned_in
     let before = Timestamp(crate::testing::now().0 - 60);
     assert_eq!(store.prune(before, 9).await.unwrap(), 0);
     assert_eq!(store.prune(Timestamp(u64::from(u32::MAX)), 9).await.unwrap(), 1);
-    assert_eq!(store.exchanges(9).await.unwrap(), told);
+    assert_eq!(store.exchanges(None, 9).await.unwrap(), told);
     let db = Connection::open(&path).unwrap();
     let broken: i64 =
         db.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0)).unwrap();
@@ -137,4 +137,30 @@ async fn exchanges_of_an_earlier_version_are_those_of_this_one_and_are_pruned_in
         .query_row("SELECT count(*) FROM exchanges WHERE original IS NOT NULL", [], |row| row.get(0))
         .unwrap();
     assert_eq!(kept, 1);
+}
+
+#[tokio::test]
+async fn money_rule_8_probing_an_original_that_an_earlier_version_answered_is_known_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let db = schema::open_with(&path, &schema::MIGRATIONS[..10]).unwrap();
+    db.execute("INSERT INTO invoices VALUES ('a', x'51', 9, 1, 2, 0)", []).unwrap();
+    let original = bitcoin::consensus::serialize(&spend(&[1]));
+    let sql =
+        "INSERT INTO exchanges (invoice, original_id, original, state, proposal, fallback_at, created, plain)
+               VALUES ('a', ?1, ?2, ?3, ?4, 5, 1, ?5)";
+    db.execute(sql, rusqlite::params!["its bytes", original, "released", "the answer", None::<u64>]).unwrap();
+    db.execute(sql, rusqlite::params!["damaged", [0u8; 3], "released", "unknown", None::<u64>]).unwrap();
+    db.execute(sql, rusqlite::params!["a plain one", original, "plain", None::<String>, 7]).unwrap();
+    drop(db);
+    let store = Store::open(&path).unwrap();
+    let name = OriginalId::of(&InvoiceId("a".into()), &spend(&[1]));
+    assert_eq!(store.recall(&name).await.unwrap().as_deref(), Some("the answer"));
+    assert_eq!(store.recall(&OriginalId("damaged".into())).await.unwrap().as_deref(), Some("unknown"));
+    drop(store);
+    let db = Connection::open(&path).unwrap();
+    let plain: String = db
+        .query_row("SELECT original_id FROM exchanges WHERE state = 'plain'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(plain, "a plain one");
 }

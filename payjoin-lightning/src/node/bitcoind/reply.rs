@@ -73,7 +73,15 @@ pub(super) fn status(value: &Value) -> Option<ChainStatus> {
     let tip = BestBlock::new(hash(value.get("bestblockhash")?)?, height);
     let begins =
         value.get("pruneheight").and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
-    Some(ChainStatus { network: value.get("chain")?.as_str()?.to_owned(), tip, begins: begins.unwrap_or(0) })
+    let headers = value.get("headers").and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
+    Some(ChainStatus {
+        network: value.get("chain")?.as_str()?.to_owned(),
+        tip,
+        begins: begins.unwrap_or(0),
+        first_download: value.get("initialblockdownload").and_then(Value::as_bool).unwrap_or(false),
+        headers: headers.unwrap_or(height),
+        time: value.get("time").and_then(Value::as_u64),
+    })
 }
 
 /// `getpeerinfo`: the ids of those that keep all blocks.
@@ -105,6 +113,12 @@ pub(super) fn fee(value: &Value) -> Option<Amount> {
 pub(super) fn fee_rate(value: &Value) -> Option<FeeRate> {
     let sat = Amount::from_btc(value.as_f64()?).ok()?.to_sat();
     Some(FeeRate::from_sat_per_kwu(sat.div_ceil(4)))
+}
+
+/// `getmempoolinfo`: what is relayed, and kept while the mempool is full.
+pub(super) fn mempool_floor(value: &Value) -> Option<FeeRate> {
+    let rate = |field| fee_rate(value.get(field)?);
+    Some(rate("mempoolminfee")?.max(rate("minrelaytxfee")?))
 }
 
 /// `getrawtransaction` without verbosity.
@@ -180,6 +194,17 @@ mod tests {
         ] {
             assert_eq!(fee_rate(&btc_per_kvb), expected.map(FeeRate::from_sat_per_kwu));
         }
+    }
+
+    #[test]
+    fn the_mempool_takes_what_is_relayed_and_not_driven_out() {
+        let floor = |kept: f64, relayed: f64| {
+            mempool_floor(&json!({ "mempoolminfee": kept, "minrelaytxfee": relayed }))
+        };
+        assert_eq!(floor(0.000001, 0.000001), Some(FeeRate::from_sat_per_kwu(25)));
+        assert_eq!(floor(0.00002, 0.000001), Some(FeeRate::from_sat_per_kwu(500)));
+        assert_eq!(floor(0.0, 0.00000101), Some(FeeRate::from_sat_per_kwu(26)), "rounded up");
+        assert_eq!(mempool_floor(&json!({ "mempoolminfee": 1 })), None);
     }
 
     #[test]

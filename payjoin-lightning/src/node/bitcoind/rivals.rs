@@ -23,7 +23,7 @@ pub(super) async fn prices(rpc: &Rpc, rivals: &[Txid]) -> Result<Prices, RpcErro
         }
     }
     let rate = |field| reply::fee_rate(&info[field]).ok_or(RpcError::Unexpected(INFO));
-    let floor = rate("mempoolminfee")?.max(rate("minrelaytxfee")?);
+    let floor = reply::mempool_floor(&info).ok_or(RpcError::Unexpected(INFO))?;
     Ok(Prices { rivals: there, floor, step: rate("incrementalrelayfee")? })
 }
 

@@ -73,6 +73,7 @@ impl Listen for NodeWallet {
         }
         if news || state.unsaved >= SAVE_EVERY {
             self.save_or_warn(&mut state);
+            self.forget_over(&mut state);
         }
     }
 

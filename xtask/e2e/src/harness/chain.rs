@@ -72,6 +72,15 @@ impl Chain {
         Ok(())
     }
 
+    /// Lets bitcoind do nothing until [`Chain::thaw`]. Its connections stay open.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("STOP")
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("CONT")
+    }
+
     /// Starts it again, with a new cookie, and opens these wallets and the miner's.
     pub(crate) fn restart(&self, wallets: &[&str]) -> Result<()> {
         self.restart_with(&[], wallets)
@@ -217,10 +226,31 @@ impl Wallet<'_> {
     /// A signed payment at a fee rate in sat/vB, with change of the wallet's own type; not sent, and its coins are
     /// not locked.
     pub(crate) fn payment(&self, address: &str, amount: Amount, fee_rate: u64) -> Result<Psbt> {
+        self.payment_at(address, amount, fee_rate as f64)
+    }
+
+    /// The same at a fee rate with decimals.
+    pub(crate) fn payment_at(&self, address: &str, amount: Amount, fee_rate: f64) -> Result<Psbt> {
         let output = json!({ address: amount.to_btc() });
         let options = json!({ "fee_rate": fee_rate, "change_type": "bech32" });
         // The last parameter: no key paths. A payjoin receiver refuses them, to warn careless payers.
         let created = self.call("walletcreatefundedpsbt", json!([[], [output], 0, options, false]))?;
+        self.sign_text(created.text("psbt")?)
+    }
+
+    /// A signed payment of exactly these coins, which states the whole of what each of them spends.
+    pub(crate) fn payment_of(
+        &self,
+        coins: &[OutPoint],
+        address: &str,
+        amount: Amount,
+        fee_rate: u64,
+    ) -> Result<Psbt> {
+        let inputs: Vec<_> =
+            coins.iter().map(|coin| json!({ "txid": coin.txid, "vout": coin.vout })).collect();
+        let options = json!({ "add_inputs": false, "fee_rate": fee_rate, "change_type": "bech32" });
+        let output = json!({ address: amount.to_btc() });
+        let created = self.call("walletcreatefundedpsbt", json!([inputs, [output], 0, options, false]))?;
         self.sign_text(created.text("psbt")?)
     }
 
@@ -278,7 +308,11 @@ fn post(
     let cookie = fs::read_to_string(cookie).context("bitcoind wrote no cookie")?;
     let (user, password) = cookie.split_once(':').context("the cookie has no colon")?;
     let request = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": parameters });
-    let reply = http.post(url).basic_auth(user, Some(password)).body(request.to_string()).send()?;
+    let send = || http.post(url).basic_auth(user, Some(password)).body(request.to_string()).send();
+    // A full work queue.
+    let reply = wait::until("bitcoind has time", Duration::from_secs(20), || {
+        Ok(Some(send()?).filter(|reply| reply.status() != 503))
+    })?;
     let mut reply: Value = serde_json::from_str(&reply.text()?)?;
     ensure!(reply["error"].is_null(), "bitcoind refuses {method}: {}", reply["error"]["message"]);
     Ok(reply["result"].take())

@@ -135,7 +135,8 @@ impl<'a> Ledger<'a> {
         let gained = received.checked_sub(flow.our_in).context("we lost money")?;
         let fee = paid.checked_sub(gained).context("outputs exceed inputs")?;
         ensure!(fee <= FEE_CAP, "the fee is {fee}");
-        ensure!(fee.to_sat() >= on_chain.transaction.vsize() as u64, "the fee is below 1 sat/vB");
+        let least = self.world.chain.relay_fee(on_chain.transaction.vsize() as u64)?;
+        ensure!(fee >= least, "the fee of {fee} is below {least}: nobody relays it");
         ensure!(paid >= invoice.amount, "the payer paid {paid} of {}", invoice.amount);
         ensure!(paid <= invoice.amount + FEE_CAP, "the payer lost {paid} for {}", invoice.amount);
         ensure!(gained + FEE_CAP >= invoice.amount, "we gained {gained} of {}", invoice.amount);

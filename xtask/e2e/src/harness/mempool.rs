@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, WScriptHash};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WScriptHash};
 use serde_json::json;
 
-use super::chain::{Chain, MINER};
+use super::chain::{Chain, MINER, Wallet};
 use super::json::Fields;
 
 /// The smallest mempool that bitcoind allows.
@@ -49,6 +49,52 @@ impl Chain {
             }
         }
         bail!("{ENOUGH} transactions do not fill the mempool: it takes {} sat/vB", self.floor()?)
+    }
+
+    /// Coins of the wallet, each in a transaction of so many bytes, mined.
+    pub(crate) fn large_parents(
+        &self,
+        wallet: &Wallet<'_>,
+        count: usize,
+        coin: Amount,
+        bytes: u64,
+    ) -> Result<Vec<OutPoint>> {
+        let miner = self.known_wallet(MINER);
+        let nobody = ScriptBuf::new_p2wsh(&WScriptHash::all_zeros());
+        let many = vec![TxOut { value: OUTPUT, script_pubkey: nobody }; usize::try_from(bytes / 43)?];
+        // Two satoshis for each virtual byte, about.
+        let funds = coin + OUTPUT * many.len() as u64 + Amount::from_sat(2 * bytes + 1_000);
+        let addresses = (0..count).map(|_| miner.address("bech32")).collect::<Result<Vec<_>>>()?;
+        self.give(&addresses.iter().map(|address| (address.clone(), funds)).collect::<Vec<_>>())?;
+        let mut coins = Vec::new();
+        for funds in miner.call("listunspent", json!([1, 1, addresses]))?.as_array().into_iter().flatten() {
+            let inputs = json!([{ "txid": funds["txid"], "vout": funds["vout"] }]);
+            let outputs = json!([{ wallet.address("bech32")?: coin.to_btc() }]);
+            let raw = self.call("createrawtransaction", json!([inputs, outputs]))?;
+            let mut raw: Transaction = deserialize_hex(raw.as_str().context("no transaction")?)?;
+            raw.output.extend(many.iter().cloned());
+            let signed = miner.call("signrawtransactionwithwallet", json!([serialize_hex(&raw)]))?;
+            let txid = self.call("sendrawtransaction", json!([signed["hex"], 0]))?;
+            coins.push(OutPoint { txid: txid.as_str().context("no transaction id")?.parse()?, vout: 0 });
+        }
+        // A block takes a few of them.
+        self.mine(u32::try_from(count)?)?;
+        ensure!(coins.len() == count, "{} coins instead of {count}", coins.len());
+        Ok(coins)
+    }
+
+    /// The least fee at which bitcoind relays a transaction of this size.
+    pub(crate) fn relay_fee(&self, vsize: u64) -> Result<Amount> {
+        let info = self.call("getnetworkinfo", json!([]))?;
+        let rate = Amount::from_btc(info["relayfee"].as_f64().context("no relayfee")?)?;
+        Ok(Amount::from_sat((rate.to_sat() * vsize).div_ceil(1_000)))
+    }
+
+    /// What a transaction in the mempool pays, and how large it is.
+    pub(crate) fn mempool_fee(&self, txid: Txid) -> Result<(Amount, u64)> {
+        let entry = self.call("getmempoolentry", json!([txid]))?;
+        let fee = Amount::from_btc(entry["fees"]["base"].as_f64().context("no fee")?)?;
+        Ok((fee, entry.number("vsize")?))
     }
 
     /// Mines payments at this many sat/vB until bitcoind estimates fees from them, as it does everywhere but on a fresh chain.

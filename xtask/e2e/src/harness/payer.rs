@@ -132,28 +132,61 @@ pub(crate) enum Substitution {
 impl<'a> Payment<'a> {
     /// Builds and signs the Original for a BIP 21 code that names an amount.
     pub(crate) fn new(wallet: Wallet<'a>, uri: &str, substitution: Substitution) -> Result<Self> {
+        let rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
+        Self::at(wallet, uri, substitution, rate)
+    }
+
+    /// The same at another fee rate.
+    pub(crate) fn at(
+        wallet: Wallet<'a>,
+        uri: &str,
+        substitution: Substitution,
+        rate: FeeRate,
+    ) -> Result<Self> {
+        let parsed = Uri::try_from(uri).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?;
+        let amount = parsed.amount().context("the BIP 21 code names no amount")?;
+        let address = parsed.assume_checked().address().to_string();
+        let original = wallet.payment_at(&address, amount, rate.to_sat_per_kwu() as f64 / 250.0)?;
+        Self::build(wallet, uri, original, substitution, rate)
+    }
+
+    /// With an Original of one's own.
+    pub(crate) fn of(wallet: Wallet<'a>, uri: &str, original: Psbt) -> Result<Self> {
+        let rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
+        Self::build(wallet, uri, original, Substitution::Allowed, rate)
+    }
+
+    fn build(
+        wallet: Wallet<'a>,
+        uri: &str,
+        original: Psbt,
+        substitution: Substitution,
+        rate: FeeRate,
+    ) -> Result<Self> {
         let uri = Uri::try_from(uri).map_err(|error| anyhow!("not a BIP 21 code: {error}"))?.assume_checked();
         let uri = uri.check_pj_supported().map_err(|_| anyhow!("the BIP 21 code has no payjoin endpoint"))?;
-        let amount = uri.amount().context("the BIP 21 code names no amount")?;
-        let original = wallet.payment(&uri.address().to_string(), amount, FEE_RATE)?;
         let mut builder = SenderBuilder::new(original.clone(), uri);
         if substitution == Substitution::Forbidden {
             builder = builder.always_disable_output_substitution();
         }
-        let fee_rate = FeeRate::from_sat_per_vb(FEE_RATE).context("the fee rate overflows")?;
-        let sender = builder.build_recommended(fee_rate)?;
-        Ok(Self { wallet, original, sender })
+        Ok(Self { wallet, original, sender: builder.build_recommended(rate)? })
     }
 
     /// The whole request, for a socket.
     pub(crate) fn request(&self) -> Result<Vec<u8>> {
         let (request, _) = self.sender.create_v1_post_request();
-        let target = request.url.splitn(4, '/').nth(3).context("an endpoint without a path")?;
-        let (kind, length) = (request.content_type, request.body.len());
+        let (kind, length, target) = (request.content_type, request.body.len(), self.target()?);
         let head = format!(
-            "POST /{target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
         );
         Ok([head.into_bytes(), request.body].concat())
+    }
+
+    /// Path and query of the request.
+    pub(crate) fn target(&self) -> Result<String> {
+        let (request, _) = self.sender.create_v1_post_request();
+        let target = request.url.splitn(4, '/').nth(3).context("an endpoint without a path")?;
+        Ok(format!("/{target}"))
     }
 
     /// The Original as it is posted.

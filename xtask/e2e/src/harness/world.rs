@@ -1,5 +1,7 @@
 //! A world: one chain, some daemons, some payers, and a record of what was given and asked.
 
+mod more;
+
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -52,8 +54,8 @@ pub(crate) struct Invoice {
 pub(crate) struct World<'a> {
     pub(crate) chain: Chain,
     pub(crate) tls: Certificate,
-    programs: &'a Programs,
-    dir: &'a Path,
+    pub(super) programs: &'a Programs,
+    pub(super) dir: &'a Path,
     daemons: RefCell<Vec<Rc<Daemon>>>,
     cells: RefCell<Vec<Rc<Cell>>>,
     foreign: RefCell<Vec<Rc<dyn Foreign>>>,
@@ -61,6 +63,8 @@ pub(crate) struct World<'a> {
     pruned: RefCell<Vec<Rc<Pruned>>>,
     invoices: RefCell<Vec<Invoice>>,
     payments: RefCell<Vec<Transaction>>,
+    /// The payers' wallets in bitcoind.
+    wallets: RefCell<Vec<&'static str>>,
     /// Whether the addresses that the ledger came across are the payers'.
     payers: RefCell<HashMap<ScriptBuf, bool>>,
     pub(super) gifts: RefCell<Vec<(&'static str, Amount)>>,
@@ -104,6 +108,7 @@ impl<'a> World<'a> {
             pruned: RefCell::default(),
             invoices: RefCell::default(),
             payments: RefCell::default(),
+            wallets: RefCell::new(PAYERS.map(|(name, _)| name).to_vec()),
             payers: RefCell::default(),
             gifts: RefCell::default(),
             double_spent: RefCell::default(),
@@ -291,18 +296,6 @@ impl<'a> World<'a> {
         Ok(paid)
     }
 
-    /// Two of each of the services of BIP 77.
-    pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
-        relay.meet(&directory)?;
-        Ok([relay, directory])
-    }
-
-    /// One more.
-    pub(crate) fn mailroom(&self, name: &str) -> Result<Mailroom> {
-        Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD)
-    }
-
     /// The ordinary payer asks for a payment, for once.
     pub(crate) fn receiving(&self, sat: u64) -> Receiving<'_> {
         Receiving {
@@ -316,8 +309,19 @@ impl<'a> World<'a> {
 
     /// Has a daemon pay a code, and returns what it tells after at most `seconds`.
     pub(crate) fn send(&self, daemon: &Daemon, uri: &str, amount: Amount, seconds: u32) -> Result<Value> {
-        let rate = FEE_RATE.to_string();
-        let told = daemon.call(&["send", uri, "--fee-rate", &rate, "--wait", &seconds.to_string()])?;
+        self.send_at(daemon, uri, amount, seconds, &FEE_RATE.to_string())
+    }
+
+    /// The same at this fee rate.
+    pub(crate) fn send_at(
+        &self,
+        daemon: &Daemon,
+        uri: &str,
+        amount: Amount,
+        seconds: u32,
+        rate: &str,
+    ) -> Result<Value> {
+        let told = daemon.call(&["send", uri, "--fee-rate", rate, "--wait", &seconds.to_string()])?;
         // What was told earlier of this code is superseded.
         self.sent.borrow_mut().retain(|sent| sent.uri != uri);
         if told.text("status")? != "pending" {
@@ -365,7 +369,7 @@ impl<'a> World<'a> {
             return Ok(*known);
         }
         let mut owns = false;
-        for (name, _) in PAYERS {
+        for name in &*self.wallets.borrow() {
             owns |= self.chain.known_wallet(name).owns(output)?;
         }
         self.payers.borrow_mut().insert(output.script_pubkey.clone(), owns);

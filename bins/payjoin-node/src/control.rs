@@ -3,42 +3,51 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-use payjoin_node::{Node, Request, RequestError, Response, Starting};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::render;
+use crate::asked::Asked;
+use crate::requests::Request;
 
 /// Longest command we read, in bytes.
 const COMMAND_LIMIT: u64 = 64 * 1024;
 
+/// So much is read away of what comes after a command, and for so long.
+const REST_LIMIT: u64 = 16 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The command that is not for the node.
 const STOP: &str = "\"stop\"";
 
-/// Who answers.
-#[derive(Clone)]
-pub(crate) enum Asked {
-    /// A start that waits for blocks.
-    Starting(Starting),
-    /// The node.
-    Running(Node),
+/// What is answered to a command that failed.
+#[derive(Serialize)]
+struct Failed {
+    error: String,
 }
 
-impl Asked {
-    async fn request(&self, request: Request) -> Result<Response, RequestError> {
-        match self {
-            Self::Starting(starting) => starting.request(request).await,
-            Self::Running(node) => node.request(request).await,
-        }
-    }
+/// What is answered to the end.
+#[derive(Serialize)]
+struct Stopped {
+    stopped: bool,
+}
+
+/// Plain data: it is always written.
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).unwrap_or_default()
 }
 
 /// Opens the socket with mode 0600, replacing one that a dead daemon left behind: the caller holds the folder's lock.
 /// Nobody else can connect before the mode is set, because nobody else may enter the folder.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+///
+/// # Errors
+/// When the socket cannot be made there.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -52,7 +61,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers commands until the daemon stops.
-pub(crate) async fn serve(listener: UnixListener, asked: watch::Receiver<Asked>, stop: watch::Sender<bool>) {
+pub async fn serve(listener: UnixListener, asked: watch::Receiver<Asked>, stop: watch::Sender<bool>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -69,15 +78,15 @@ pub(crate) async fn serve(listener: UnixListener, asked: watch::Receiver<Asked>,
 
 async fn answer(stream: UnixStream, asked: Asked, end: watch::Sender<bool>) {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut limited = BufReader::new(read.take(COMMAND_LIMIT));
-    if limited.read_line(&mut line).await.is_err() {
+    if limited.read_until(b'\n', &mut line).await.is_err() {
         return;
     }
     let (answer, stop) = match parse(&line) {
-        Ok(None) => (render::stopped(), true),
+        Ok(None) => (json(&Stopped { stopped: true }), true),
         Ok(Some(request)) => (answer_to(&asked, request).await, false),
-        Err(e) => (render::error(format_args!("not a command of this version: {e}")), false),
+        Err(why) => (json(&Failed { error: format!("not a command of this version: {why}") }), false),
     };
     let _ = write.write_all(format!("{answer}\n").as_bytes()).await;
     if stop {
@@ -85,26 +94,40 @@ async fn answer(stream: UnixStream, asked: Asked, end: watch::Sender<bool>) {
         // folder is free for the next `run`.
         std::mem::forget((limited, write));
         end.send_replace(true);
+        return;
     }
+    // A socket that is closed with unread bytes in it is reset, and the answer lost.
+    let _ = write.shutdown().await;
+    let mut rest = limited.into_inner();
+    rest.set_limit(REST_LIMIT);
+    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
-async fn answer_to(asked: &Asked, request: Request) -> Value {
+async fn answer_to(asked: &Asked, request: Request) -> String {
     match asked.request(request).await {
-        Ok(response) => serde_json::to_value(response).unwrap_or_else(render::error),
-        Err(error) => render::error(error),
+        Ok(response) => serde_json::to_string(&response)
+            .unwrap_or_else(|error| json(&Failed { error: error.to_string() })),
+        Err(error) => json(&Failed { error: error.to_string() }),
     }
 }
 
 /// `None`: the daemon is to stop.
-fn parse(line: &str) -> serde_json::Result<Option<Request>> {
+fn parse(line: &[u8]) -> Result<Option<Request>, String> {
+    if line.len() as u64 == COMMAND_LIMIT && !line.ends_with(b"\n") {
+        return Err(format!("it is longer than {COMMAND_LIMIT} bytes"));
+    }
+    let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
     if line.trim() == STOP {
         return Ok(None);
     }
-    serde_json::from_str(line).map(Some)
+    serde_json::from_str(line).map(Some).map_err(|error| error.to_string())
 }
 
 /// Sends a request to the daemon at this socket, or tells it to stop, and returns its answer.
-pub(crate) async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<Value> {
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<Value> {
     let line = request.map_or_else(|| Ok(STOP.to_owned()), serde_json::to_string)?;
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(format!("{line}\n").as_bytes()).await?;
@@ -119,13 +142,35 @@ pub(crate) async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::starting::Starting;
 
     #[test]
     fn a_line_is_a_request_or_the_end() {
-        assert_eq!(parse("\"stop\"\n").unwrap(), None);
-        assert_eq!(parse("\"status\"\n").unwrap(), Some(Request::Status));
+        assert_eq!(parse(b"\"stop\"\n").unwrap(), None);
+        assert_eq!(parse(b"\"status\"\n").unwrap(), Some(Request::Status));
         for bad in ["", "\"run\"", "\"nonsense\"", "{\"pay\":{}}"] {
-            assert!(parse(bad).is_err(), "{bad}");
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_comes_over_the_socket_is_answered() {
+        let long = |end: &[u8]| [&vec![b'x'; COMMAND_LIMIT as usize][..], end].concat();
+        for (line, why) in [
+            (b"\xff\xfe\n".to_vec(), "it is not UTF-8"),
+            (long(b"\n"), "it is longer than 65536 bytes"),
+            (long(&vec![b'y'; 1_000_000]), "it is longer than 65536 bytes"),
+            (b"\n".to_vec(), "EOF while parsing"),
+        ] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let asked = Asked::Starting(Starting::default());
+            let answering = tokio::spawn(answer(ours, asked, watch::channel(false).0));
+            theirs.write_all(&line).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            let mut told = String::new();
+            theirs.read_to_string(&mut told).await.unwrap();
+            assert!(told.contains(why), "{told}");
+            answering.await.unwrap();
         }
     }
 

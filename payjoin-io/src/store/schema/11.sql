@@ -1,0 +1,1 @@
+-- An Original has its name from its transaction: the names are computed beside this, in schema.rs.

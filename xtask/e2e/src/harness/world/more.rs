@@ -1,0 +1,30 @@
+//! What only some cases ask of their world.
+
+use anyhow::Result;
+use bitcoin::Amount;
+
+use super::{HOLD, PAYER_COINS, World};
+use crate::harness::{Mailroom, Wallet};
+
+impl World<'_> {
+    /// One more payer, whose coins are all P2TR.
+    pub(crate) fn taproot_payer(&self) -> Result<Wallet<'_>> {
+        const NAME: &str = "taproot";
+        let wallet = self.chain.wallet(NAME)?;
+        self.wallets.borrow_mut().push(NAME);
+        self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
+        Ok(wallet)
+    }
+
+    /// Two of each of the services of BIP 77.
+    pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
+        let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
+        relay.meet(&directory)?;
+        Ok([relay, directory])
+    }
+
+    /// One more.
+    pub(crate) fn mailroom(&self, name: &str) -> Result<Mailroom> {
+        Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD)
+    }
+}
