@@ -23,7 +23,6 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
-use pages::PageError;
 
 /// Exit code of a command line that is wrong; clap has the same.
 const MISUSED: u8 = 2;
@@ -50,14 +49,6 @@ fn main() -> ExitCode {
         },
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
-            Ok(Request::Exchange(ExchangeRequest::List(args))) => {
-                let socket = run::socket_path(&datadir);
-                match runtime.block_on(pages::exchanges(&socket, args, cli.json, print)) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(PageError::Refused(e)) => fail(cli.json, &e),
-                    Err(PageError::Unanswered(e)) => fail(cli.json, &unanswered_text(&datadir, &e)),
-                }
-            }
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },
@@ -76,8 +67,16 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
 }
 
 fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {
-    match runtime.block_on(control::ask(&run::socket_path(datadir), request)) {
-        Ok(answer) => show(json, &answer),
+    let socket = run::socket_path(datadir);
+    let answer = match request {
+        Some(Request::Exchange(ExchangeRequest::List(args))) => {
+            runtime.block_on(pages::exchanges(&socket, *args, json, print))
+        }
+        request => runtime.block_on(control::ask(&socket, request)).map(Some),
+    };
+    match answer {
+        Ok(Some(answer)) => show(json, &answer),
+        Ok(None) => ExitCode::SUCCESS,
         Err(e) => fail(json, &unanswered_text(datadir, &e)),
     }
 }
