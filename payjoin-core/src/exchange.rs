@@ -317,7 +317,9 @@ impl Exchange {
         }
         let reason = match too_long {
             true => Some("no channel: the reply would be longer than the payer's mailbox holds".to_owned()),
-            false => passed_over(&vetted.facts, &resources, self.invoice.payer_is_me),
+            false => self
+                .plan_request(&vetted.facts, &resources)
+                .and_then(|request| passed_over(&vetted.facts, &request)),
         };
         (None, reason)
     }

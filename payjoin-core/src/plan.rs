@@ -334,14 +334,28 @@ impl PlanRequest<'_> {
     /// Our share of the fee for `coins` and for outputs of this weight beside the payment; `None` above a limit.
     /// The payer's offer pays for input weight alone. BIP 78, "Optional parameters".
     fn our_fee(&self, coins: &[Coin], outputs: Weight) -> Option<Amount> {
+        let (ours, weight) = self.fee_share(coins, outputs)?;
+        let most = max_fee_rate(self.policy).checked_mul_by_weight(weight)?.min(self.policy.max_fee);
+        (ours <= most).then_some(ours)
+    }
+
+    /// The same whatever the limits, and the weight that it is for.
+    fn fee_share(&self, coins: &[Coin], outputs: Weight) -> Option<(Amount, Weight)> {
         let inputs = coins.iter().map(Coin::weight).sum::<Option<Weight>>()?;
         let rate = self.fees.rate_with(inputs + outputs)?;
         let for_inputs = rate.checked_mul_by_weight(inputs)?;
         let for_outputs = rate.checked_mul_by_weight(outputs)?;
         let ours = for_inputs.checked_sub(self.fees.contribution(coins)?)?.checked_add(for_outputs)?;
-        let most =
-            max_fee_rate(self.policy).checked_mul_by_weight(inputs + outputs)?.min(self.policy.max_fee);
-        (ours <= most).then_some(ours)
+        Some((ours, inputs + outputs))
+    }
+
+    /// What a plan costs us in fees, and the weight that this is for.
+    pub(crate) fn cost(&self, plan: &Plan) -> Option<(Amount, Weight)> {
+        let outputs = match plan.change {
+            Some(_) => OUTPUT * (plan.channels.len() + plan.splits.len()) as u64,
+            None => OUTPUT.checked_sub(self.payment.weight()).unwrap_or(Weight::ZERO),
+        };
+        self.fee_share(&plan.coins, outputs)
     }
 }
 

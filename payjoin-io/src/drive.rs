@@ -164,7 +164,7 @@ impl<'a> Attempt<'a> {
     async fn reserve(&mut self, request: &ResourceRequest, left: Duration) -> Result<Resources, HostError> {
         let host = self.host;
         host.tell(None, Step::Original { invoice: request.invoice.clone(), amount: request.payment });
-        if host.store.offers(&request.invoice).await? >= host.policy.offers_per_invoice {
+        if host.store.offers(&request.invoice).await? >= host.policy().offers_per_invoice {
             return Ok(Resources::default());
         }
         let shown = host.store.offered_coins(&request.invoice).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bitcoin::secp256k1::PublicKey;
 
@@ -44,8 +44,7 @@ pub struct Host {
     pub funder: Arc<dyn Funder>,
     /// What survives a crash.
     pub store: Arc<dyn Ledger>,
-    /// What the operator allows.
-    pub policy: Policy,
+    policy: Arc<RwLock<Policy>>,
     clock: fn() -> Timestamp,
     height: Arc<AtomicU32>,
     reserved: Arc<Mutex<Reserved>>,
@@ -91,7 +90,7 @@ impl Host {
             wallet,
             funder,
             store,
-            policy,
+            policy: Arc::new(RwLock::new(policy)),
             clock,
             height: Arc::default(),
             reserved: Arc::default(),
@@ -103,6 +102,17 @@ impl Host {
             events: None,
         };
         (host, Owed(receiver))
+    }
+
+    /// What the operator allows now.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// He allows something else from now on. What runs goes on by what it began with.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Tells every step here. Nobody is waited for: whoever listens too slowly misses some.
@@ -169,7 +179,7 @@ impl Host {
     /// When the store cannot be read.
     pub async fn openable(&self) -> Result<Openable, LedgerError> {
         let (queue, peers) = (self.store.waiting().await?, self.store.peer_records(self.height()).await?);
-        Ok(openable(&queue, &peers, &self.policy.several_at_once, self.now()))
+        Ok(openable(&queue, &peers, &self.policy().several_at_once, self.now()))
     }
 
     /// The coins of the exchanges that run or owe something.
@@ -218,7 +228,7 @@ impl Host {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Host").field("policy", &self.policy()).finish_non_exhaustive()
     }
 }
 

@@ -48,6 +48,18 @@ impl Room {
         Some(Seat { room: Arc::clone(self), number, leave })
     }
 
+    /// Calls off everybody who may be.
+    pub(crate) fn clear(&self) {
+        let mut seats = self.seats();
+        let waiting: Vec<u64> =
+            seats.guests.iter().filter(|(_, guest)| !guest.stays).map(|(number, _)| *number).collect();
+        for number in waiting {
+            if let Some(guest) = seats.leave(number) {
+                guest.leave.notify_one();
+            }
+        }
+    }
+
     /// How much is taken.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
@@ -128,6 +140,16 @@ mod tests {
         assert!(room.enter(1).is_some(), "whoever is done gives way");
         drop((served, old, young, next));
         assert_eq!(room.taken(), 0);
+    }
+
+    #[test]
+    fn all_who_are_not_served_go_at_once() {
+        let room = Room::new(3);
+        let [served, head, body] = [(); 3].map(|()| room.enter(1).unwrap());
+        assert!(served.stay(true));
+        room.clear();
+        assert_eq!([&served, &head, &body].map(is_called_off), [false, true, true]);
+        assert_eq!(room.taken(), 1);
     }
 
     #[test]

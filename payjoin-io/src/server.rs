@@ -58,8 +58,8 @@ impl Server {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Serves until `shutdown` is ready or the listener ends, then lets what runs come to its end: connections, and
-    /// exchanges whose payer has gone.
+    /// Serves until `shutdown` is ready or the listener ends, then lets what runs come to its end: exchanges, also those
+    /// whose payer has gone. Requests that are not whole by then are cut.
     pub async fn run(&self, listener: &dyn Listener, shutdown: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
@@ -86,6 +86,9 @@ impl Server {
             }
         }
         stop.send_replace(true);
+        // Nobody waits for requests that are not whole.
+        places.room.clear();
+        self.inner.bodies.clear();
         while connections.join_next().await.is_some() {}
         let all = self.inner.exchanges.acquire_many(self.inner.limits.exchanges).await;
         drop(all);

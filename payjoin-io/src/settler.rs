@@ -211,7 +211,7 @@ impl Settler {
         let coins: Vec<_> = inputs.chain(obligation.coins.iter().copied()).collect();
         self.host.watched().add(id, &coins);
         self.host.watched().add_channels(fundings(&obligation));
-        let mut machine = Settlement::new(obligation, self.host.policy.clone());
+        let mut machine = Settlement::new(obligation, self.host.policy());
         for (height, transaction) in &self.early {
             if transaction.input.iter().any(|input| coins.contains(&input.previous_output)) {
                 machine.handle_input(self.host.now(), SettlementInput::Mined(transaction.clone(), *height));

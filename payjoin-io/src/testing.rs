@@ -299,7 +299,7 @@ impl Stage {
     }
 
     pub(crate) fn exchange(&self, invoice: &Invoice, input: u32) -> Exchange {
-        Exchange::new(now(), invoice.clone(), request(input), self.host.policy.clone())
+        Exchange::new(now(), invoice.clone(), request(input), self.host.policy())
     }
 
     /// A coin for each holder of it in the store.

@@ -1,20 +1,23 @@
-//! The operator's own Core Lightning: its wallet, its channels, over the socket of its JSON-RPC.
+//! The operator's own Core Lightning: its wallet, its channels, over the socket of its JSON-RPC or over clnrest.
 //!
 //! What is asked in which order, and what lightningd promises, is in docs/core-lightning.md and
 //! docs/adr/0010-own-node.md.
 
 mod abandon;
+mod calls;
+mod error;
 mod funder;
 mod lightning;
 mod openings;
 mod pledges;
+pub mod plugin;
 mod purse;
 mod reply;
+mod rest;
 mod rpc;
 mod wallet;
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,15 +30,21 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::error::RpcError;
 use self::funder::{Funder, Shared};
 use self::openings::Openings;
 use self::pledges::Pledges;
 use self::purse::Purse;
 use self::reply::{Channel, Info, NORMAL, info};
-use self::rpc::{Rpc, RpcError};
+use self::rpc::Rpc;
+use crate::addresses::{Addresses, Turn};
 use crate::lock::lock;
 use crate::steps::Steps;
 use crate::{LightningError, LightningNode as _, OwnNodeConfig, Wanted};
+
+pub use self::calls::{methods, rune_line};
+pub use self::rest::RestAccess;
+pub use self::rpc::ClnAccess;
 
 /// Between looks at the wallet: longer where lightningd takes long to answer, up to a limit.
 const EVERY: Duration = Duration::from_secs(1);
@@ -70,18 +79,19 @@ pub struct Cln {
 }
 
 impl Cln {
-    /// Begins to use the node at this socket: locks on coins are taken again, openings that an earlier process left are read
+    /// Begins to use the node behind this access: locks on coins are taken again, openings that an earlier process left are read
     /// back.
     ///
     /// # Errors
     /// [`LightningError::Away`] while it does not answer or has not caught up with the chain: try again. Everything else is
     /// for the operator to change.
-    pub async fn start(socket: &Path, config: OwnNodeConfig) -> Result<Arc<Self>, LightningError> {
-        let rpc = Rpc::new(socket);
-        let node_id = ready_node(&rpc, socket, config.network).await?;
+    pub async fn start(access: ClnAccess, config: OwnNodeConfig) -> Result<Arc<Self>, LightningError> {
+        let rpc = Rpc::new(access);
+        let node_id = ready_node(&rpc, config.network).await?;
         let openings = Openings::load(Arc::clone(&config.state));
         let openings = openings.map_err(|error| LightningError::Refused(error.to_string()))?;
-        let funder = Funder { rpc: rpc.clone(), openings, steps: Steps(config.events) };
+        let (steps, addresses) = (Steps(config.events), Addresses::default());
+        let funder = Funder { rpc: rpc.clone(), openings, steps, addresses };
         let node = Arc::new(Self {
             emergency: emergency(&rpc).await?,
             rpc,
@@ -192,7 +202,7 @@ impl Cln {
 }
 
 async fn reach(funder: &Funder, peer: &PeerAddress) {
-    if let Ok(Err(error)) = timeout(DIAL, funder.connect(peer)).await {
+    if let Ok(Err(error)) = timeout(DIAL, funder.reach(peer, Turn::WorkedFirst)).await {
         tracing::debug!(%error, %peer, "a peer cannot be reached");
     }
 }
@@ -225,13 +235,21 @@ async fn tend(node: Arc<Cln>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Whose node it is, if it can be used. Changes nothing.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub async fn examine(access: ClnAccess, network: Network) -> Result<PublicKey, LightningError> {
+    ready_node(&Rpc::new(access), network).await
+}
+
 /// Whose node it is, if it is on our network and up to date.
-async fn ready_node(rpc: &Rpc, socket: &Path, ours: Network) -> Result<PublicKey, LightningError> {
+async fn ready_node(rpc: &Rpc, ours: Network) -> Result<PublicKey, LightningError> {
     let Info { node_id, network, behind, .. } = ask_info(rpc).await?;
     if Network::from_core_arg(core_arg(&network)) != Ok(ours) {
         return Err(LightningError::Refused(format!(
-            "Core Lightning at {} is on {network}, not on {ours}: set `socket` under [cln], or `network`",
-            socket.display()
+            "Core Lightning at {} is on {network}, not on {ours}: set `socket` or `rest` under [cln], or `network`",
+            rpc.place()
         )));
     }
     match behind {

@@ -10,6 +10,8 @@
 //! - `node` (feature `node`) is the embedded default: LDK, a BDK wallet, bitcoind.
 //! - `lnd` (feature `lnd`) is the operator's own LND.
 
+#[cfg(any(feature = "node", feature = "cln", feature = "lnd"))]
+mod addresses;
 mod channels;
 #[cfg(feature = "cln")]
 pub mod cln;
@@ -25,7 +27,10 @@ pub mod lnd;
 mod lock;
 #[cfg(feature = "node")]
 pub mod node;
+mod once;
 mod own_node;
+#[cfg(any(feature = "cln", feature = "lnd"))]
+mod pin;
 mod probe;
 mod queue;
 mod refusal;
@@ -44,8 +49,9 @@ pub use funding::{Funding, FundingError, FundingInput, FundingOutput, FundingTer
 #[cfg(feature = "ldk")]
 pub use ldk::{Connector, LdkFunder};
 pub use lightning_node::{
-    Balance, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode, PaymentOutcome,
-    PeerInfo, Wanted,
+    Balance, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
+    PaymentOutcome, PeerInfo, Reached, Wanted,
 };
+pub use once::PaidOnce;
 pub use own_node::OwnNodeConfig;
 pub use queue::shortfall;

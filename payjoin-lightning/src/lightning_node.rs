@@ -9,10 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, TxOut};
-use payjoin_core::{PayingWallet, PaymentId, PeerAddress, Wallet};
+use payjoin_core::{PayingWallet, PaymentId, PeerAddress, Wallet, WalletError};
 use serde::Serialize;
 
 use crate::ChannelFunder;
+
+/// What a child pays, by its size in virtual bytes; `None` where there is no such sum.
+pub type ChildFee<'a> = &'a (dyn Fn(u64) -> Option<Amount> + Send + Sync);
 
 /// A Lightning node with its wallet. Its coins are offered through [`Wallet`], its channels opened through
 /// [`LightningNode::funder`].
@@ -67,12 +70,13 @@ pub trait LightningNode: Wallet {
         rate: FeeRate,
     ) -> Result<Psbt, LightningError>;
 
-    /// Sends a child of `parent` that spends its output `vout`, which must be ours, so that both together pay `rate`.
-    async fn raise(
+    /// A signed child of `parent` that spends its output `vout`, which must be ours, to ourselves, and pays what `fee` says of
+    /// its size in virtual bytes. Not sent.
+    async fn child_paying(
         &self,
         parent: &Transaction,
         vout: u32,
-        rate: FeeRate,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, LightningError>;
 
     /// A BOLT 11 invoice.
@@ -83,15 +87,27 @@ pub trait LightningNode: Wallet {
         expiry: Duration,
     ) -> Result<Invoice, LightningError>;
 
-    /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment; an invoice is paid
-    /// once.
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError>;
+    /// Whether a payment can be refused once it is here: what it pays may have been paid another way.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn can_refuse(&self) -> Result<(), LightningError>;
 
-    /// Connects to a peer, or returns at once when it is connected.
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError>;
+    /// An invoice whose payment is taken only where [`PaidOnce`](crate::PaidOnce) allows it.
+    async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError>;
+
+    /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment; an invoice is paid
+    /// once. `amount` goes with an invoice that names none, and with no other.
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError>;
+
+    /// Connects to a peer by this address, or by another one that is known of it; one that is connected stays so.
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError>;
 
     /// Connected peers.
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError>;
+
+    /// Peers that could not be reached the last time, with the reason. Some may be connected by now.
+    fn missed(&self) -> Vec<(PeerAddress, String)>;
 
     /// All channels that are not closed, also those that are not funded yet.
     async fn channels(&self) -> Result<Vec<ChannelInfo>, LightningError>;
@@ -147,6 +163,15 @@ pub enum LightningError {
         /// How it is done there.
         remedy: &'static str,
     },
+}
+
+impl From<WalletError> for LightningError {
+    fn from(error: WalletError) -> Self {
+        match error {
+            WalletError::Away(why) => Self::Away(why),
+            WalletError::Refused(why) => Self::Refused(why),
+        }
+    }
 }
 
 /// A BOLT 11 invoice of ours.
@@ -246,6 +271,28 @@ pub struct ClosingChannel {
     pub sat: u64,
     /// What must be deposited so that it closes as fast as it should, in satoshis; `None` while nothing is missing.
     pub needs_sat: Option<u64>,
+}
+
+/// How a peer came to be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// By the address that was asked for.
+    There,
+    /// By another one; why not by the one that was asked for.
+    Elsewhere(PeerAddress, String),
+    /// It was connected before: nothing was tried.
+    Before,
+}
+
+#[cfg(any(feature = "node", feature = "cln", feature = "lnd"))]
+impl Reached {
+    /// By this address, after these failures, where `asked` was asked for.
+    pub(crate) fn by(address: PeerAddress, asked: &PeerAddress, failures: &[String]) -> Self {
+        match address == *asked {
+            true => Self::There,
+            false => Self::Elsewhere(address, failures.join("; ")),
+        }
+    }
 }
 
 /// One peer, for display.

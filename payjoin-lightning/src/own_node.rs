@@ -7,7 +7,7 @@ use bitcoin::{Network, OutPoint};
 use payjoin_core::{Event, Holder, NodeState};
 use tokio::sync::broadcast;
 
-use crate::Wanted;
+use crate::{PaidOnce, Wanted};
 
 /// What an adapter to the operator's own node starts with.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct OwnNodeConfig {
     pub state: Arc<dyn NodeState>,
     /// Peers to keep connected besides those with channels.
     pub wanted: Option<Arc<dyn Wanted>>,
+    /// Who may refuse payments that are here; `None` takes them all.
+    pub once: Option<Arc<dyn PaidOnce>>,
     /// Where the steps of openings are told. Nobody is waited for.
     pub events: Option<broadcast::Sender<Event>>,
 }

@@ -3,17 +3,21 @@
 
 mod lnd_support;
 mod node_support;
+mod payer;
+mod state;
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, OutPoint, ScriptBuf};
-use lnd_support::{LEASE, Payer, Peer, State, beside, config, programs, until};
+use lnd_support::{LEASE, Peer, beside, config, programs, until};
 use node_support::Bitcoind;
+use payer::Payer;
 use payjoin_core::{Coin, ExchangeId, Holder, InvoiceId, ResourceRequest, Wallet, WalletError};
 use payjoin_lightning::lnd::{Lnd, bake_line};
 use payjoin_lightning::{ChannelKey, FunderError, LightningError, LightningNode, OwnNodeConfig};
+use state::State;
 
 const HOLDER: Holder = Holder::Exchange(ExchangeId(7));
 
@@ -61,7 +65,7 @@ async fn a_payjoin_with_coins_of_lnd_opens_its_channels_with_two_peers() {
     own.ready(&bitcoind).await;
 
     let baked = own.folder.path().join("payjoind.macaroon");
-    let line = bake_line().replace("payjoind.macaroon", &baked.display().to_string());
+    let line = bake_line().replace("~/.lnd/payjoind.macaroon", &baked.display().to_string());
     let words: Vec<_> = line.split(' ').skip(1).collect();
     // It prints no JSON.
     let _ = own.call(&words);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod fake_lnd;
+mod state;
 
 use std::str::FromStr as _;
 use std::sync::atomic::Ordering;
@@ -10,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex as _;
 use bitcoin::{Address, Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxIn, TxOut, Txid};
-use fake_lnd::{Answer, FakeLnd, KEY, State, pending};
+use fake_lnd::{Answer, FakeLnd, KEY, pending};
 use payjoin_core::{ChannelAmount, ChannelSpec, ExchangeId, Wallet, WalletError};
 use payjoin_lightning::lnd::Lnd;
-use payjoin_lightning::{ChannelKey, FunderError, LightningNode};
+use payjoin_lightning::{ChannelKey, FunderError, LightningNode, PaidOnce};
 use serde_json::{Value, json};
+use state::State;
 
 const NAME: ChannelKey = ChannelKey { exchange: ExchangeId(7), index: 0 };
 const AMOUNT: Amount = Amount::from_sat(300_000);
@@ -260,4 +262,67 @@ async fn the_peer_of_a_channel_that_stays_unusable_is_let_go_of_and_dialled_wher
     assert_eq!(lnd.asked("DELETE /v1/peers").len(), 1);
     let (_, dial) = lnd.asked("POST /v1/peers").pop().unwrap();
     assert_eq!(dial["addr"], json!({ "pubkey": KEY, "host": "127.0.0.1:9735" }));
+}
+
+/// Says of every payment whether it may be taken.
+#[derive(Debug)]
+struct Says(Result<bool, String>);
+
+#[async_trait::async_trait]
+impl PaidOnce for Says {
+    async fn may_take(&self, _: [u8; 32]) -> Result<bool, String> {
+        self.0.clone()
+    }
+}
+
+/// As an LND whose invoice has a payment.
+fn holds((call, _): &(String, Value), _: &str) -> Option<Answer> {
+    match call.split('/').take(4).collect::<Vec<_>>().join("/").as_str() {
+        "POST /v2/invoices/hodl" => Some(Answer::Json(json!({ "payment_request": "lnbcrt1" }))),
+        "GET /v2/invoices/subscribe" => Some(Answer::Pieces(vec![json!({ "state": "ACCEPTED" })])),
+        _ => None,
+    }
+}
+
+async fn await_asked(lnd: &FakeLnd, call: &str) -> Option<Value> {
+    for _ in 0..200 {
+        if let Some((_, body)) = lnd.asked(call).pop() {
+            return Some(body);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_lnd_holds_is_taken_or_given_back_as_the_ledger_says_also_after_a_crash() {
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    let (taken, given_back) = ("POST /v2/invoices/settle", "POST /v2/invoices/cancel");
+    for (says, call, other) in [(true, taken, given_back), (false, given_back, taken)] {
+        let (lnd, state) = (FakeLnd::start().await, Arc::new(State::default()));
+        lnd.answer(holds);
+        // The ledger cannot be read: nothing is said, and the process dies.
+        let unsure: Arc<dyn PaidOnce> = Arc::new(Says(Err("the disk is away".to_owned())));
+        let node = lnd.beside_with(&state, Some(unsure)).await.unwrap();
+        let invoice = node.invoice_once(AMOUNT, HOUR).await.unwrap();
+        assert_eq!(invoice.bolt11, "lnbcrt1");
+        assert!(await_asked(&lnd, "GET /v2/invoices/subscribe").await.is_some());
+        node.stop().await;
+        assert!(lnd.asked(taken).is_empty() && lnd.asked(given_back).is_empty());
+
+        let sure: Arc<dyn PaidOnce> = Arc::new(Says(Ok(says)));
+        let _node = lnd.beside_with(&state, Some(sure)).await.unwrap();
+        assert!(await_asked(&lnd, call).await.is_some(), "{call}");
+        assert!(lnd.asked(other).is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_invoice_is_made_whose_secret_cannot_be_kept() {
+    let (lnd, state) = (FakeLnd::start().await, Arc::new(State::default()));
+    let node = lnd.beside(&state).await.unwrap();
+    lnd.answer(holds);
+    state.is_full.store(true, Ordering::Relaxed);
+    assert!(node.invoice_once(AMOUNT, std::time::Duration::from_secs(60)).await.is_err());
+    assert!(lnd.asked("POST /v2/invoices/hodl").is_empty());
 }

@@ -179,13 +179,13 @@ async fn a_channel_opens_pays_and_closes_into_the_wallets() {
     assert_eq!(channel.funding.map(|funding| funding.txid), Some(funding.compute_txid()));
 
     let invoice = bob.node.invoice(Some(Amount::from_sat(120_000)), "tea", HOUR).unwrap().to_string();
-    let paid = alice.node.pay(&invoice).await.unwrap();
+    let paid = alice.node.pay(&invoice, None).await.unwrap();
     assert_eq!((paid.preimage.len(), paid.fee_msat), (64, 0));
     until("bob can send", || bob.node.channels()[0].outbound_msat > 100_000_000).await;
-    assert_eq!(alice.node.pay(&invoice).await, Ok(paid), "not paid twice");
-    assert!(matches!(alice.node.pay("lnbc1").await, Err(PayError::Invoice(_))));
+    assert_eq!(alice.node.pay(&invoice, None).await, Ok(paid), "not paid twice");
+    assert!(matches!(alice.node.pay("lnbc1", None).await, Err(PayError::Invoice(_))));
     let back = alice.node.invoice(Some(Amount::from_sat(10_000)), "", HOUR).unwrap();
-    bob.node.pay(&back.to_string()).await.unwrap();
+    bob.node.pay(&back.to_string(), None).await.unwrap();
 
     alice.node.close(&channel.channel_id, false).unwrap();
     until("closed", || nodes.iter().all(|node| node.channels().is_empty())).await;
@@ -205,7 +205,7 @@ async fn a_forced_close_is_bumped_and_swept() {
     let nodes = [&*alice.node, &*bob.node];
     confirm(&bitcoind, &funding, &nodes).await;
     let invoice = bob.node.invoice(Some(Amount::from_sat(100_000)), "", HOUR).unwrap();
-    alice.node.pay(&invoice.to_string()).await.unwrap();
+    alice.node.pay(&invoice.to_string(), None).await.unwrap();
     bob.node.stop().await;
     // The exchange is over; without this the change could not pay for the bump.
     alice.node.wallet().hold(BUILDER, &[]);
@@ -239,7 +239,7 @@ async fn a_channel_survives_a_restart_and_the_peer_is_connected_again() {
     assert_eq!(again.node_id(), alice.node.node_id());
     until("connected again", || again.channels().iter().any(|channel| channel.usable)).await;
     let invoice = bob.node.invoice(Some(Amount::from_sat(20_000)), "", HOUR).unwrap();
-    again.pay(&invoice.to_string()).await.unwrap();
+    again.pay(&invoice.to_string(), None).await.unwrap();
     again.stop().await;
 }
 

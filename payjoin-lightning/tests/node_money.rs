@@ -14,7 +14,8 @@ use node_support::{
     BUILDER, Bitcoind, FEE, KEY, Setup, build, config, confirm, open, run, run_with, sign, start, until,
 };
 use payjoin_lightning::ChannelKey;
-use payjoin_lightning::node::{NodeConfig, PaidOnce, PayError};
+use payjoin_lightning::PaidOnce;
+use payjoin_lightning::node::{NodeConfig, PayError};
 use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -80,22 +81,22 @@ async fn an_invoice_is_paid_once_however_often_and_late_it_is_asked_for() {
     let invoice = |sat| bob.node.invoice(Some(Amount::from_sat(sat)), "", HOUR).unwrap().to_string();
     let (large, small) = (invoice(500_000), invoice(20_000));
     for _ in 0..2 {
-        let failed = alice.node.pay(&large).await;
+        let failed = alice.node.pay(&large, None).await;
         assert_eq!(failed, Err(PayError::NoRoute), "one that failed may be tried again");
     }
-    let (first, second) = tokio::join!(alice.node.pay(&small), alice.node.pay(&small));
+    let (first, second) = tokio::join!(alice.node.pay(&small, None), alice.node.pay(&small, None));
     assert!(first.is_ok(), "{first:?}");
     assert_eq!(first, second);
     until("bob has it", || bob.node.channels()[0].outbound_msat > 15_000_000).await;
     let received = bob.node.channels()[0].outbound_msat;
 
     (0..20).for_each(|_| alice.node.tick());
-    assert_eq!(alice.node.pay(&small).await, first);
+    assert_eq!(alice.node.pay(&small, None).await, first);
     alice.node.stop().await;
     let again = run(&bitcoind, &alice.folder, &alice.store).await;
     (0..20).for_each(|_| again.tick());
     until("connected again", || again.channels().iter().any(|channel| channel.usable)).await;
-    assert_eq!(again.pay(&small).await, first);
+    assert_eq!(again.pay(&small, None).await, first);
     assert_eq!(bob.node.channels()[0].outbound_msat, received, "paid once");
     again.stop().await;
 }
@@ -125,9 +126,9 @@ async fn a_payment_that_may_not_be_taken_is_given_back_and_one_that_nobody_can_j
     let funding = open(&alice, &bob, 200_000).await;
     confirm(&bitcoind, &funding, &[&alice.node, &bob.node]).await;
     let invoice = || bob.node.invoice(Some(Amount::from_sat(20_000)), "", HOUR).unwrap().to_string();
-    let refused = alice.node.pay(&invoice()).await;
+    let refused = alice.node.pay(&invoice(), None).await;
     assert!(matches!(refused, Err(PayError::Failed(_))), "{refused:?}");
-    let paid = alice.node.pay(&invoice()).await;
+    let paid = alice.node.pay(&invoice(), None).await;
     assert!(paid.is_ok(), "{paid:?}");
     assert!(answers.0.lock().unwrap().is_empty(), "it was asked again");
     alice.node.stop().await;
@@ -149,7 +150,7 @@ async fn a_payment_that_never_left_may_be_made_after_a_restart() {
     alice.store.write("outgoing_payments", "", &hash, record.to_vec()).unwrap();
     let again = run(&bitcoind, &alice.folder, &alice.store).await;
     until("connected again", || again.channels().iter().any(|channel| channel.usable)).await;
-    again.pay(&invoice.to_string()).await.unwrap();
+    again.pay(&invoice.to_string(), None).await.unwrap();
     let kept = alice.store.read("outgoing_payments", "", &hash).unwrap();
     assert!(String::from_utf8(kept).unwrap().contains("\"state\":\"paid\""));
     again.stop().await;
@@ -164,7 +165,7 @@ async fn a_forced_close_without_coins_is_sent_and_shown_until_all_of_it_is_ours(
     let funding = open(&alice, &bob, 200_000).await;
     confirm(&bitcoind, &funding, &[&alice.node, &bob.node]).await;
     let invoice = bob.node.invoice(Some(Amount::from_sat(50_000)), "", HOUR).unwrap();
-    alice.node.pay(&invoice.to_string()).await.unwrap();
+    alice.node.pay(&invoice.to_string(), None).await.unwrap();
     until("bob has it", || bob.node.channels()[0].outbound_msat > 45_000_000).await;
     alice.node.stop().await;
 

@@ -41,7 +41,7 @@ impl Scene {
         for sat in [20_000, 30_000] {
             let hour = Duration::from_secs(3600);
             let invoice = self.bob.node.invoice(Some(Amount::from_sat(sat)), "", hour).unwrap();
-            self.alice.node.pay(&invoice.to_string()).await.unwrap();
+            self.alice.node.pay(&invoice.to_string(), None).await.unwrap();
         }
         until("bob has it", || self.bob.node.channels()[0].outbound_msat > 45_000_000).await;
         self.alice.node.stop().await;

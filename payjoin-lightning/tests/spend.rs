@@ -8,7 +8,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, Sequence, TxIn, TxOut};
 use node_support::{Bitcoind, Setup, build, sign, start, until};
 use payjoin_core::{Acceptance, Chain, ExchangeId, Holder, PaymentId};
-use payjoin_lightning::node::{SignError, SpendError};
+use payjoin_lightning::node::{SignError, SpendError, raise};
 use serde_json::json;
 
 const FIRST: PaymentId = PaymentId(1);
@@ -252,7 +252,7 @@ async fn a_child_raises_a_parent_of_either_version_that_nodes_relay() {
         let parent = sign(&setup.node, &psbt);
         bitcoind.broadcast(&parent).await;
         let rate = FeeRate::from_sat_per_vb_u32(20);
-        let child = setup.node.raise(&parent, 0, rate).await.unwrap();
+        let child = raise(&*bitcoind.source(), &*setup.node, &parent, 0, rate).await.unwrap();
         assert_eq!(child.version, parent.version, "not every node would refuse another");
         let entry = bitcoind.call("getmempoolentry", json!([child.compute_txid()])).await;
         let paid = Amount::from_btc(entry["fees"]["ancestor"].as_f64().unwrap()).unwrap().to_sat();

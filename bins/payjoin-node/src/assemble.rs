@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bitcoin::OutPoint;
-use payjoin_core::{ExchangeRecord, LedgerError, Settled};
+use payjoin_core::{ExchangeRecord, LedgerError, Policy, Settled};
 use payjoin_io::{Host, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
 
 use crate::backend::{self, Backend};
 use crate::builder::Builder;
+use crate::certificate::Certificate;
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::keep::Store;
@@ -33,8 +34,10 @@ pub(crate) async fn assemble(
     builder: Builder,
     store: Store,
     tor: Option<&Tor>,
+    certificate: Option<Arc<Certificate>>,
 ) -> Result<Assembled, StartError> {
     clear_up(&store).await?;
+    let outside = Outside::new(&builder.settings, tor)?;
     let (blocks, news) = Blocks::new(&store).await?;
     let blocks = Arc::new(blocks);
     let Backend { node, chain: view, following } =
@@ -42,9 +45,7 @@ pub(crate) async fn assemble(
     let Builder { settings, chain, wallet, funder, events, .. } = builder;
     watch::begin(&store, &*view, &blocks)?;
     let policy = settings.policy();
-    let channels = Channels::new(node.funder(), policy.channel_seconds);
-    let channels = channels.accepting_within(policy.accept_seconds).signing_within(policy.sign_seconds);
-    let channels = Arc::new(channels);
+    let channels = Arc::new(channels(&*node, &policy));
     forget_dead(&channels, &store).await?;
     end_forgotten(&*node, &store).await?;
     let (chain, wallet, funder) = (
@@ -57,7 +58,6 @@ pub(crate) async fn assemble(
     let settler = Settler::new(host.clone(), owed).await?;
     blocks.follow(host.watched().clone());
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let outside = Outside::new(&settings, tor)?;
     let poller = outside.poller(&settings, &host);
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());
@@ -66,8 +66,14 @@ pub(crate) async fn assemble(
     });
     node.meet_peers();
     let (chain, tor) = (view, tor.map(Tor::state));
-    let daemon = Daemon { settings, store, node, chain, host, payments, poller, tor, events, stop };
+    let daemon =
+        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
+}
+
+fn channels(node: &dyn LightningNode, policy: &Policy) -> Channels {
+    let channels = Channels::new(node.funder(), policy.channel_seconds);
+    channels.accepting_within(policy.accept_seconds).signing_within(policy.sign_seconds)
 }
 
 /// Ends exchanges that a crash interrupted, and puts away what is over.

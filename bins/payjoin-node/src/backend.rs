@@ -3,6 +3,11 @@
 mod embedded;
 mod own;
 
+#[cfg(feature = "cln")]
+pub(crate) use own::cln_access;
+#[cfg(feature = "lnd")]
+pub(crate) use own::lnd_access;
+
 use std::sync::Arc;
 
 use payjoin_core::{ChainError, StateWrite};
@@ -85,7 +90,8 @@ fn belongs_to(kind: Kind, settings: &Settings, store: &Store) -> Result<(), Star
     Ok(store.kv_write(StateWrite { primary, secondary, key, value, generation: 0 })?)
 }
 
-fn auth(settings: &Settings) -> RpcAuth {
+/// What opens bitcoind.
+pub(crate) fn auth(settings: &Settings) -> RpcAuth {
     match (&settings.bitcoind.user, &settings.bitcoind.password) {
         (Some(user), Some(password)) => {
             RpcAuth::UserPassword { user: user.clone(), password: password.clone() }

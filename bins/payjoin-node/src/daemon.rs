@@ -7,6 +7,7 @@ use payjoin_lightning::LightningNode;
 use payjoin_lightning::node::ChainView;
 use tokio::sync::watch;
 
+use crate::certificate::Certificate;
 use crate::events::Events;
 use crate::keep::Store;
 use crate::pay::Payments;
@@ -31,6 +32,8 @@ pub(crate) struct Daemon {
     pub(crate) poller: Option<Poller>,
     /// Tor and our onion service, where they are enabled.
     pub(crate) tor: Option<watch::Receiver<TorState>>,
+    /// What payers see of our TLS server, where there is one.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// Where everything is told.
     pub(crate) events: Events,
     /// Turns `true` once the node is asked to stop.

@@ -11,8 +11,8 @@ use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, KVStoreSync,
 };
 use payjoin_core::{Claim, Ledger, LedgerError, MOST_CHANNELS, PeerAddress, StateWrite, Step};
-use payjoin_lightning::Wanted;
-use payjoin_lightning::node::{ManagerState, NodeStore, PaidOnce};
+use payjoin_lightning::node::{ManagerState, NodeStore};
+use payjoin_lightning::{PaidOnce, Wanted};
 
 use crate::events::Events;
 
@@ -79,15 +79,15 @@ impl NodeStore for Keep {
 }
 
 /// The peers of queued channels, as many as one payment can open. They are connected by then: no payer waits for a dial.
-/// A peer that failed is dialled as well: its channels are tried again when it connects.
+/// A peer that failed is dialled as well: its channels are tried again when it connects. Of a peer that was queued under
+/// several addresses, each of them is named.
 pub(crate) struct QueuedPeers(pub(crate) Store);
 
 impl QueuedPeers {
     async fn read(&self) -> Result<Vec<PeerAddress>, LedgerError> {
         let mut peers: Vec<PeerAddress> = Vec::new();
         for waiting in self.0.waiting().await? {
-            let known = peers.iter().any(|peer| peer.node_id() == waiting.peer.node_id());
-            if !known && peers.len() < MOST_CHANNELS as usize {
+            if !peers.contains(&waiting.peer) && peers.len() < MOST_CHANNELS as usize {
                 peers.push(waiting.peer);
             }
         }

@@ -3,19 +3,27 @@
 //! [`Settings`] say what it should be, [`Node::builder`] starts it, [`Node::request`] asks it, [`Node::events`] tells
 //! what it does, [`Node::stop`] ends it. Each role of `payjoin-core` can be replaced: see [`Builder`].
 
+mod asked;
 mod assemble;
 mod backend;
 mod builder;
+mod certificate;
 mod clock;
 mod daemon;
+pub mod doctor;
 mod error;
 mod events;
+mod fresh;
+pub mod init;
 mod keep;
 mod leftover;
 mod mempool;
 mod node;
+mod output;
 mod outside;
 mod pay;
+#[cfg(feature = "cln")]
+pub mod plugin;
 pub mod requests;
 mod rescue;
 pub mod settings;
@@ -27,10 +35,12 @@ mod values;
 mod watch;
 mod ways;
 
+pub use asked::Asked;
 pub use builder::{Builder, Recover};
 pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};
 pub use node::Node;
+pub use output::Output;
 pub use payjoin_core::{ChannelAmount, Event, ExchangeId, IntentId, InvoiceId, PeerAddress, Step, Timestamp};
 pub use requests::{Request, Response};
 pub use rescue::{Owed, RescueError, Rescued, rescue};

@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
 use crate::events::EventStream;
 use crate::requests::{Request, Response};
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 use crate::start_error::StartError;
 use crate::tor::Tor;
 
@@ -91,9 +91,34 @@ impl Node {
         }
     }
 
+    /// Takes over what of these settings needs no restart, and reads the TLS certificate again. What else is different is
+    /// logged.
+    ///
+    /// # Errors
+    /// When they cannot be used. Nothing has changed then.
+    pub fn reload(&self, mut settings: Settings) -> Result<(), SettingsError> {
+        settings.resolve();
+        settings.check()?;
+        let Daemon { host, certificate, settings: running, .. } = &*self.daemon;
+        if let Some(certificate) = certificate {
+            certificate.look();
+        }
+        let (taken, restart) = running.changes(&settings);
+        host.set_policy(settings.policy_over(host.policy()));
+        tracing::info!(taken = taken.join(", "), "settings were read again");
+        if !restart.is_empty() {
+            tracing::warn!(
+                "{} changed and need a restart: until then the values from the start hold",
+                restart.join(", ")
+            );
+        }
+        Ok(())
+    }
+
     /// Ends everything, after the exchanges in flight. A second call waits for the first.
     pub async fn stop(&self) {
         self.daemon.stop.send_replace(true);
+        self.daemon.chain.source().hurry();
         let mut parts = self.parts.lock().await;
         if *self.ended.borrow() {
             return;

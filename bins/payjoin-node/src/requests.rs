@@ -28,7 +28,7 @@ pub use cancel::{CancelArgs, Cancelled};
 pub use channels::{Channels, Intent, IntentStage};
 pub use close::{CloseArgs, Closing};
 pub use coins::{Coin, Coins};
-pub use connect::{ConnectArgs, Connected, Peers};
+pub use connect::{ConnectArgs, Connected, Peer, Peers};
 pub use exchanges::{Exchanges, ExchangesArgs, ShowExchangeArgs};
 pub use invoice::{Bolt11, InvoiceArgs};
 pub use pay::{PaidInvoice, PayArgs};
@@ -100,7 +100,7 @@ pub enum WalletRequest {
 pub enum PeerRequest {
     /// Connect to one.
     Connect(ConnectArgs),
-    /// Those that are connected.
+    /// Those that are connected, and those that should be.
     List,
 }
 

@@ -2,10 +2,14 @@
 
 mod backend;
 mod check;
+mod file;
+mod home;
 mod listen;
 mod paths;
+mod reload;
 mod table;
 mod tor;
+mod url;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -14,10 +18,11 @@ use std::path::PathBuf;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, Network};
 use payjoin_core::Policy;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use backend::{Cln, Kind, Lnd};
 pub(crate) use check::is_onion;
+pub use file::{FILE, FileError};
 pub use listen::PlainListen;
 pub use table::{Entry, SECTIONS, Section, Shown};
 pub use tor::Tor;
@@ -25,7 +30,7 @@ pub use tor::Tor;
 use crate::values::sat_per_vb;
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The folder of the seed and the database. Relative paths in the settings are relative to it.
@@ -56,7 +61,7 @@ pub struct Settings {
 }
 
 /// `[bitcoind]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bitcoind {
     /// JSON-RPC address; default: loopback and the network's usual port.
@@ -74,7 +79,7 @@ pub struct Bitcoind {
 }
 
 /// `[lightning]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lightning {
     /// Which node: the embedded one, or the operator's own. A folder has one for good.
@@ -104,7 +109,7 @@ pub struct Lightning {
 }
 
 /// `[http]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address for payers, with TLS. Needs `certificate`, `key` and `public_endpoint`.
@@ -123,7 +128,7 @@ pub struct Http {
 }
 
 /// `[payjoin]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payjoin {
     /// BIP 77 directories, `https://directory.example`.
@@ -142,7 +147,7 @@ pub struct Payjoin {
 }
 
 /// `[store]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// A second file for the number of commits, on another disk than the folder.
@@ -158,9 +163,12 @@ impl Default for Store {
 }
 
 /// `[fees]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fees {
+    /// What payments of ours and closes pay where bitcoind estimates nothing, sat/vB.
+    #[serde(with = "sat_per_vb")]
+    pub fallback: FeeRate,
     /// Most of a payment that goes to miners so that it arrives although its payer spends his coins elsewhere, too, in
     /// percent; 0 sends it again at each block, and pays nothing.
     pub defend: u32,
@@ -168,12 +176,12 @@ pub struct Fees {
 
 impl Default for Fees {
     fn default() -> Self {
-        Self { defend: Policy::default().defend }
+        Self { fallback: FeeRate::from_sat_per_vb_u32(5), defend: Policy::default().defend }
     }
 }
 
 /// `[policy]`: [`Policy`] in the units that operators use.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Allowed {
     /// Originals below this are refused, sat/vB; 0: such as bitcoind does not relay and keep.
@@ -239,6 +247,13 @@ impl Settings {
             burial: allowed.burial,
             ..Policy::default()
         }
+    }
+}
+
+impl Settings {
+    /// What is paid where bitcoind estimates no fees.
+    pub(crate) fn fee_fallback(&self) -> FeeRate {
+        self.fees.fallback
     }
 }
 
@@ -319,15 +334,17 @@ pub enum SettingsError {
     /// The endpoint for payers.
     #[error("[http] {0}")]
     Http(&'static str),
-    /// A directory that is no URL.
-    #[error("[payjoin] {0} is not the URL of a directory, such as https://directory.example")]
-    Directory(String),
     /// Directories without a relay.
     #[error("[payjoin] directories are reached through relays only: set `ohttp_relays`")]
     NoRelay,
-    /// A proxy that is no address.
-    #[error("[payjoin] `socks` is HOST:PORT, such as 127.0.0.1:9050, and not {0}")]
-    Socks(String),
+    /// A setting that cannot work by itself.
+    #[error("{name} {why}")]
+    Value {
+        /// Section and name.
+        name: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// A number with which something stops working.
     #[error("{name} must be from {} to {}, not {value}", range.start(), range.end())]
     Number {

@@ -13,8 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::assemble::{Assembled, assemble};
 use crate::builder::{Builder, Recover};
+use crate::certificate::Certificate;
 use crate::clock::clock;
 use crate::daemon::Daemon;
+use crate::fresh::Fresh;
 use crate::keep::database;
 use crate::leftover::prune;
 use crate::node::Node;
@@ -30,17 +32,28 @@ impl Builder {
     /// Says what the operator has to change.
     pub async fn start(mut self) -> Result<Node, StartError> {
         clock().ok_or(StartError::Clock)?;
-        make_datadir(&self.settings.datadir)?;
         self.settings.resolve();
         self.settings.check()?;
+        let fresh = Fresh::look(&self.settings);
+        let started = self.start_checked().await;
+        // What is in use is another process's, which may have begun a moment ago.
+        if !matches!(started, Ok(_) | Err(StartError::InUse(_))) {
+            fresh.clear();
+        }
+        started
+    }
+
+    async fn start_checked(self) -> Result<Node, StartError> {
+        make_datadir(&self.settings.datadir)?;
         let store = Arc::new(self.open()?);
-        let mut listeners = listeners(&self.settings.http).await?;
+        let (mut listeners, certificate) = listeners(&self.settings.http).await?;
         let tor = match self.settings.tor.enabled {
             true => Some(Tor::start(&self.settings, &self.events).await?),
             false => None,
         };
         listeners.extend(tor.as_ref().map(Tor::listener));
-        let Assembled { daemon, settler, news, following } = assemble(self, store, tor.as_ref()).await?;
+        let Assembled { daemon, settler, news, following } =
+            assemble(self, store, tor.as_ref(), certificate.map(Arc::new)).await?;
         if let Some(payments) = &daemon.payments {
             payments.resume().await?;
         }
@@ -54,6 +67,9 @@ impl Builder {
         let keep_days = daemon.settings.store.keep_days;
         tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
         tasks.spawn(watch::run(settler, news, (node, chain), store, every, stopped));
+        if let Some(certificate) = daemon.certificate.clone() {
+            tasks.spawn(certificate.keep(daemon.stop.subscribe()));
+        }
         if let Some(following) = following {
             let (poll, mut stop) = (daemon.settings.bitcoind.block_poll_ms, daemon.stop.subscribe());
             let stop = async move { drop(stop.wait_for(|stop| *stop).await) };
@@ -97,11 +113,14 @@ fn make_datadir(datadir: &Path) -> Result<(), StartError> {
 }
 
 /// Opens the ports before the node starts, so that a port that is taken stops us early.
-async fn listeners(http: &Http) -> Result<Vec<Arc<dyn Listener>>, StartError> {
+async fn listeners(http: &Http) -> Result<(Vec<Arc<dyn Listener>>, Option<Certificate>), StartError> {
     let mut listeners: Vec<Arc<dyn Listener>> = Vec::new();
+    let mut shown = None;
     if let (Some(address), Some(certificate), Some(key)) = (http.listen, &http.certificate, &http.key) {
         let tls = Tls::bind(address, certificate, key).await;
-        listeners.push(Arc::new(tls.map_err(io(listening(address)))?));
+        let tls = Arc::new(tls.map_err(io(listening(address)))?);
+        shown = Some(Certificate::new(tls.clone(), certificate.clone(), key.clone()));
+        listeners.push(tls);
     }
     match &http.plain_listen {
         Some(PlainListen::Tcp(address)) => {
@@ -114,7 +133,7 @@ async fn listeners(http: &Http) -> Result<Vec<Arc<dyn Listener>>, StartError> {
         }
         None => {}
     }
-    Ok(listeners)
+    Ok((listeners, shown))
 }
 
 fn listening(address: impl Display) -> String {

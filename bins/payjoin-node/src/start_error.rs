@@ -37,7 +37,7 @@ pub enum StartError {
     #[error("the database: {0}")]
     Ledger(LedgerError),
     /// The database is no whole one any more.
-    #[error("the database is damaged: {0}\n`payjoind rescue` prints the payments in it that are still owed")]
+    #[error("the database is damaged: {0}. `payjoind rescue` prints the payments in it that are still owed")]
     Damaged(String),
     /// The database has seen fewer commits than were made.
     #[error(
@@ -81,7 +81,7 @@ pub enum StartError {
     OwnNode(LightningError),
     /// bitcoind does not answer, or not as it should.
     #[error(
-        "{error}\nbitcoind should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?"
+        "{error}. bitcoind should answer at {url}: is it running, and is [bitcoind] in payjoind.toml right?"
     )]
     Bitcoind {
         /// Where it should be, without its password.

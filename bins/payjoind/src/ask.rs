@@ -36,7 +36,9 @@ impl Asked {
                 amount: Amount::from_sat(args.amount),
                 description: args.description,
             }),
-            Self::Pay { bolt11 } => Request::Pay(PayArgs { bolt11 }),
+            Self::Pay { bolt11, amount } => {
+                Request::Pay(PayArgs { bolt11, amount: amount.map(Amount::from_sat) })
+            }
             Self::Exchange(command) => Request::Exchange(command.request()),
             Self::Session(command) => Request::Session(command.request()),
             Self::Status => Request::Status,
@@ -162,7 +164,8 @@ mod tests {
             (&["wallet", "balance"], r#"{"wallet":"balance"}"#),
             (&["peer", "connect", PEER], &format!(r#"{{"peer":{{"connect":{{"peer":"{PEER}"}}}}}}"#)),
             (&["invoice", "7"], r#"{"invoice":{"amount":7,"description":""}}"#),
-            (&["pay", "lnbc1"], r#"{"pay":{"bolt11":"lnbc1"}}"#),
+            (&["pay", "lnbc1"], r#"{"pay":{"bolt11":"lnbc1","amount":null}}"#),
+            (&["pay", "lnbc1", "--amount", "5"], r#"{"pay":{"bolt11":"lnbc1","amount":5}}"#),
             (&["exchange", "list"], r#"{"exchange":{"list":{"limit":100}}}"#),
             (&["exchange", "show", "7"], r#"{"exchange":{"show":{"exchange":7}}}"#),
             (

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use bitcoin::Network;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use payjoin_node::{Lifetime, SatPerVb};
+use payjoin_node::settings::Kind;
+use payjoin_node::{Lifetime, Recover, SatPerVb};
 
 use crate::help::{self, *};
 
@@ -40,12 +41,30 @@ pub(crate) enum Command {
     /// Run the daemon with an older copy of the database, for what can still be saved.
     #[command(after_help = RECOVER_HELP)]
     Recover(RecoverArgs),
+    /// Find bitcoind and a Lightning node on this machine, and write the settings file.
+    #[command(after_help = INIT_HELP)]
+    Init(InitArgs),
+    /// Look at everything that `run` needs: each finding with its remedy. Exits with 1 when something keeps it from its work.
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(RunArgs),
     /// What the running daemon is asked.
     #[command(flatten)]
     Ask(Asked),
     /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     Rescue,
+    /// Print a script that completes commands and options in a shell.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages: one for each command.
+    #[command(after_help = "Example:\n  payjoind man ~/.local/share/man/man1")]
+    Man {
+        /// A folder that exists.
+        folder: PathBuf,
+    },
     /// Stop the daemon after the exchanges in flight.
     #[command(
         after_help = "Returns when the daemon has ended.\n\nJSON: stopped\n\nExample:\n  payjoind stop"
@@ -79,6 +98,9 @@ pub(crate) enum Asked {
     Pay {
         /// The invoice.
         bolt11: String,
+        /// Satoshis, where the invoice leaves it to the payer.
+        #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
+        amount: Option<u64>,
     },
     /// Payjoin exchanges, past and present.
     #[command(subcommand)]
@@ -111,6 +133,32 @@ pub(crate) struct RunArgs {
     pub(crate) http_listen: Option<std::net::SocketAddr>,
 }
 
+/// Arguments of `init`: what it need not ask.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Bitcoin network.
+    #[arg(long, value_parser = networks())]
+    pub(crate) network: Option<Network>,
+    /// Whose coins and channels: embedded, cln or lnd.
+    #[arg(long, value_parser = backends())]
+    pub(crate) backend: Option<Kind>,
+    /// JSON-RPC address of bitcoind.
+    #[arg(long, value_name = "URL")]
+    pub(crate) bitcoind_url: Option<String>,
+    /// Cookie file of bitcoind.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bitcoind_cookie: Option<PathBuf>,
+    /// Payjoin directory through which payers reach us.
+    #[arg(long, value_name = "URL")]
+    pub(crate) directory: Option<String>,
+    /// OHTTP relay in front of it.
+    #[arg(long, value_name = "URL")]
+    pub(crate) relay: Option<String>,
+    /// Ask nothing: take what was found. So it is, too, where stdin is no terminal.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 /// Arguments of `recover`.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
@@ -122,10 +170,23 @@ pub(crate) struct RecoverArgs {
     pub(crate) run: RunArgs,
 }
 
+impl RecoverArgs {
+    /// What the database is taken for.
+    pub(crate) fn copy(&self) -> Recover {
+        if self.older_copy { Recover::Declared } else { Recover::Refused }
+    }
+}
+
 /// The networks, by the names that the configuration file has for them.
 fn networks() -> impl TypedValueParser<Value = Network> {
     let names = ["bitcoin", "testnet", "testnet4", "signet", "regtest"];
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Network>())
+}
+
+/// The backends, by the names that the configuration file has for them.
+fn backends() -> impl TypedValueParser<Value = Kind> {
+    let known = |name: String| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no backend");
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(known)
 }
 
 /// Arguments of `receive`.
@@ -260,8 +321,8 @@ pub(crate) enum PeerCommand {
         /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
         peer: String,
     },
-    /// Connected peers.
-    #[command(after_help = "JSON: peers\n  peers: node_id, address\n\nExample:\n  payjoind peer list")]
+    /// Peers that are connected, and those that should be.
+    #[command(after_help = PEERS_HELP)]
     List,
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use payjoin_node::{Node, Request, RequestError, Response, Starting};
+use payjoin_node::{Asked, Request};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,24 +23,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The command that is not for the node.
 const STOP: &str = "\"stop\"";
-
-/// Who answers.
-#[derive(Clone)]
-pub(crate) enum Asked {
-    /// A start that waits for blocks.
-    Starting(Starting),
-    /// The node.
-    Running(Node),
-}
-
-impl Asked {
-    async fn request(&self, request: Request) -> Result<Response, RequestError> {
-        match self {
-            Self::Starting(starting) => starting.request(request).await,
-            Self::Running(node) => node.request(request).await,
-        }
-    }
-}
 
 /// Opens the socket with mode 0600, replacing one that a dead daemon left behind: the caller holds the folder's lock.
 /// Nobody else can connect before the mode is set, because nobody else may enter the folder.
@@ -157,7 +139,7 @@ mod tests {
             (b"\n".to_vec(), "EOF while parsing"),
         ] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
-            let asked = Asked::Starting(Starting::default());
+            let asked = Asked::Starting(payjoin_node::Starting::default());
             let answering = tokio::spawn(answer(ours, asked, watch::channel(false).0));
             theirs.write_all(&line).await.unwrap();
             theirs.shutdown().await.unwrap();

@@ -3,33 +3,58 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::Duration;
 
-use payjoin_node::{Builder, Node, Recover, StartError, Starting};
+use payjoin_node::settings::{FILE, FileError, SettingsError};
+use payjoin_node::{Asked, Builder, Node, Output, Recover, Settings, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::cli::RunArgs;
-use crate::config::{self, ConfigError};
-use crate::control::{self, Asked};
+use crate::config;
+use crate::control;
 use crate::steps::{self, Phase};
 
-/// The last steps have this long to be shown.
-const LAST_STEPS: Duration = Duration::from_secs(1);
-
-/// Why the daemon did not start, or ended.
+/// Why the daemon did not start, or ended. In one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] FileError),
+    #[error("{path}: {error}")]
+    Settings { path: PathBuf, error: SettingsError },
     #[error(transparent)]
-    Node(#[from] StartError),
+    Node(StartError),
     #[error("the control socket: {0}")]
     Socket(io::Error),
     #[error("signals: {0}")]
     Signals(io::Error),
+}
+
+/// What signals ask for.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on no signal kills.
+    pub(crate) fn hear() -> Result<Self, RunError> {
+        let hear = |kind| signal(kind).map_err(RunError::Signals);
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+            hangup: hear(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM or Ctrl-C.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Where commands reach the daemon.
@@ -43,77 +68,125 @@ pub(crate) async fn run(
     datadir: &Path,
     args: &RunArgs,
     copy: Option<Recover>,
-    json: bool,
+    (out, json): (Output, bool),
 ) -> Result<(), RunError> {
-    allow_many_files();
-    let builder = Node::builder(config::load(datadir, args)?);
+    let signals = Signals::hear()?;
+    let load = || config::load(datadir, args);
+    let builder = Node::builder(load()?);
     let builder = match copy {
         Some(copy) => builder.recover(copy),
         None => builder,
     };
-    let (phase, phases) = watch::channel(Phase::Starting);
-    let showing = tokio::spawn(steps::show(builder.events(), tokio::io::stdout(), json, phases));
-    let ended = work(datadir, builder, &phase).await;
-    phase.send_replace(Phase::Over);
-    // Whoever reads the steps may have stopped reading.
-    let _ = timeout(LAST_STEPS, showing).await;
-    ended
+    let asked = watch::Sender::new(Asked::Starting(builder.starting()));
+    let door = Door::new(datadir, asked, watch::Sender::new(false));
+    work(door, builder, signals, (out, json), &load).await
 }
 
+/// Runs a node behind this door, and shows what it does. `load` reads the settings again.
+pub(crate) async fn work(
+    mut door: Door,
+    builder: Builder,
+    mut signals: Signals,
+    (out, json): (Output, bool),
+    load: Load<'_>,
+) -> Result<(), RunError> {
+    allow_many_files();
+    let (phase, phases) = watch::channel(Phase::Starting);
+    let showing = tokio::spawn(steps::show(builder.events(), out, json, phases));
+    let ended = start(&mut door, builder, &phase, &mut signals, load).await;
+    phase.send_replace(Phase::Over);
+    // It waits for nobody.
+    let _ = showing.await;
+    ended.map_err(|error| match error {
+        RunError::Node(StartError::Settings(error)) => {
+            RunError::Settings { path: door.folder.join(FILE), error }
+        }
+        error => error,
+    })
+}
+
+/// Reads the settings again.
+type Load<'a> = &'a (dyn Fn() -> Result<Settings, FileError> + Sync);
+
 /// Starts the node and answers commands until the end is asked for, or comes. A start that waits for blocks answers, too.
-async fn work(datadir: &Path, builder: Builder, phase: &watch::Sender<Phase>) -> Result<(), RunError> {
+async fn start(
+    door: &mut Door,
+    builder: Builder,
+    phase: &watch::Sender<Phase>,
+    signals: &mut Signals,
+    load: Load<'_>,
+) -> Result<(), RunError> {
     let starting = builder.starting();
-    let mut door = Door::new(socket_path(datadir), starting.clone());
+    door.asked.send_replace(Asked::Starting(starting.clone()));
     let mut start = pin!(builder.start());
     let node = tokio::select! {
         biased;
-        node = &mut start => node?,
+        node = &mut start => node.map_err(RunError::Node)?,
+        () = signals.end() => return Ok(()),
+        () = door.is_told_to_stop() => return Ok(()),
         () = starting.waits() => {
             door.open()?;
             tokio::select! {
                 biased;
-                node = start => node?,
+                node = start => node.map_err(RunError::Node)?,
+                () = signals.end() => return Ok(()),
                 () = door.is_told_to_stop() => return Ok(()),
             }
         }
     };
-    let ended = serve(&node, &mut door, phase).await;
+    let ended = serve(&node, door, phase, signals, load).await;
     node.stop().await;
     ended
 }
 
 /// The socket answers until the process ends.
-async fn serve(node: &Node, door: &mut Door, phase: &watch::Sender<Phase>) -> Result<(), RunError> {
+async fn serve(
+    node: &Node,
+    door: &mut Door,
+    phase: &watch::Sender<Phase>,
+    signals: &mut Signals,
+    load: Load<'_>,
+) -> Result<(), RunError> {
     door.asked.send_replace(Asked::Running(node.clone()));
     door.open()?;
     phase.send_replace(Phase::Open);
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = door.is_told_to_stop() => Ok(()),
-        ended = node.ended() => Ok(ended?),
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(node, &door.folder, load),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            () = door.is_told_to_stop() => return Ok(()),
+            ended = node.ended() => return ended.map_err(RunError::Node),
+        }
+    }
+}
+
+/// SIGHUP: what cannot be used changes nothing.
+fn reload(node: &Node, folder: &Path, load: Load<'_>) {
+    match load().map(|settings| node.reload(settings)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("{}: {error}. Nothing was changed", folder.join(FILE).display()),
+        Err(error) => tracing::error!("{error}. Nothing was changed"),
     }
 }
 
 /// The control socket, from the moment when somebody answers there. Whoever opens it holds the folder's lock.
-struct Door {
-    path: PathBuf,
+pub(crate) struct Door {
+    folder: PathBuf,
     is_open: bool,
     asked: watch::Sender<Asked>,
     stop: watch::Sender<bool>,
 }
 
 impl Door {
-    fn new(path: PathBuf, starting: Starting) -> Self {
-        let (asked, stop) = (watch::Sender::new(Asked::Starting(starting)), watch::Sender::new(false));
-        Self { path, is_open: false, asked, stop }
+    /// For a node in this folder. Whoever has `asked` can ask it, too, and whoever has `stop` end it.
+    pub(crate) fn new(folder: &Path, asked: watch::Sender<Asked>, stop: watch::Sender<bool>) -> Self {
+        Self { folder: folder.to_owned(), is_open: false, asked, stop }
     }
 
     fn open(&mut self) -> Result<(), RunError> {
         if !self.is_open {
-            let socket = control::bind(&self.path).map_err(RunError::Socket)?;
+            let socket = control::bind(&socket_path(&self.folder)).map_err(RunError::Socket)?;
             tokio::spawn(control::serve(socket, self.asked.subscribe(), self.stop.clone()));
             self.is_open = true;
         }
@@ -129,7 +202,7 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         if self.is_open {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(socket_path(&self.folder));
         }
     }
 }

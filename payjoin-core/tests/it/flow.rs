@@ -1,6 +1,6 @@
 //! The order of questions, failures at each of them, and what the payer gets to read.
 
-use bitcoin::{Amount, Psbt, ScriptBuf, Transaction, Witness};
+use bitcoin::{Amount, FeeRate, Psbt, ScriptBuf, Transaction, Witness};
 use payjoin_core::{
     Answer, Exchange, ExchangeError, ExchangeId, Invoice, Output, Policy, Question, Reply, Request, Stock,
     Timestamp,
@@ -160,6 +160,51 @@ fn a_plain_payjoin_tells_the_operator_why_no_queued_channel_was_opened() {
             release.channels.is_empty() && fits && release.reason.is_some() == expected.is_some(),
             "{release:?}"
         );
+    }
+}
+
+#[test]
+fn a_limit_that_keeps_channels_from_opening_is_named_with_the_value_that_would_do() {
+    let sat_per_vb = FeeRate::from_sat_per_vb_u32;
+    let whole = Policy::default();
+    let payment = payment(&[Kind::P2wpkh]);
+    let reason = |policy: Policy, channel| {
+        let host = Host::new(&payment.spends).with_coins(&[our_coin(0, 400_000)]);
+        let mut host = host.with_wishes(&[exact(1, channel)]);
+        let request = Request { authenticated: true, ..payment.request() };
+        host.run(&mut Exchange::new(NOW, invoice(), request, policy));
+        host.release.unwrap().reason
+    };
+    for (policy, channel, parts) in [
+        (Policy { max_fee: sats(1), ..whole.clone() }, 400_000, &["`max_fee` under [policy] is 1: "][..]),
+        (
+            Policy { max_fee_rate: sat_per_vb(1), ..whole.clone() },
+            400_000,
+            &["`max_fee_rate` under [policy] is 1: "],
+        ),
+        (Policy { top_up: false, ..whole.clone() }, PAID + 1_000, &["needs 1000 sat more", "`top_up`"]),
+        (
+            Policy { max_fee: sats(1), max_fee_rate: sat_per_vb(1), ..whole.clone() },
+            400_000,
+            &["`max_fee` under", "`max_fee_rate` under"],
+        ),
+    ] {
+        let told = reason(policy.clone(), channel).unwrap();
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        assert!(!told.contains("none that is queued fits"), "{told}");
+        // What it says would do, does.
+        let value = |name: &str| {
+            let rest = told.split(name).nth(1).and_then(|rest| rest.split("would have to be ").nth(1))?;
+            rest.split(|letter: char| !letter.is_ascii_digit() && letter != '.').next()?.parse::<f64>().ok()
+        };
+        let better = Policy {
+            max_fee: value("`max_fee` ").map_or(policy.max_fee, |sat| sats(sat as u64)),
+            max_fee_rate: value("`max_fee_rate` ")
+                .map_or(policy.max_fee_rate, |rate| FeeRate::from_sat_per_kwu((rate * 250.0).round() as u64)),
+            top_up: true,
+            ..policy
+        };
+        assert_eq!(reason(better, channel), None, "{told}");
     }
 }
 

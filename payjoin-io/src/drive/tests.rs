@@ -223,7 +223,7 @@ async fn money_rule_8_a_second_payer_of_an_invoice_sees_the_coin_that_the_first_
 #[tokio::test]
 async fn money_rule_8_past_its_share_of_offers_an_invoice_gets_no_coins() {
     let stage = Stage::new();
-    let share = stage.host.policy.offers_per_invoice;
+    let share = stage.host.policy().offers_per_invoice;
     for input in 1..=share {
         proposal(outcome(&stage, "a", input).await);
     }
@@ -255,7 +255,7 @@ async fn an_original_with_a_seen_input_is_refused_and_leaks_nothing() {
     let mut again = request(1);
     again.query = "v=1&minfeerate=1".into();
     let invoice = stage.invoice("b").await;
-    let mut exchange = Exchange::new(stage.host.now(), invoice, again, stage.host.policy.clone());
+    let mut exchange = Exchange::new(stage.host.now(), invoice, again, stage.host.policy());
     let Reply::Error { status, .. } = drive(&stage.host, &mut exchange).await else { panic!("a proposal") };
     assert_eq!(status, 400);
     assert_eq!(stage.host.store.waiting().await.unwrap()[0].wish.id, intent);
@@ -289,9 +289,10 @@ fn failure(intent: IntentId) -> Left {
 async fn money_rule_12_a_channel_that_was_given_its_transaction_costs_a_slot_and_another_one_when_it_comes_back()
  {
     // By the operator's word the peer has slots to spare.
-    let mut stage = Stage::new();
+    let stage = Stage::new();
     let peer = crate::testing::spec(payjoin_core::ChannelAmount::Rest).peer.node_id();
-    stage.host.policy.several_at_once = vec![peer];
+    let several = payjoin_core::Policy { several_at_once: vec![peer], ..stage.host.policy() };
+    stage.host.set_policy(several);
     let (first, second) = (stage.queue_small_channel().await, stage.queue_small_channel().await);
     stage.world.short.lock().unwrap().push_back(vec![failure(first), Left::Abandoned]);
     proposal(outcome(&stage, "a", 1).await);
@@ -308,9 +309,10 @@ async fn money_rule_12_a_channel_that_was_given_its_transaction_costs_a_slot_and
 
 #[tokio::test]
 async fn money_rule_12_a_slot_that_was_lost_stays_so_when_the_peer_has_no_other_one() {
-    let mut stage = Stage::new();
+    let stage = Stage::new();
     let peer = crate::testing::spec(payjoin_core::ChannelAmount::Rest).peer.node_id();
-    stage.host.policy.several_at_once = vec![peer];
+    let several = payjoin_core::Policy { several_at_once: vec![peer], ..stage.host.policy() };
+    stage.host.set_policy(several);
     let (first, _) = (stage.queue_small_channel().await, stage.queue_small_channel().await);
     stage.world.short.lock().unwrap().push_back(vec![failure(first), Left::Abandoned]);
     stage.world.full.lock().unwrap().extend([false, true]);
@@ -323,9 +325,10 @@ async fn money_rule_12_a_slot_that_was_lost_stays_so_when_the_peer_has_no_other_
 
 #[tokio::test]
 async fn money_rule_12_a_channel_that_was_not_given_its_transaction_costs_no_slot() {
-    let mut stage = Stage::new();
+    let stage = Stage::new();
     let peer = crate::testing::spec(payjoin_core::ChannelAmount::Rest).peer.node_id();
-    stage.host.policy.several_at_once = vec![peer];
+    let several = payjoin_core::Policy { several_at_once: vec![peer], ..stage.host.policy() };
+    stage.host.set_policy(several);
     let (first, _) = (stage.queue_small_channel().await, stage.queue_small_channel().await);
     let rounds = [vec![failure(first), Left::Open], vec![failure(first)]];
     stage.world.short.lock().unwrap().extend(rounds);

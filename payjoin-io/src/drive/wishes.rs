@@ -21,7 +21,7 @@ impl Attempt<'_> {
     /// often: each such proposal may cost a peer's slot for two weeks (money rule 12).
     pub(super) async fn may_open(&self, invoice: &InvoiceId) -> Result<bool, HostError> {
         let (store, now) = (&self.host.store, self.host.now());
-        let most = self.host.policy.wasted_a_day;
+        let most = self.host.policy().wasted_a_day;
         if store.channel_offers(invoice).await? > 0 {
             tracing::info!(%invoice, "no channel: a proposal with channels left for this code before");
         } else if store.wasted_offers(Timestamp(now.0.saturating_sub(DAY)), now).await? >= most {
@@ -64,7 +64,7 @@ impl Attempt<'_> {
         if reserved.given_back != given_back || (asked && patient) {
             return None;
         }
-        let several = &self.host.policy.several_at_once;
+        let several = &self.host.policy().several_at_once;
         let of: HashMap<_, _> = queue.iter().map(|one| (one.wish.id, one.peer.node_id())).collect();
         let taken = reserved.intents.values().chain(&reserved.asked).copied().collect();
         let queue = queue.into_iter().filter(|one| !reserved.intents.contains_key(&one.wish.id)).collect();

@@ -1,13 +1,16 @@
 //! TLS with the operator's own certificate.
 
+mod validity;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use payjoin_core::Timestamp;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -37,7 +40,7 @@ const MOST_TOLD: usize = 16;
 /// TLS 1.2 and 1.3 over TCP.
 pub struct Tls {
     socket: TcpListener,
-    acceptor: TlsAcceptor,
+    shown: RwLock<Shown>,
     /// Running handshakes, beside the accept loop so that a slow one holds nobody up.
     handshakes: Mutex<JoinSet<Option<Connection>>>,
     room: Arc<Room>,
@@ -51,17 +54,37 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read or does not fit the other, or the address cannot be bound.
     pub async fn bind(address: impl ToSocketAddrs, certificate: &Path, key: &Path) -> io::Result<Self> {
-        let chain = read_chain(certificate)?;
-        let key = read_key(key)?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let shown = RwLock::new(Shown::read(certificate, key)?);
         let socket = TcpListener::bind(address).await?;
-        let (acceptor, handshakes, held) = (Arc::new(config).into(), Mutex::default(), Arc::default());
+        let (handshakes, held) = (Mutex::default(), Arc::default());
         let (room, refusals) = (Room::new(HANDSHAKES), Arc::default());
-        Ok(Self { socket, acceptor, handshakes, room, held, refusals })
+        Ok(Self { socket, shown, handshakes, room, held, refusals })
+    }
+
+    /// Reads the files again, and shows what they hold to whoever connects from now on. Says whether it is anything else
+    /// than before.
+    ///
+    /// # Errors
+    /// When they cannot be used. Payers see the certificate from before.
+    pub fn renew(&self, certificate: &Path, key: &Path) -> io::Result<bool> {
+        let new = Shown::read(certificate, key)?;
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        // Sessions of payers who come again are known to the one from before.
+        let is_new = new.chain != shown.chain;
+        if is_new {
+            *shown = new;
+        }
+        Ok(is_new)
+    }
+
+    /// When the certificate that is shown ends; `None` if it does not say so in a way that we can read.
+    pub fn ends(&self) -> Option<Timestamp> {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown.chain.first().and_then(|certificate| validity::end(certificate))
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).acceptor.clone()
     }
 
     /// Where it listens.
@@ -70,6 +93,24 @@ impl Tls {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+}
+
+/// What payers see.
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    acceptor: TlsAcceptor,
+}
+
+impl Shown {
+    fn read(certificate: &Path, key: &Path) -> io::Result<Self> {
+        let (chain, key) = (read_chain(certificate)?, read_key(key)?);
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain.clone(), key))
+            .map_err(|error| unusable(certificate, &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { chain, acceptor: Arc::new(config).into() })
     }
 }
 
@@ -89,7 +130,7 @@ impl Listener for Tls {
                     let Some(place) = self.held.take(HANDSHAKES_PER_PEER, peer) else { continue };
                     // None of them stays, so that one always gives way.
                     let Some(seat) = self.room.enter(1) else { continue };
-                    let shaken = shake_hands(self.acceptor.accept(stream), peer, Arc::clone(&self.refusals));
+                    let shaken = shake_hands(self.acceptor().accept(stream), peer, Arc::clone(&self.refusals));
                     handshakes.spawn(async move {
                         let _place = place;
                         tokio::select! {

@@ -155,7 +155,7 @@ impl Conversation {
         let reply_by = self.session.reply_by();
         let running = tokio::spawn(async move {
             let _held = (permit, claim);
-            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
+            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy());
             drive_for(&host, &mut exchange, &reply_by).await
         });
         let reply = running.await.map_err(|_| HostError("an exchange panicked".into()))?;
@@ -170,7 +170,7 @@ impl Conversation {
 
     async fn fall_back(&mut self, request: Request, original: Transaction) -> Result<(), HostError> {
         let host = &self.poller.host;
-        let exchange = Exchange::new(host.now(), self.invoice().await?, request, host.policy.clone());
+        let exchange = Exchange::new(host.now(), self.invoice().await?, request, host.policy());
         if host.store.recall(exchange.original_id()).await?.is_none()
             && let Broadcast::Refused(reason) = host.chain.broadcast(&original).await?
         {

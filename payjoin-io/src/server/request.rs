@@ -117,7 +117,7 @@ impl Inner {
         let host = self.host.clone();
         let running = tokio::spawn(async move {
             let _held = (slot, claim, seat);
-            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy.clone());
+            let mut exchange = Exchange::new(host.now(), invoice, request, host.policy());
             drive_for(&host, &mut exchange, &from.end).await
         });
         match timeout_at(ends.into(), running).await {

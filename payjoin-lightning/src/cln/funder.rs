@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::abandon::{Way, way};
+use super::error::RpcError;
 use super::openings::{Opening, Openings};
 use super::reply::{self, Channel};
-use super::rpc::{Rpc, RpcError};
+use super::rpc::Rpc;
+use crate::addresses::{Addresses, Turn};
 use crate::steps::Steps;
-use crate::{ChannelFunder, ChannelKey, FunderError, LightningError};
+use crate::{ChannelFunder, ChannelKey, FunderError, LightningError, Reached};
 
 /// For a call that a caller waits for who may not wait.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +36,7 @@ pub(super) struct Funder {
     pub(super) rpc: Rpc,
     pub(super) openings: Openings,
     pub(super) steps: Steps,
+    pub(super) addresses: Addresses,
 }
 
 impl Funder {
@@ -51,7 +54,38 @@ impl Funder {
         Ok(reply::channels(&answer).ok_or(RpcError::Unexpected(METHOD))?)
     }
 
-    pub(super) async fn connect(&self, peer: &PeerAddress) -> Result<(), RpcError> {
+    /// Connects a peer, by one address after the other until it answers; one that is connected stays so. lightningd tries
+    /// what it knows from gossip itself.
+    pub(super) async fn reach(&self, peer: &PeerAddress, turn: Turn) -> Result<Reached, RpcError> {
+        self.addresses.tell(peer);
+        if self.is_connected(peer).await? {
+            return Ok(Reached::Before);
+        }
+        let (mut failures, mut last) = (Vec::new(), RpcError::Unexpected("connect"));
+        for address in self.addresses.in_turn(peer, turn, []) {
+            match self.connect(&address).await {
+                Ok(()) => {
+                    self.addresses.reached(&address);
+                    return Ok(Reached::by(address, peer, &failures));
+                }
+                Err(away @ RpcError::Away { .. }) => return Err(away),
+                Err(why) => {
+                    failures.push(format!("no connection to {}:{}: {why}", address.host(), address.port()));
+                    last = why;
+                }
+            }
+        }
+        self.addresses.failed(peer.node_id(), failures.join("; "));
+        Err(last)
+    }
+
+    async fn is_connected(&self, peer: &PeerAddress) -> Result<bool, RpcError> {
+        let answer = self.rpc.call("listpeers", json!({ "id": peer.node_id().to_string() })).await?;
+        let peers = answer.get("peers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        Ok(peers.iter().any(|peer| peer.get("connected").and_then(Value::as_bool) == Some(true)))
+    }
+
+    async fn connect(&self, peer: &PeerAddress) -> Result<(), RpcError> {
         let params = json!({ "id": peer.node_id().to_string(), "host": peer.host(), "port": peer.port() });
         self.rpc.ask("connect", params).await.map(drop)
     }
@@ -99,7 +133,7 @@ impl Funder {
         });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         let script =
@@ -112,7 +146,7 @@ impl Funder {
         let params = json!({ "id": opening.peer.to_string(), "psbt": psbt.to_string() });
         self.openings.asked(key);
         let answer = self.rpc.ask(METHOD, params).await;
-        if !matches!(answer, Err(RpcError::Away { .. })) {
+        if !matches!(answer, Err(RpcError::Away(_))) {
             self.openings.answered(key);
         }
         match answer?.get("commitments_secured").and_then(Value::as_bool) {
@@ -239,7 +273,7 @@ impl ChannelFunder for Funder {
             Opening { peer, amount, push, script: None, funding: None, secured: false, ended: false };
         self.begin(key, opening).await?;
         self.openings.answered(key);
-        self.connect(&spec.peer).await.map_err(blame)?;
+        self.reach(&spec.peer, Turn::WorkedFirst).await.map_err(blame)?;
         self.steps.tell(Some(key), Step::OpenChannel { peer, amount });
         let script = self.start(key, spec, amount).await.map_err(blame)?;
         self.steps.tell(Some(key), Step::AcceptChannel { peer });

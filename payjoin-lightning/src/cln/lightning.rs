@@ -12,16 +12,22 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Cln;
+use super::error::RpcError;
 use super::reply::{self, Channel, NORMAL};
-use super::rpc::RpcError;
+use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 /// A close goes on by itself once lightningd has begun it.
 const CLOSE: Duration = Duration::from_secs(5);
+/// A stop waits no longer for an answer.
+const STOP: Duration = Duration::from_secs(5);
+
+const TAKES_ALL: &str = "Core Lightning takes a payment over Lightning as soon as it is there, also when the code is paid \
+                         already: leave out --lightning";
 
 fn elsewhere<T>(remedy: &'static str) -> Result<T, LightningError> {
     Err(LightningError::Elsewhere { node: "Core Lightning", remedy })
@@ -93,7 +99,12 @@ impl LightningNode for Cln {
         elsewhere("`lightning-cli withdraw` pays on chain")
     }
 
-    async fn raise(&self, _: &Transaction, _: u32, _: FeeRate) -> Result<Transaction, LightningError> {
+    async fn child_paying(
+        &self,
+        _: &Transaction,
+        _: u32,
+        _: ChildFee<'_>,
+    ) -> Result<Transaction, LightningError> {
         elsewhere(
             "its wallet spends only what is confirmed; `lightning-cli bumpchannelopen` is for its own channels",
         )
@@ -119,10 +130,22 @@ impl LightningNode for Cln {
         Ok(read().ok_or(RpcError::Unexpected(METHOD))?)
     }
 
+    fn can_refuse(&self) -> Result<(), LightningError> {
+        Err(LightningError::Refused(TAKES_ALL.to_owned()))
+    }
+
+    async fn invoice_once(&self, _: Amount, _: Duration) -> Result<Invoice, LightningError> {
+        Err(LightningError::Refused(TAKES_ALL.to_owned()))
+    }
+
     /// lightningd pays an invoice once.
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
         const METHOD: &str = "pay";
-        let answer = self.rpc.ask(METHOD, json!({ "bolt11": invoice })).await?;
+        let mut params = json!({ "bolt11": invoice });
+        if let Some(amount) = amount {
+            params["amount_msat"] = json!(amount.to_sat().saturating_mul(1_000));
+        }
+        let answer = self.rpc.ask(METHOD, params).await?;
         let msat = |name| answer.get(name).and_then(reply::msat);
         let read = || {
             let fee_msat = msat("amount_sent_msat")?.saturating_sub(msat("amount_msat")?);
@@ -131,8 +154,12 @@ impl LightningNode for Cln {
         Ok(read().ok_or(RpcError::Unexpected(METHOD))?)
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
-        Ok(self.funder.connect(peer).await?)
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
+        Ok(self.funder.reach(peer, Turn::AskedFirst).await?)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        self.funder.addresses.missed()
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {
@@ -207,10 +234,12 @@ impl LightningNode for Cln {
     async fn stop(&self) {
         self.stop.send_replace(true);
         let task = lock(&self.task).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "what looks after Core Lightning failed");
+        let Some(mut task) = task else { return };
+        match timeout(STOP, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what looks after Core Lightning failed"),
+            // It waits for a lightningd that does not answer. What is cut is done again at the next start.
+            Err(_) => task.abort(),
         }
     }
 }

@@ -11,10 +11,9 @@ use payjoin_core::{
 use serde_json::{Value, json};
 
 use super::Cln;
+use super::error::RpcError;
 use super::purse::{Purse, RESERVED, naming};
 use super::reply;
-use super::rpc::RpcError;
-use crate::LightningError;
 use crate::lock::lock;
 use crate::witness;
 
@@ -24,17 +23,8 @@ const ALL: u32 = 1_000_000;
 impl From<RpcError> for WalletError {
     fn from(error: RpcError) -> Self {
         match error {
-            RpcError::Away { .. } => Self::Away(error.to_string()),
+            RpcError::Away(why) | RpcError::Access(why) => Self::Away(why),
             error => Self::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<WalletError> for LightningError {
-    fn from(error: WalletError) -> Self {
-        match error {
-            WalletError::Away(why) => Self::Away(why),
-            WalletError::Refused(why) => Self::Refused(why),
         }
     }
 }

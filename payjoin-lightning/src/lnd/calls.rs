@@ -112,9 +112,29 @@ pub(super) const TRACK: Call = get(
 );
 pub(super) const CLOSE: Call =
     delete("/v1/channels", "/lnrpc.Lightning/CloseChannel", "`payjoind channel close`");
+pub(super) const HOLD_INVOICE: Call = post(
+    "/v2/invoices/hodl",
+    "/invoicesrpc.Invoices/AddHoldInvoice",
+    "`payjoind receive --lightning`: an invoice whose payment waits for our word",
+);
+pub(super) const HEAR_INVOICE: Call = get(
+    "/v2/invoices/subscribe",
+    "/invoicesrpc.Invoices/SubscribeSingleInvoice",
+    "`payjoind receive --lightning`: hears that the payment is there",
+);
+pub(super) const SETTLE_INVOICE: Call = post(
+    "/v2/invoices/settle",
+    "/invoicesrpc.Invoices/SettleInvoice",
+    "`payjoind receive --lightning`: takes the payment",
+);
+pub(super) const CANCEL_INVOICE: Call = post(
+    "/v2/invoices/cancel",
+    "/invoicesrpc.Invoices/CancelInvoice",
+    "`payjoind receive --lightning`: gives the payment back, because the code is paid on chain",
+);
 
 /// What receiving needs, and then what single commands need.
-const ALL: [Call; 24] = [
+const ALL: [Call; 28] = [
     GET_INFO,
     CONNECT,
     PEERS,
@@ -139,6 +159,10 @@ const ALL: [Call; 24] = [
     DECODE,
     TRACK,
     CLOSE,
+    HOLD_INVOICE,
+    HEAR_INVOICE,
+    SETTLE_INVOICE,
+    CANCEL_INVOICE,
 ];
 
 /// The rights that the macaroon needs, as `lncli bakemacaroon` takes them, each with what it is for.
@@ -151,7 +175,7 @@ pub fn rights() -> Vec<(String, &'static str)> {
 #[must_use]
 pub fn bake_line() -> String {
     let rights: Vec<_> = rights().into_iter().map(|(right, _)| right).collect();
-    format!("lncli bakemacaroon --save_to payjoind.macaroon {}", rights.join(" "))
+    format!("lncli bakemacaroon --save_to ~/.lnd/payjoind.macaroon {}", rights.join(" "))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::calls::{Call, Verb};
 use super::error::{self, LndError, Said};
-use super::pin::Pin;
 use crate::lock::lock;
+use crate::pin::Pin;
 
 /// Where LND's REST server is, and what lets us in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,8 +178,8 @@ impl Session {
     fn open(access: &LndAccess) -> Result<Self, LndError> {
         let LndAccess { certificate, macaroon, .. } = access;
         let files = (read(certificate)?, read(macaroon)?);
-        let pin = Pin::read(certificate, &files.0)?;
         let unusable = |why: String| LndError::File { file: certificate.clone(), why };
+        let pin = Pin::read(&files.0).map_err(unusable)?;
         let tls = pin.tls().map_err(|error| unusable(error.to_string()))?;
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)

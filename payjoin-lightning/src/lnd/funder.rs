@@ -20,9 +20,10 @@ use super::error::LndError;
 use super::names::{Name, Names, Opening};
 use super::opening::{Slot, Stage, failure};
 use super::wire::{Done, Pending, PendingOpen, base64};
+use crate::addresses::{Addresses, Turn};
 use crate::lock::lock;
 use crate::steps::Steps;
-use crate::{ChannelFunder, ChannelKey, FunderError};
+use crate::{ChannelFunder, ChannelKey, FunderError, Reached};
 
 /// LND says so long that it dials a peer already.
 const DIALLED: Duration = Duration::from_secs(5);
@@ -40,21 +41,45 @@ pub(super) struct LndFunder {
     /// One turn per peer: LND refuses a second dial.
     turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
     steps: Steps,
+    pub(super) addresses: Addresses,
 }
 
 impl LndFunder {
     pub(super) fn new(client: Arc<Client>, names: Names, steps: Steps) -> Self {
-        Self { client, names, slots: Mutex::default(), turns: Mutex::default(), steps }
+        let (slots, turns, addresses) = (Mutex::default(), Mutex::default(), Addresses::default());
+        Self { client, names, slots, turns, steps, addresses }
     }
 
     fn tell(&self, key: ChannelKey, step: Step) {
         self.steps.tell(Some(key), step);
     }
 
-    /// Connects to a peer, or returns when it is connected.
-    pub(super) async fn connect(&self, peer: &PeerAddress) -> Result<(), LndError> {
-        let turn = Arc::clone(lock(&self.turns).entry(peer.node_id()).or_default());
-        let _turn = turn.lock().await;
+    /// Connects a peer, by one address after the other until it answers; one that is connected stays so.
+    pub(super) async fn reach(&self, peer: &PeerAddress, turn: Turn) -> Result<Reached, LndError> {
+        let lock_of_peer = Arc::clone(lock(&self.turns).entry(peer.node_id()).or_default());
+        let _turn = lock_of_peer.lock().await;
+        self.addresses.tell(peer);
+        let (mut failures, mut last) = (Vec::new(), LndError::Refused("no address is known".to_owned()));
+        for address in self.addresses.in_turn(peer, turn, []) {
+            match self.connect(&address).await {
+                Ok(false) => return Ok(Reached::Before),
+                Ok(true) => {
+                    self.addresses.reached(&address);
+                    return Ok(Reached::by(address, peer, &failures));
+                }
+                Err(LndError::Refused(why)) => {
+                    failures.push(format!("no connection to {}:{}: {why}", address.host(), address.port()));
+                    last = LndError::Refused(why);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        self.addresses.failed(peer.node_id(), failures.join("; "));
+        Err(last)
+    }
+
+    /// `false`: it was connected already.
+    async fn connect(&self, peer: &PeerAddress) -> Result<bool, LndError> {
         let host = match peer.host().contains(':') {
             true => format!("[{}]:{}", peer.host(), peer.port()),
             false => format!("{}:{}", peer.host(), peer.port()),
@@ -64,8 +89,8 @@ impl LndFunder {
         let begun = Instant::now();
         loop {
             match self.client.post::<IgnoredAny>(&CONNECT, &request).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.says("already connected") => return Ok(()),
+                Ok(_) => return Ok(true),
+                Err(error) if error.says("already connected") => return Ok(false),
                 // It dials by itself, after its start for example.
                 Err(error) if error.says("is pending") && begun.elapsed() < DIALLED => {
                     sleep(Duration::from_millis(200)).await;
@@ -260,7 +285,7 @@ impl ChannelFunder for LndFunder {
         spec: &ChannelSpec,
         amount: Amount,
     ) -> Result<ScriptBuf, FunderError> {
-        self.connect(&spec.peer).await.map_err(|error| match error {
+        self.reach(&spec.peer, Turn::WorkedFirst).await.map_err(|error| match error {
             LndError::Refused(why) => FunderError::Connect(why),
             other => failure(other),
         })?;

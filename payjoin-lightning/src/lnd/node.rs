@@ -1,10 +1,12 @@
 //! LND as the Lightning node of a receiver.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::key::rand::{RngCore as _, thread_rng};
+use bitcoin::secp256k1::PublicKey;
 use payjoin_core::{LedgerError, NodeState, StateWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,6 +15,7 @@ use super::channels::LndChannels;
 use super::client::{Client, LndAccess};
 use super::error::LndError;
 use super::funder::LndFunder;
+use super::held::HeldInvoices;
 use super::names::{Names, blocking};
 use super::parts::{Parts, Seen, info};
 use super::rights;
@@ -62,6 +65,7 @@ impl Lnd {
             wallet,
             channels: LndChannels::new(Arc::clone(&client)),
             funder: Arc::new(LndFunder::new(Arc::clone(&client), kept.names, Steps(config.events))),
+            held: HeldInvoices::new(Arc::clone(&client), config.state, config.once, kept.held),
             client,
             wanted: config.wanted,
             seen: Mutex::new(Seen::default()),
@@ -77,6 +81,7 @@ impl Lnd {
         tasks.spawn(Arc::clone(&parts).watch());
         tasks.spawn(Arc::clone(&parts).hear_of_coins());
         tasks.spawn(Arc::clone(&parts).hear_of_channels());
+        tasks.spawn(Arc::clone(&parts).hear_of_invoices());
         tasks.spawn(Arc::clone(&parts).reach_peers());
         Ok(Arc::new(Self { parts, tasks: Mutex::new(tasks), stopped: watch::Sender::new(false) }))
     }
@@ -93,6 +98,30 @@ impl Lnd {
     }
 }
 
+/// An LND that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// Its key.
+    pub node_id: PublicKey,
+    /// The macaroon allows far more than is needed.
+    pub allows_everything: bool,
+}
+
+/// Looks whether this LND can be used. Changes nothing.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub async fn examine(access: LndAccess, network: Network) -> Result<Examined, LightningError> {
+    let client = Client::new(access);
+    let info = info(&client).await.map_err(at_a_start)?;
+    check_network(&info, network)?;
+    rights::check(&client).await.map_err(at_a_start)?;
+    if !info.synced_to_chain {
+        return Err(at_a_start(LndError::NotSynchronised));
+    }
+    Ok(Examined { node_id: info.identity_pubkey, allows_everything: client.is_for_administrators() })
+}
+
 impl std::fmt::Debug for Lnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lnd").field("node_id", &self.parts.node_id).finish_non_exhaustive()
@@ -104,6 +133,8 @@ struct Known {
     names: Names,
     /// Names our leases.
     leases: [u8; 32],
+    /// Preimages of invoices, by hash.
+    held: HashMap<[u8; 32], [u8; 32]>,
 }
 
 async fn kept(state: &Arc<dyn NodeState>) -> Result<Known, LedgerError> {
@@ -121,7 +152,8 @@ async fn kept(state: &Arc<dyn NodeState>) -> Result<Known, LedgerError> {
                 id
             }
         };
-        Ok(Known { names: Names::load(state)?, leases })
+        let held = HeldInvoices::read(&*state)?;
+        Ok(Known { names: Names::load(state)?, leases, held })
     })
     .await
 }

@@ -13,8 +13,10 @@ use super::channels::LndChannels;
 use super::client::Client;
 use super::error::LndError;
 use super::funder::LndFunder;
+use super::held::HeldInvoices;
 use super::wallet::{Kept, LndWallet};
 use super::wire::Info;
+use crate::addresses::Turn;
 use crate::lock::lock;
 use crate::revive::Revive;
 use crate::{Balance, Wanted};
@@ -31,6 +33,7 @@ pub(super) struct Parts {
     pub(super) wallet: LndWallet,
     pub(super) channels: LndChannels,
     pub(super) funder: Arc<LndFunder>,
+    pub(super) held: HeldInvoices,
     pub(super) wanted: Option<Arc<dyn Wanted>>,
     pub(super) seen: Mutex<Seen>,
 }
@@ -93,7 +96,7 @@ impl Parts {
     async fn connect_anew(&self, peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
         let mut left = Vec::new();
         for peer in peers {
-            if let Err(error) = self.funder.connect(&peer).await {
+            if let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                 tracing::debug!(%error, peer = %peer.node_id(), "a peer is not reached");
                 left.push(peer);
             }
@@ -126,6 +129,10 @@ impl Parts {
         }
     }
 
+    pub(super) async fn hear_of_invoices(self: Arc<Self>) {
+        self.held.follow_all().await;
+    }
+
     /// No payer waits for a dial.
     pub(super) async fn reach_peers(self: Arc<Self>) {
         let Some(wanted) = self.wanted.clone() else { return };
@@ -133,7 +140,7 @@ impl Parts {
             for peer in wanted.peers().await {
                 let id = peer.node_id();
                 let known = self.channels.look(|seen| seen.peers.iter().any(|known| known.node_id == id));
-                if !known && let Err(error) = self.funder.connect(&peer).await {
+                if !known && let Err(error) = self.funder.reach(&peer, Turn::WorkedFirst).await {
                     tracing::debug!(%error, peer = %id, "a peer is not reached");
                 }
             }

@@ -37,18 +37,26 @@ pub(super) async fn invoice(
 
 /// Pays an invoice, and waits for the outcome. LND pays an invoice once: of one that is paid or under way the same outcome
 /// is given.
-pub(super) async fn pay(client: &Client, invoice: &str) -> Result<PaymentOutcome, LndError> {
+pub(super) async fn pay(
+    client: &Client,
+    invoice: &str,
+    amount: Option<Amount>,
+) -> Result<PaymentOutcome, LndError> {
     // It becomes part of a path.
     if invoice.is_empty() || !invoice.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(LndError::Refused("that is no BOLT 11 invoice".to_owned()));
     }
     let asked: PayRequest = client.ask(&DECODE, &format!("/{invoice}")).await?;
-    let request = json!({
+    let msat = amount.map(|amount| amount.to_sat().saturating_mul(1_000));
+    let mut request = json!({
         "payment_request": invoice,
         "timeout_seconds": SECONDS,
-        "fee_limit_msat": FEE_MSAT.max(asked.num_msat / 20).to_string(),
+        "fee_limit_msat": FEE_MSAT.max(msat.unwrap_or(asked.num_msat) / 20).to_string(),
         "no_inflight_updates": true,
     });
+    if let Some(msat) = msat {
+        request["amt_msat"] = json!(msat.to_string());
+    }
     match client.stream(&PAY, "", Some(&request)).await {
         Err(error) if error.says("already paid") || error.says("in transition") => {
             let form =

@@ -15,9 +15,10 @@ use serde::de::IgnoredAny;
 use super::calls::CLOSE;
 use super::node::Lnd;
 use super::payments;
+use crate::addresses::Turn;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 #[async_trait]
@@ -48,12 +49,8 @@ impl Wallet for Lnd {
     }
 
     async fn child(&self, parent: &Transaction, vout: u32, fee: Amount) -> Result<Transaction, WalletError> {
-        self.parts.wallet.child(parent, vout, fee).await
+        self.parts.wallet.child(parent, vout, &|_| Some(fee)).await
     }
-}
-
-fn elsewhere<T>(remedy: &'static str) -> Result<T, LightningError> {
-    Err(LightningError::Elsewhere { node: "LND", remedy })
 }
 
 #[async_trait]
@@ -93,11 +90,16 @@ impl LightningNode for Lnd {
     }
 
     async fn pay_on_chain(&self, _: PaymentId, _: &TxOut, _: FeeRate) -> Result<Psbt, LightningError> {
-        elsewhere("pay with `lncli sendcoins`")
+        Err(LightningError::Elsewhere { node: "LND", remedy: "pay with `lncli sendcoins`" })
     }
 
-    async fn raise(&self, _: &Transaction, _: u32, _: FeeRate) -> Result<Transaction, LightningError> {
-        elsewhere("raise the fee with `lncli wallet bumpfee`, of the output that is yours")
+    async fn child_paying(
+        &self,
+        parent: &Transaction,
+        vout: u32,
+        fee: ChildFee<'_>,
+    ) -> Result<Transaction, LightningError> {
+        Ok(self.parts.wallet.child(parent, vout, fee).await?)
     }
 
     async fn invoice(
@@ -109,14 +111,26 @@ impl LightningNode for Lnd {
         Ok(payments::invoice(&self.parts.client, amount, description, expiry).await?)
     }
 
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
-        Ok(payments::pay(&self.parts.client, invoice).await?)
+    fn can_refuse(&self) -> Result<(), LightningError> {
+        Ok(())
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
-        self.parts.funder.connect(peer).await?;
+    async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError> {
+        self.parts.held.invoice(amount, "", expiry).await
+    }
+
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
+        Ok(payments::pay(&self.parts.client, invoice, amount).await?)
+    }
+
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
+        let reached = self.parts.funder.reach(peer, Turn::AskedFirst).await?;
         self.parts.funder.tell_of(self.parts.channels.refresh().await?);
-        Ok(())
+        Ok(reached)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        self.parts.funder.addresses.missed()
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bitcoin::address::NetworkUnchecked;
+use bitcoin::transaction::{InputWeightPrediction, predict_weight};
 use bitcoin::{
     Address, Amount, Network, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, absolute,
 };
@@ -20,9 +21,9 @@ use super::error::LndError;
 use super::locks::Locks;
 use super::sign;
 use super::wire::{self, Coins, Leases, Reserved, base64, outpoint};
-use crate::CoinInfo;
 use crate::coins::Confirmed;
 use crate::lock::lock;
+use crate::{ChildFee, CoinInfo};
 
 /// A coin is not signed for with less left of its lease.
 const LEAST: Duration = Duration::from_secs(60);
@@ -248,30 +249,32 @@ impl LndWallet {
         address.require_network(self.network).map_err(|error| form(error.to_string()))
     }
 
-    /// See [`payjoin_core::Wallet::child`].
+    /// See [`LightningNode::child_paying`](crate::LightningNode::child_paying).
     pub(super) async fn child(
         &self,
         parent: &Transaction,
         vout: u32,
-        fee: Amount,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, WalletError> {
         let refused = |why: &str| WalletError::Refused(why.to_owned());
         let coin = usize::try_from(vout).ok().and_then(|at| parent.output.get(at));
         let coin = coin.ok_or_else(|| refused("the parent has no such output"))?;
-        let address = self.address(false, true).await?;
-        let value =
-            coin.value.checked_sub(fee).filter(|value| *value >= address.script_pubkey().minimal_non_dust());
-        let value = value.ok_or_else(|| refused("the output is too small for such a child"))?;
+        let back = self.address(false, true).await?.script_pubkey();
+        let value = fee(child_size(coin, &back)).and_then(|fee| coin.value.checked_sub(fee));
+        let value = value.filter(|value| *value >= back.minimal_non_dust());
+        let small = || format!("the output of {} sat is too small for such a child", coin.value.to_sat());
+        let value = value.ok_or_else(|| WalletError::Refused(small()))?;
         let input = TxIn {
             previous_output: OutPoint { txid: parent.compute_txid(), vout },
             sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
             ..TxIn::default()
         };
         let child = Transaction {
+            // Version 3 goes with version 3 only. BIP 431.
             version: parent.version,
             lock_time: absolute::LockTime::ZERO,
             input: vec![input],
-            output: vec![TxOut { value, script_pubkey: address.script_pubkey() }],
+            output: vec![TxOut { value, script_pubkey: back }],
         };
         let mut psbt = Psbt::from_unsigned_tx(child).map_err(|_| refused("no such child"))?;
         for input in &mut psbt.inputs {
@@ -301,6 +304,15 @@ impl LndWallet {
     pub(super) fn look<T>(&self, look: impl FnOnce(&Locks) -> T) -> T {
         look(&lock(&self.locks))
     }
+}
+
+/// Virtual bytes of a transaction that spends this coin alone, to this script.
+fn child_size(coin: &TxOut, to: &ScriptBuf) -> u64 {
+    let witness = match coin.script_pubkey.is_p2tr() {
+        true => InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH,
+        false => InputWeightPrediction::P2WPKH_MAX,
+    };
+    predict_weight([witness], [to.len()]).to_vbytes_ceil()
 }
 
 /// A coin of a kind that is offered.

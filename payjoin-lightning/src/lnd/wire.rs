@@ -243,6 +243,18 @@ pub(super) struct Invoice {
 }
 
 #[derive(Deserialize)]
+pub(super) struct HoldInvoice {
+    pub(super) payment_request: String,
+}
+
+/// What is heard of an invoice.
+#[derive(Deserialize)]
+pub(super) struct HeldInvoice {
+    /// `lnrpc.Invoice.InvoiceState`.
+    pub(super) state: String,
+}
+
+#[derive(Deserialize)]
 pub(super) struct PayRequest {
     /// In hex.
     pub(super) payment_hash: String,

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod error;
+mod methods;
 mod reply;
 mod rivals;
 mod rpc;
@@ -14,7 +15,7 @@ use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use payjoin_core::{Broadcast, Chain, ChainError, Inspection, Prices};
 use serde_json::json;
 
-use super::chain_source::{ChainSource, ChainStatus, FeeRates};
+use super::chain_source::{ChainSource, ChainStatus, FeeRates, Readiness};
 
 pub use error::RpcError;
 pub use rpc::{Rpc, RpcAuth};
@@ -157,6 +158,22 @@ impl ChainSource for Bitcoind {
         Ok(reply::status(&info).ok_or(RpcError::Unexpected(METHOD))?)
     }
 
+    async fn readiness(&self) -> Result<Readiness, ChainError> {
+        match methods::check(&self.0).await {
+            Err(error) if error.passes() => return Ok(Readiness::NotYet(error.to_string())),
+            checked => checked?,
+        }
+        let status = self.0.call("getblockchaininfo", json!([])).await;
+        match status.and_then(|info| reply::status(&info).ok_or(RpcError::Unexpected("getblockchaininfo"))) {
+            Err(error) if error.passes() => Ok(Readiness::NotYet(error.to_string())),
+            status => Ok(Readiness::Ready(status?)),
+        }
+    }
+
+    fn hurry(&self) {
+        self.0.hurry();
+    }
+
     async fn block_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
         const METHOD: &str = "getblockhash";
         let hash = found(self.0.call(METHOD, json!([height])).await, OUT_OF_RANGE)?;
@@ -215,7 +232,8 @@ impl ChainSource for Bitcoind {
             reply::fee_rate(answer.get(field)?)
         };
         let estimates = (0..within.len()).map(|at| rate(at, "feerate")).collect();
-        Ok(FeeRates { within: estimates, least: rate(within.len(), "mempoolminfee") })
+        let least = rate(within.len(), "mempoolminfee").max(rate(within.len(), "minrelaytxfee"));
+        Ok(FeeRates { within: estimates, least })
     }
 }
 

@@ -13,11 +13,11 @@ use lightning_block_sync::{BlockSourceResult, SpvClient, UnboundedCache};
 use payjoin_core::ChainError;
 
 use super::broadcast::Broadcaster;
-use super::chain_source::ChainSource;
+use super::chain_source::{ChainSource, ChainStatus, Readiness};
 use super::error::NodeError;
 use super::fork::{self, Ancestry};
 use super::health::{ChainHealth, Remembered};
-use super::parts::{Ground, Parts, Sweeper};
+use super::parts::{Ground, Parts, Sweeper, now};
 use super::stop::Stop;
 use super::types::{ChainMonitor, ChannelManager, Monitor};
 use super::wallet::NodeWallet;
@@ -228,12 +228,31 @@ async fn forget_lost(source: &dyn ChainSource, wallet: &NodeWallet) -> Result<bo
     Ok(wallet.forget(&pending, tip))
 }
 
-/// The best block, if it is on our network.
-pub(super) async fn best_block(chain: &dyn ChainSource, expected: Network) -> Result<BestBlock, NodeError> {
-    let status = chain.status().await?;
-    if Network::from_core_arg(&status.network) != Ok(expected) {
-        return Err(NodeError::Network { expected, found: status.network });
+/// The best block, if it is on our network. Waits for a source that is there and cannot be followed yet, and says so.
+pub(super) async fn best_block(
+    chain: &dyn ChainSource,
+    expected: Network,
+    health: &ChainHealth,
+) -> Result<BestBlock, NodeError> {
+    loop {
+        let why = match chain.readiness().await? {
+            Readiness::NotYet(why) => why,
+            Readiness::Ready(status) => {
+                if Network::from_core_arg(&status.network) != Ok(expected) {
+                    return Err(NodeError::Network { expected, found: status.network });
+                }
+                match status.behind(now().as_secs()) {
+                    Some(why) => why,
+                    None => return Ok(usable(&status)),
+                }
+            }
+        };
+        health.waits(why);
+        tokio::time::sleep(AGAIN).await;
     }
+}
+
+fn usable(status: &ChainStatus) -> BestBlock {
     if status.begins > 0 {
         let keeps = status.tip.height.saturating_sub(status.begins);
         tracing::info!(
@@ -241,7 +260,7 @@ pub(super) async fn best_block(chain: &dyn ChainSource, expected: Network) -> Re
             "bitcoind is pruned: a node that is off for longer needs peers of bitcoind that keep all blocks"
         );
     }
-    Ok(status.tip)
+    status.tip
 }
 
 /// Says once that bitcoind is gone, and once that it is back.

@@ -16,13 +16,15 @@ use tokio::sync::broadcast;
 
 use super::dial::Dialer;
 use super::health::ChainHealth;
-use super::once::PaidOnce;
-use crate::Wanted;
+use crate::{PaidOnce, Wanted};
 
 /// Unused addresses in a row beyond which the wallet looks for no payment.
 const LOOKAHEAD: u32 = 25;
 /// The same for a seed that was used before. Every code that was shown took an address of each kind, paid or not.
 const LOOKAHEAD_OF_A_USED_SEED: u32 = 1000;
+
+/// Five sat/vB.
+const FEE_FALLBACK: FeeRate = FeeRate::from_sat_per_kwu(1_250);
 
 /// The heaviest input of ours.
 const P2WPKH_INPUT: Weight = Weight::from_wu(4 * 41 + 109);
@@ -72,6 +74,8 @@ pub struct NodeConfig {
     /// The store is an older copy: peers may have later states of its channels, so none is closed by us. Written down for
     /// good.
     pub older_copy: bool,
+    /// What payments and closes pay where the source of the chain estimates no fees.
+    pub fee_fallback: FeeRate,
     /// Where the steps of channels are told; nobody is waited for.
     pub events: Option<broadcast::Sender<Event>>,
 }
@@ -141,6 +145,7 @@ impl NodeConfig {
             reserve: ReserveConfig::default(),
             held: Vec::new(),
             older_copy: false,
+            fee_fallback: FEE_FALLBACK,
             events: None,
         }
     }

@@ -25,14 +25,13 @@ use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
 use super::limits::{Limits, Refused};
 use super::log::Log;
-use super::once::PaidOnce;
 use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::ChannelKey;
 use crate::ldk::REASON_CHARS;
 use crate::unborn::Unborn;
+use crate::{ChannelKey, PaidOnce};
 
 /// What a peer is told when we take none of its channels: never why (money rule 11).
 const NO_CHANNEL: &str = "channel not accepted";

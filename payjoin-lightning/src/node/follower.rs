@@ -46,6 +46,7 @@ pub struct Following {
 
 impl Follower {
     /// Shows `outside` every block that it has missed. While one cannot be had it waits, and `health` says so.
+    /// `fee_fallback` is for a source that estimates no fees.
     ///
     /// # Errors
     /// When bitcoind does not answer at all, is on another network, or knows another chain.
@@ -54,11 +55,13 @@ impl Follower {
         source: Arc<dyn ChainSource>,
         health: Arc<ChainHealth>,
         outside: Arc<dyn BlockListener>,
+        fee_fallback: FeeRate,
     ) -> Result<Following, NodeError> {
-        let tip = best_block(&*source, network).await?;
+        let tip = best_block(&*source, network, &health).await?;
         let outside = Outside::new(outside);
         let begin = outside.at(tip);
-        let follower = Arc::new(Self { source, health, fees: Fees::new(), outside, begin, network });
+        let follower =
+            Arc::new(Self { source, health, fees: Fees::new(fee_fallback), outside, begin, network });
         if let Err(error) = follower.fees.refresh(&*follower.source).await {
             tracing::warn!(%error, "no fee rates yet");
         }
@@ -142,6 +145,10 @@ impl ChainView for Follower {
 
     fn fee_rate(&self) -> FeeRate {
         self.fees.payment()
+    }
+
+    fn fee_warning(&self) -> Option<String> {
+        self.fees.warning()
     }
 }
 

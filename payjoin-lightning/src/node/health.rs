@@ -1,7 +1,7 @@
 //! Whether blocks reach us. LDK's poller says nothing when a block or a header cannot be had: it asks again, for ever.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitcoin::BlockHash;
 use lightning::chain::BestBlock;
@@ -45,12 +45,21 @@ impl ChainHealth {
         }
     }
 
+    /// The source is there and cannot be followed yet, and why. How far it is changes with each look, and is logged once.
+    pub(super) fn waits(&self, why: String) {
+        let mut state = lock(&self.0);
+        if state.trouble.is_none() {
+            tracing::warn!(reason = why, "waiting for the chain");
+        }
+        state.trouble = Some(why);
+    }
+
     /// We are where the source's chain ends, or a block came.
     pub(super) fn moves(&self) {
         let mut state = lock(&self.0);
         state.failure = None;
         if state.trouble.take().is_some() {
-            tracing::info!("blocks arrive again");
+            tracing::info!("the chain goes on");
         }
     }
 
@@ -134,6 +143,10 @@ pub(super) async fn watch(
             gap = Gap::default();
             continue;
         };
+        if let Some(why) = status.behind(seconds()) {
+            health.waits(why);
+            continue;
+        }
         let (ours, theirs) = (ours(), status.tip);
         match gap.look(ours, theirs, Instant::now()) {
             Duration::ZERO => health.moves(),
@@ -141,6 +154,11 @@ pub(super) async fn watch(
             _ => {}
         }
     }
+}
+
+/// Since 1970. A clock that is wrong is refused at the start.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A chain with less work than ours is none for LDK, which says nothing.

@@ -11,8 +11,8 @@ use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
 
 use super::running::Node;
 use crate::{
-    Balance, ChannelFunder, ChannelInfo, ClosingChannel, CoinInfo, Invoice, LightningError, LightningNode,
-    PaymentOutcome, PeerInfo,
+    Balance, ChannelFunder, ChannelInfo, ChildFee, ClosingChannel, CoinInfo, Invoice, LightningError,
+    LightningNode, PaymentOutcome, PeerInfo, Reached,
 };
 
 fn refused(error: impl std::fmt::Display) -> LightningError {
@@ -74,13 +74,13 @@ impl LightningNode for Node {
         Self::pay_on_chain(self, payment, output, rate).map_err(refused)
     }
 
-    async fn raise(
+    async fn child_paying(
         &self,
         parent: &Transaction,
         vout: u32,
-        rate: FeeRate,
+        fee: ChildFee<'_>,
     ) -> Result<Transaction, LightningError> {
-        Self::raise(self, parent, vout, rate).await.map_err(refused)
+        Self::child(self, parent, vout, fee).map_err(refused)
     }
 
     async fn invoice(
@@ -93,12 +93,25 @@ impl LightningNode for Node {
         Ok(Invoice { bolt11: invoice.to_string(), payment_hash: invoice.payment_hash().to_string() })
     }
 
-    async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, LightningError> {
-        Self::pay(self, invoice).await.map_err(refused)
+    fn can_refuse(&self) -> Result<(), LightningError> {
+        Ok(())
     }
 
-    async fn connect(&self, peer: &PeerAddress) -> Result<(), LightningError> {
+    /// Each payment that is here is asked about.
+    async fn invoice_once(&self, amount: Amount, expiry: Duration) -> Result<Invoice, LightningError> {
+        LightningNode::invoice(self, amount, "", expiry).await
+    }
+
+    async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, LightningError> {
+        Self::pay(self, invoice, amount).await.map_err(refused)
+    }
+
+    async fn connect(&self, peer: &PeerAddress) -> Result<Reached, LightningError> {
         Self::connect(self, peer).await.map_err(refused)
+    }
+
+    fn missed(&self) -> Vec<(PeerAddress, String)> {
+        Self::missed(self)
     }
 
     async fn peers(&self) -> Result<Vec<PeerInfo>, LightningError> {

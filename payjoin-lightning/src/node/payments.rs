@@ -42,6 +42,9 @@ pub enum PayError {
     /// The invoice names no amount.
     #[error("the invoice names no amount")]
     NoAmount,
+    /// The invoice names an amount, and so does the payer.
+    #[error("the invoice names an amount itself")]
+    HasAmount,
     /// The invoice can no longer be paid.
     #[error("the invoice has expired")]
     Expired,
@@ -141,22 +144,34 @@ impl Payments {
             .map_err(|error| InvoiceError::Refused(error.to_string()))
     }
 
-    pub(super) async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, PayError> {
+    pub(super) async fn pay(
+        &self,
+        invoice: &str,
+        amount: Option<Amount>,
+    ) -> Result<PaymentOutcome, PayError> {
         let invoice: Bolt11Invoice =
             invoice.parse().map_err(|error: ParseOrSemanticError| PayError::Invoice(error.to_string()))?;
         if invoice.currency() != Currency::from(self.network) {
             return Err(PayError::Network);
         }
-        if invoice.amount_milli_satoshis().is_none() {
-            return Err(PayError::NoAmount);
-        }
+        let amount_msat = match (invoice.amount_milli_satoshis(), amount) {
+            (Some(_), None) => None,
+            (None, Some(amount)) => Some(amount.to_sat().saturating_mul(1_000)),
+            (None, None) => return Err(PayError::NoAmount),
+            (Some(_), Some(_)) => return Err(PayError::HasAmount),
+        };
         let id = PaymentId(invoice.payment_hash().to_byte_array());
-        let done = self.send(&invoice, id)?;
+        let done = self.send(&invoice, amount_msat, id)?;
         done.await.unwrap_or(Err(PayError::Stopped))
     }
 
     /// Sends a payment, unless it was paid or is under way: a hash is paid once.
-    fn send(&self, invoice: &Bolt11Invoice, id: PaymentId) -> Result<oneshot::Receiver<Outcome>, PayError> {
+    fn send(
+        &self,
+        invoice: &Bolt11Invoice,
+        amount_msat: Option<u64>,
+        id: PaymentId,
+    ) -> Result<oneshot::Receiver<Outcome>, PayError> {
         let (waiter, done) = oneshot::channel();
         // Locked until the waiter is in place: the outcome may come before the call returns.
         let mut state = lock(&self.state);
@@ -169,7 +184,7 @@ impl Payments {
             }
             Some(Fate::UnderWay) => {}
             Some(Fate::Failed { .. }) | None => {
-                self.begin(&mut state.records, invoice, id)?;
+                self.begin(&mut state.records, invoice, amount_msat, id)?;
             }
         }
         state.waiting.entry(id).or_default().push(waiter);
@@ -177,9 +192,15 @@ impl Payments {
     }
 
     /// Records a payment, then hands it to LDK.
-    fn begin(&self, records: &mut Records, invoice: &Bolt11Invoice, id: PaymentId) -> Result<(), PayError> {
+    fn begin(
+        &self,
+        records: &mut Records,
+        invoice: &Bolt11Invoice,
+        amount_msat: Option<u64>,
+        id: PaymentId,
+    ) -> Result<(), PayError> {
         let record = Record {
-            amount_msat: invoice.amount_milli_satoshis().unwrap_or_default(),
+            amount_msat: invoice.amount_milli_satoshis().or(amount_msat).unwrap_or_default(),
             began: now().as_secs(),
             expires: invoice.expires_at().map_or(u64::MAX, |at| at.as_secs()),
             fate: Fate::UnderWay,
@@ -187,7 +208,7 @@ impl Payments {
         records.put(id, record).map_err(|error| PayError::Store(error.to_string()))?;
         let route = RouteParametersConfig::default();
         let retry = Retry::Timeout(RETRY);
-        let Err(error) = self.manager.pay_for_bolt11_invoice(invoice, id, None, route, retry) else {
+        let Err(error) = self.manager.pay_for_bolt11_invoice(invoice, id, amount_msat, route, retry) else {
             return Ok(());
         };
         let error = not_sent(&error);

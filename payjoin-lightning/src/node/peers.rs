@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use lightning::io;
+use lightning::routing::gossip::NodeId;
 use lightning_net_tokio::setup_outbound;
 use payjoin_core::PeerAddress;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -24,17 +25,20 @@ use super::redial::{self, Redial};
 use super::stop::Stop;
 use super::store::NodeStore;
 use super::stuck::is_stuck;
-use super::types::ChannelManager;
+use super::types::{ChannelManager, Graph};
+use crate::addresses::{Addresses, Turn};
 use crate::lock::lock;
 use crate::revive::Revive;
-use crate::{Connector, Wanted};
+use crate::{Connector, Reached, Wanted};
 
-/// Where addresses of peers are stored: by node id, as `node_id@host:port`.
+/// Where addresses of peers are stored: by node id, as [`Addresses`] writes them.
 const NAMESPACE: &str = "peers";
 /// Time for TCP, handshake and `init` together.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The same where a [`Dialer`] is the way: a circuit through Tor takes its time.
 const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
+/// Announced addresses of a peer that are tried at most.
+const GOSSIPED: usize = 4;
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 /// For the last words to a peer whose connection is to end.
@@ -50,7 +54,8 @@ pub(super) struct Peers {
     store: Arc<dyn NodeStore>,
     dialer: Option<Arc<dyn Dialer>>,
     wanted: Option<Arc<dyn Wanted>>,
-    addresses: Mutex<HashMap<PublicKey, PeerAddress>>,
+    addresses: Addresses,
+    graph: Arc<Graph>,
     /// One dial at a time for each peer: a second connection would be closed by LDK.
     dialing: Mutex<HashMap<PublicKey, Arc<AsyncMutex<()>>>>,
 }
@@ -63,22 +68,77 @@ impl Peers {
         store: Arc<dyn NodeStore>,
         dialer: Option<Arc<dyn Dialer>>,
         wanted: Option<Arc<dyn Wanted>>,
+        graph: Arc<Graph>,
     ) -> Result<Self, io::Error> {
-        let mut addresses = HashMap::new();
+        let addresses = Addresses::default();
         for key in store.list(NAMESPACE, "")? {
             let text = String::from_utf8(store.read(NAMESPACE, "", &key)?).unwrap_or_default();
-            match text.parse::<PeerAddress>() {
-                Ok(address) => drop(addresses.insert(address.node_id(), address)),
-                Err(error) => tracing::warn!(%error, key, "a stored peer address is damaged"),
+            if let Err(error) = addresses.read(&text) {
+                tracing::warn!(%error, key, "a stored peer address is damaged");
             }
         }
-        let (addresses, dialing) = (Mutex::new(addresses), Mutex::default());
-        Ok(Self { manager, channels, fallen, store, dialer, wanted, addresses, dialing })
+        let dialing = Mutex::default();
+        Ok(Self { manager, channels, fallen, store, dialer, wanted, addresses, graph, dialing })
     }
 
-    /// The address a peer was last reached at.
-    pub(super) fn address(&self, node_id: &PublicKey) -> Option<PeerAddress> {
-        lock(&self.addresses).get(node_id).cloned()
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Where a peer may be: where it was reached last, or what is told of it.
+    fn address(&self, node_id: &PublicKey) -> Option<PeerAddress> {
+        self.addresses.all(node_id).into_iter().chain(self.gossiped(node_id)).next()
+    }
+
+    /// What the peer itself announced, as far as it can be dialled.
+    fn gossiped(&self, node_id: &PublicKey) -> Vec<PeerAddress> {
+        let graph = self.graph.read_only();
+        let node = graph.node(&NodeId::from_pubkey(node_id)).and_then(|node| node.announcement_info.as_ref());
+        let announced = node.map(|node| node.addresses().to_vec()).unwrap_or_default();
+        let addresses =
+            announced.iter().filter_map(|at| format!("{node_id}@{at}").parse::<PeerAddress>().ok());
+        let can_dial = |address: &PeerAddress| {
+            let by_dialer = self.dialer.as_deref().is_some_and(|dialer| dialer.reaches(address.host()));
+            by_dialer || !is_onion(address.host())
+        };
+        addresses.filter(can_dial).take(GOSSIPED).collect()
+    }
+
+    /// Connects a peer, by one address after the other until it answers; one that is connected stays so. The error says
+    /// what came of each.
+    pub(super) async fn reach(&self, peer: &PeerAddress, turn: Turn) -> Result<Reached, String> {
+        let node_id = peer.node_id();
+        let lock_of_peer = Arc::clone(lock(&self.dialing).entry(node_id).or_default());
+        let _turn = lock_of_peer.lock().await;
+        if self.addresses.tell(peer) {
+            self.keep(&node_id)?;
+        }
+        if self.is_connected(&node_id) {
+            return Ok(Reached::Before);
+        }
+        let mut failures = Vec::new();
+        for address in self.addresses.in_turn(peer, turn, self.gossiped(&node_id)) {
+            match self.dial(&address).await {
+                Ok(()) => {
+                    self.reached(&address)?;
+                    return Ok(Reached::by(address, peer, &failures));
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let why = failures.join("; ");
+        self.addresses.failed(node_id, why.clone());
+        Err(why)
+    }
+
+    fn reached(&self, address: &PeerAddress) -> Result<(), String> {
+        if self.addresses.reached(address) { self.keep(&address.node_id()) } else { Ok(()) }
+    }
+
+    fn keep(&self, node_id: &PublicKey) -> Result<(), String> {
+        let known = self.addresses.write(node_id).into_bytes();
+        let kept = self.store.write(NAMESPACE, "", &node_id.to_string(), known);
+        kept.map_err(|error| error.to_string())
     }
 
     /// Peers whose `init` was received.
@@ -88,15 +148,6 @@ impl Peers {
 
     fn is_connected(&self, node_id: &PublicKey) -> bool {
         self.manager.peer_by_node_id(node_id).is_some()
-    }
-
-    fn remember(&self, peer: &PeerAddress) -> Result<(), io::Error> {
-        if self.address(&peer.node_id()).as_ref() != Some(peer) {
-            let key = peer.node_id().to_string();
-            self.store.write(NAMESPACE, "", &key, peer.to_string().into_bytes())?;
-            lock(&self.addresses).insert(peer.node_id(), peer.clone());
-        }
-        Ok(())
     }
 
     async fn dial(&self, peer: &PeerAddress) -> Result<(), String> {
@@ -212,6 +263,10 @@ impl Peers {
         let channels = self.channels.list_channels();
         let peers = channels.iter().map(|channel| channel.counterparty.node_id);
         let known = peers.chain(self.fallen.peers()).filter_map(|peer| self.address(&peer));
+        // Told first, so that they are tried, too, where the peer was reached elsewhere.
+        for address in &wanted {
+            self.addresses.tell(address);
+        }
         let all = wanted.into_iter().chain(known).map(|address| (address.node_id(), address));
         all.filter(|(peer, _)| !self.is_connected(peer)).collect()
     }
@@ -236,12 +291,7 @@ fn without_delay(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
 #[async_trait]
 impl Connector for Peers {
     async fn connect(&self, peer: &PeerAddress) -> Result<(), String> {
-        let turn = Arc::clone(lock(&self.dialing).entry(peer.node_id()).or_default());
-        let _turn = turn.lock().await;
-        if !self.is_connected(&peer.node_id()) {
-            self.dial(peer).await?;
-        }
-        self.remember(peer).map_err(|error| error.to_string())
+        self.reach(peer, Turn::WorkedFirst).await.map(drop)
     }
 
     async fn connect_anew(&self, peer: &PeerAddress) -> Result<(), String> {

@@ -59,6 +59,10 @@ impl ChainView for Node {
     fn fee_rate(&self) -> FeeRate {
         Self::fee_rate(self)
     }
+
+    fn fee_warning(&self) -> Option<String> {
+        self.fees.warning()
+    }
 }
 
 #[async_trait]
@@ -91,7 +95,8 @@ impl Wallet for Node {
     }
 
     async fn child(&self, parent: &Transaction, vout: u32, fee: Amount) -> Result<Transaction, WalletError> {
-        Self::child(self, parent, vout, fee).map_err(|error| WalletError::Refused(error.to_string()))
+        Self::child(self, parent, vout, |_| Some(fee))
+            .map_err(|error| WalletError::Refused(error.to_string()))
     }
 }
 

@@ -35,7 +35,8 @@ use super::types::{ChainMonitor, ChannelManager};
 use super::wallet::{NodeWallet, SpendError};
 use crate::lock::lock;
 
-use crate::{Balance, ChannelFunder, ChannelInfo, Connector as _, PaymentOutcome, PeerInfo};
+use crate::addresses::Turn;
+use crate::{Balance, ChannelFunder, ChannelInfo, PaymentOutcome, PeerInfo, Reached};
 
 /// What there is to know of a node with channels that have fallen behind.
 const OLDER_COPY: &str = "this database is an older copy, or another node runs with the same seed: its channels can only \
@@ -97,15 +98,20 @@ impl Node {
         self.listening
     }
 
-    /// Connects to a peer, or returns at once when it is connected. The error is for the operator.
-    pub async fn connect(&self, peer: &PeerAddress) -> Result<(), String> {
-        self.peers.connect(peer).await
+    /// Connects to a peer, by this address first, or returns at once when it is connected. The error is for the operator.
+    pub async fn connect(&self, peer: &PeerAddress) -> Result<Reached, String> {
+        self.peers.reach(peer, Turn::AskedFirst).await
     }
 
     /// Connected peers.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        let info = |node_id| PeerInfo { node_id, address: self.peers.address(&node_id) };
+        let info = |node_id| PeerInfo { node_id, address: self.peers.addresses().worked(&node_id) };
         self.peers.connected().into_iter().map(info).collect()
+    }
+
+    /// Peers that could not be reached the last time, with the reason. Some may have connected to us since.
+    pub fn missed(&self) -> Vec<(PeerAddress, String)> {
+        self.peers.addresses().missed()
     }
 
     /// All channels, also those that are not funded yet.
@@ -157,13 +163,13 @@ impl Node {
         self.payments.invoice(amount, description, expiry)
     }
 
-    /// Pays a BOLT 11 invoice and waits for the outcome. Dropping the call does not cancel the payment. Called again for
+    /// Pays a BOLT 11 invoice, with an amount where it names none, and waits for the outcome. Dropping the call does not cancel the payment. Called again for
     /// an invoice that was paid it gives the same answer, and for one whose payment is under way it waits for that.
     ///
     /// # Errors
     /// See [`PayError`]. After [`PayError::Stopped`] the payment may still arrive.
-    pub async fn pay(&self, invoice: &str) -> Result<PaymentOutcome, PayError> {
-        self.payments.pay(invoice).await
+    pub async fn pay(&self, invoice: &str, amount: Option<Amount>) -> Result<PaymentOutcome, PayError> {
+        self.payments.pay(invoice, amount).await
     }
 
     /// What LDK does once a minute. For tests: it forgets payments so.

@@ -64,7 +64,7 @@ impl Node {
         store: Arc<dyn NodeStore>,
         outside: Option<Arc<dyn BlockListener>>,
     ) -> Result<Arc<Self>, NodeError> {
-        let tip = best_block(&*chain, config.network).await?;
+        let tip = best_block(&*chain, config.network, &config.health).await?;
         let birthday = birthday(&*chain, &config, tip).await?;
         let listener = listen(config.listen).await?;
         let switch = Arc::new(Switch::new());
@@ -156,7 +156,7 @@ impl Ground {
             broadcaster: Arc::new(broadcaster),
             fallen,
             switch: Arc::clone(switch),
-            fees: Arc::new(Fees::new()),
+            fees: Arc::new(Fees::new(config.fee_fallback)),
             store,
             log: Arc::default(),
         })
@@ -230,6 +230,7 @@ fn peers(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Result<Peers, i
         Arc::clone(&ground.store),
         config.dialer.clone(),
         config.wanted.clone(),
+        Arc::clone(parts.gossip.network_graph()),
     )
 }
 

@@ -23,4 +23,7 @@ pub trait ChainView: Chain {
 
     /// What a payment costs that is mined within six blocks. As it was a minute ago at most, while bitcoind answers.
     fn fee_rate(&self) -> FeeRate;
+
+    /// That the source estimates no fees, and what is paid instead.
+    fn fee_warning(&self) -> Option<String>;
 }

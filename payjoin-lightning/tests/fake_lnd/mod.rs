@@ -1,14 +1,13 @@
 //! A server that answers as LND does, but for the faults that a test wants: a real LND cannot be made to have them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test support: failing is reporting")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
 use bitcoin::Network;
-use payjoin_core::{LedgerError, NodeState, StateWrite};
+use payjoin_core::NodeState;
 use payjoin_lightning::lnd::{Lnd, LndAccess, LndConfig};
-use payjoin_lightning::{LightningError, OwnNodeConfig};
+use payjoin_lightning::{LightningError, OwnNodeConfig, PaidOnce};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -17,6 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::state::State;
 
 pub(crate) const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 
@@ -90,6 +91,15 @@ impl FakeLnd {
     }
 
     pub(crate) async fn beside(&self, state: &Arc<State>) -> Result<Arc<Lnd>, LightningError> {
+        self.beside_with(state, None).await
+    }
+
+    /// The same where somebody decides about payments.
+    pub(crate) async fn beside_with(
+        &self,
+        state: &Arc<State>,
+        once: Option<Arc<dyn PaidOnce>>,
+    ) -> Result<Arc<Lnd>, LightningError> {
         let access = LndAccess {
             address: self.address.clone(),
             certificate: self.folder.path().join("tls.cert"),
@@ -100,6 +110,7 @@ impl FakeLnd {
             held: Vec::new(),
             state: Arc::clone(state) as Arc<dyn NodeState>,
             wanted: None,
+            once,
             events: None,
         };
         Lnd::start(LndConfig { access, lease: std::time::Duration::from_secs(600) }, config).await
@@ -208,58 +219,4 @@ pub(crate) fn pending(channels: &[(&str, &str, u32)]) -> Value {
     json!({
         "pending_open_channels": waiting, "pending_force_closing_channels": [], "waiting_close_channels": [],
     })
-}
-
-/// What survives a crash, in memory.
-#[derive(Default)]
-pub(crate) struct State {
-    values: Mutex<BTreeMap<String, Vec<u8>>>,
-    pub(crate) is_full: std::sync::atomic::AtomicBool,
-}
-
-impl NodeState for State {
-    fn kv_read(&self, primary: &str, _: &str, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        Ok(self.values.lock().unwrap().get(&format!("{primary}/{key}")).cloned())
-    }
-
-    fn kv_generation(&self, _: &str, _: &str, _: &str) -> Result<u64, LedgerError> {
-        Ok(0)
-    }
-
-    fn kv_list(&self, primary: &str, _: &str) -> Result<Vec<String>, LedgerError> {
-        let values = self.values.lock().unwrap();
-        Ok(values
-            .keys()
-            .filter_map(|key| Some(key.strip_prefix(primary)?.strip_prefix('/')?.to_owned()))
-            .collect())
-    }
-
-    fn kv_write(&self, write: StateWrite) -> Result<(), LedgerError> {
-        if self.is_full.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(LedgerError::Failed("the disk is full".to_owned()));
-        }
-        self.values.lock().unwrap().insert(format!("{}/{}", write.primary, write.key), write.value);
-        Ok(())
-    }
-
-    fn kv_remove(&self, primary: &str, _: &str, key: &str) -> Result<(), LedgerError> {
-        self.values.lock().unwrap().remove(&format!("{primary}/{key}"));
-        Ok(())
-    }
-
-    fn kv_move(&self, _: &str, _: &str, _: Vec<String>) -> Result<(), LedgerError> {
-        Ok(())
-    }
-
-    fn append_wallet_change(&self, _: Vec<u8>) -> Result<(), LedgerError> {
-        Ok(())
-    }
-
-    fn wallet_changes(&self) -> Result<Vec<Vec<u8>>, LedgerError> {
-        Ok(Vec::new())
-    }
-
-    fn replace_wallet_changes(&self, _: Vec<u8>) -> Result<(), LedgerError> {
-        Ok(())
-    }
 }

@@ -2,7 +2,7 @@
 //! at a directory cost.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
@@ -11,6 +11,7 @@ use bitcoin::Amount;
 use clap::{Args, Subcommand};
 
 use crate::bitcoind;
+use crate::demo::Backend;
 use crate::harness::{Certificate, Chain};
 use coins::Bank;
 use key::Key;
@@ -20,6 +21,7 @@ use receivers::{Kind, Receiver, Site};
 use report::{Report, Round};
 use xtask_programs::{process, workspace};
 
+mod channels;
 mod coins;
 mod floor;
 mod key;
@@ -47,6 +49,9 @@ pub(crate) enum Bench {
     /// Requests per second and latency of one exchange, next to payjoin-cli and next to the floor
     #[command(after_help = EXCHANGE_HELP)]
     Exchange(Options),
+    /// How long a payment waits that opens a channel, with the embedded node and beside others
+    #[command(after_help = channels::HELP)]
+    Channel(channels::Options),
     /// Memory, CPU and latency of open sessions at a BIP 77 directory
     #[command(after_help = sessions::HELP)]
     Sessions(sessions::Options),
@@ -68,6 +73,12 @@ pub(crate) struct Options {
     /// Measure only these receivers
     #[arg(long, value_enum)]
     only: Vec<Kind>,
+    /// Measure payjoind beside this node, and with the embedded one in the same run
+    #[arg(long, value_enum, conflicts_with = "only")]
+    backend: Vec<Backend>,
+    /// Measure the debug build: shows that it runs, and no more
+    #[arg(long)]
+    debug: bool,
     /// Coins in the wallet of payjoin-cli, which looks at all of them for each request; default: as many as in ours
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     foreign_coins: Option<u16>,
@@ -80,14 +91,22 @@ sender checks it. Fails when any reply is bad. Builds everything in release mode
 Examples:
   cargo xtask bench exchange
   cargo xtask bench exchange --requests 1000 --json
-  cargo xtask bench exchange --only ours --only floor";
+  cargo xtask bench exchange --only ours --only floor
+  cargo xtask bench exchange --backend cln --backend lnd";
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor(settings) => floor::run(settings),
         Bench::Privacy => privacy(),
-        Bench::Exchange(_) | Bench::Sessions(_) if cfg!(debug_assertions) => Err(become_release()),
+        Bench::Exchange(Options { debug: false, .. })
+        | Bench::Channel(channels::Options { debug: false, .. })
+        | Bench::Sessions(_)
+            if cfg!(debug_assertions) =>
+        {
+            Err(become_release())
+        }
         Bench::Exchange(options) => exchange(options),
+        Bench::Channel(options) => channels::run(options),
         Bench::Sessions(options) => sessions::run(options),
     }
 }
@@ -103,7 +122,7 @@ fn become_release() -> anyhow::Error {
     let mut build = workspace::cargo();
     // Tor has no part in it, and takes long to build.
     build.args(["build", "--release", "--locked", "--package", "payjoind", "--package", "xtask-e2e"]);
-    build.arg("--no-default-features");
+    build.args(["--no-default-features", "--features", "payjoind/cln,payjoind/lnd"]);
     let built = process::run(&mut build);
     if let Err(error) = built {
         return error;
@@ -113,9 +132,14 @@ fn become_release() -> anyhow::Error {
 }
 
 fn exchange(options: &Options) -> Result<()> {
-    let kinds = if options.only.is_empty() { &Kind::ALL[..] } else { &options.only };
+    let beside: Vec<Kind> = options.backend.iter().map(|backend| beside(*backend)).collect();
+    let kinds = match (beside.is_empty(), options.only.is_empty()) {
+        (false, _) => [&[Kind::Ours], &beside[..]].concat(),
+        (true, true) => Kind::ALL.to_vec(),
+        (true, false) => options.only.clone(),
+    };
     in_a_folder(|dir| {
-        let report = measure(kinds, options, dir)?;
+        let report = measure(&kinds, options, dir)?;
         if options.json {
             println!("{}", report.json())
         } else {
@@ -124,6 +148,19 @@ fn exchange(options: &Options) -> Result<()> {
         ensure!(report.failures() == 0, "{} requests got no valid proposal", report.failures());
         Ok(())
     })
+}
+
+/// The receiver that stands beside this node.
+fn beside(backend: Backend) -> Kind {
+    match backend {
+        Backend::Cln => Kind::OursCln,
+        Backend::Lnd => Kind::OursLnd,
+    }
+}
+
+/// The payjoind that is measured: built as this program is.
+fn payjoind() -> PathBuf {
+    workspace::target().join(if cfg!(debug_assertions) { "debug/payjoind" } else { "release/payjoind" })
 }
 
 /// Keeps the folder when the work fails.

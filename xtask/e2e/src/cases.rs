@@ -4,21 +4,29 @@ use anyhow::Result;
 
 use crate::harness::{Need, World};
 
+mod beside;
+mod bitcoind;
 mod chain;
 mod channel;
 mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod fees;
 mod hostile;
+mod house;
 mod lnd;
 mod older;
 mod onion;
 mod operator;
 mod own;
+mod pages;
 mod payers;
 mod peer;
 mod plain;
+mod plugin;
+mod refusals;
+mod rune;
 mod safety;
 mod salvage;
 mod send;
@@ -53,9 +61,22 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [CASES, strangers::CASES, payers::CASES, onion::CASES, peer::CASES, own::CASES, lnd::CASES]
-        .into_iter()
-        .flatten()
+    [
+        CASES,
+        house::CASES,
+        strangers::CASES,
+        payers::CASES,
+        onion::CASES,
+        peer::CASES,
+        own::CASES,
+        lnd::CASES,
+        beside::CASES,
+        plugin::CASES,
+        rune::CASES,
+        pages::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Those of the embedded node.

@@ -1,5 +1,6 @@
 //! The whole story once, told as it happens.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -7,10 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
 use bitcoin::{Amount, Transaction, Txid};
 use serde_json::{Value, json};
+use xtask_programs::cln;
 
 use crate::harness::{
-    Chain, Daemon, FEE_RATE, Fields, Invoice, Mailroom, Need, Options, Own, Programs, World, onion,
+    Chain, Cln, Daemon, FEE_RATE, Fields, Foreign, Invoice, Lnd, Mailroom, Need, Options, Own, Programs,
+    World, onion,
 };
+use crate::peers;
 use crate::tor::TorNetwork;
 
 /// What the operator wants in the channel, what the payer pays, and what the node's wallet holds before.
@@ -69,7 +73,23 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    fn need(self) -> Need {
+    /// One that runs below `dir`, with nothing else.
+    pub(crate) fn run(self, dir: &Path, chain: &Chain) -> Result<Rc<dyn Foreign>> {
+        let node: Rc<dyn Foreign> = match self {
+            Self::Cln => {
+                let programs = cln::Cln::find().context(cln::Cln::MISSING)?;
+                Rc::new(Cln::new(&programs, dir, "cln", chain, &[])?)
+            }
+            Self::Lnd => {
+                let programs = peers::lnd()?.context(peers::NO_LND)?;
+                Rc::new(Lnd::new(&programs, dir, "lnd", chain, &[])?)
+            }
+        };
+        (&*node as &dyn Foreign).run(chain)?;
+        Ok(node)
+    }
+
+    pub(crate) fn need(self) -> Need {
         match self {
             Self::Cln => Need::Cln,
             Self::Lnd => Need::Lnd,

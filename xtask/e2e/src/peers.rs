@@ -1,7 +1,6 @@
 //! Lightning nodes of other projects: where their programs are. What is missing is told with how to get it.
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use xtask_programs::lnd::Lnd;
@@ -28,24 +27,4 @@ pub(crate) fn lnd() -> Result<Option<Lnd>> {
     process::run(&mut build).context("cannot build LND")?;
     fs::write(record, wanted)?;
     Ok(Lnd::find())
-}
-
-/// Core Lightning, from PATH.
-pub(crate) struct Cln {
-    pub(crate) lightningd: PathBuf,
-    pub(crate) lightning_cli: PathBuf,
-    pub(crate) bitcoin_cli: PathBuf,
-}
-
-impl Cln {
-    pub(crate) const MISSING: &str =
-        "Core Lightning: install it so that `lightningd`, `lightning-cli` and `bitcoin-cli` are on PATH";
-
-    pub(crate) fn find() -> Option<Self> {
-        Some(Self {
-            lightningd: process::on_path("lightningd")?,
-            lightning_cli: process::on_path("lightning-cli")?,
-            bitcoin_cli: process::on_path("bitcoin-cli")?,
-        })
-    }
 }

@@ -63,6 +63,11 @@ impl Server {
         self.0.stdout.take()
     }
 
+    /// The same for its stderr.
+    pub fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.0.stderr.take()
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.0.id()

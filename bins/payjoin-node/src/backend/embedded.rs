@@ -48,6 +48,7 @@ async fn node_config(builder: &Builder, store: &Store, tor: Option<&Tor>) -> Res
         birthday: settings.lightning.birthday,
         lookahead: settings.lightning.lookahead,
         older_copy: builder.recover.is_some(),
+        fee_fallback: settings.fee_fallback(),
         ..NodeConfig::new(settings.network, settings.datadir.join("seed"))
     };
     if config.birthday.is_none() && config.seed.exists() && store.wallet_changes()?.is_empty() {

@@ -10,7 +10,7 @@ use payjoin_lightning::{LightningError, LightningNode, OwnNodeConfig};
 
 use super::Backend;
 use crate::builder::Builder;
-use crate::keep::{QueuedPeers, Store};
+use crate::keep::{Codes, QueuedPeers, Store};
 #[cfg(any(feature = "cln", feature = "lnd"))]
 use crate::settings::Kind;
 use crate::settings::Settings;
@@ -28,7 +28,8 @@ pub(super) async fn start(
     blocks: Arc<Blocks>,
 ) -> Result<Backend, StartError> {
     let (settings, starting) = (&builder.settings, &builder.starting);
-    let following = Follower::start(settings.network, source, starting.health(), blocks).await;
+    let following =
+        Follower::start(settings.network, source, starting.health(), blocks, settings.fee_fallback()).await;
     let following = following
         .map_err(|error| StartError::node(error, &settings.bitcoind_url(), settings.datadir.join("seed")))?;
     let config = OwnNodeConfig {
@@ -36,6 +37,7 @@ pub(super) async fn start(
         held: store.holds().await?,
         state: store.clone(),
         wanted: Some(Arc::new(QueuedPeers(store.clone()))),
+        once: Some(Arc::new(Codes { store: store.clone(), events: builder.events.clone() })),
         events: Some(builder.events.sender()),
     };
     let node = loop {
@@ -56,7 +58,7 @@ async fn connect(
 ) -> Result<Arc<dyn LightningNode>, LightningError> {
     match settings.lightning.backend {
         #[cfg(feature = "cln")]
-        Kind::Cln => Ok(payjoin_lightning::cln::Cln::start(&settings.cln_socket(), config).await?),
+        Kind::Cln => Ok(payjoin_lightning::cln::Cln::start(cln_access(settings), config).await?),
         #[cfg(feature = "lnd")]
         Kind::Lnd => Ok(Lnd::start(lnd(settings), config).await?),
         // The settings were checked: none of these comes here.
@@ -66,12 +68,28 @@ async fn connect(
     }
 }
 
+/// The way to Core Lightning.
+#[cfg(feature = "cln")]
+pub(crate) fn cln_access(settings: &Settings) -> payjoin_lightning::cln::ClnAccess {
+    use payjoin_lightning::cln::{ClnAccess, RestAccess};
+
+    match settings.cln_rest() {
+        Some((url, certificate, rune)) => ClnAccess::Rest(RestAccess { url, certificate, rune }),
+        None => ClnAccess::Socket(settings.cln_socket()),
+    }
+}
+
 #[cfg(feature = "lnd")]
 fn lnd(settings: &Settings) -> LndConfig {
-    let access = LndAccess {
+    LndConfig { access: lnd_access(settings), lease: Duration::from_secs(settings.lnd.lease_seconds) }
+}
+
+/// Where LND is, and what opens it.
+#[cfg(feature = "lnd")]
+pub(crate) fn lnd_access(settings: &Settings) -> LndAccess {
+    LndAccess {
         address: settings.lnd.address.clone(),
         certificate: settings.lnd_certificate(),
         macaroon: settings.lnd_macaroon(),
-    };
-    LndConfig { access, lease: Duration::from_secs(settings.lnd.lease_seconds) }
+    }
 }

@@ -4,6 +4,7 @@
 use bitcoin::amount::serde::as_sat;
 use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid};
 use payjoin_core::{ExchangeId, Obligation};
+use payjoin_lightning::node::raise;
 use serde::{Deserialize, Serialize};
 
 use super::exchanges::ShowExchangeArgs;
@@ -45,7 +46,7 @@ impl Daemon {
                 "none of it comes to our wallet, all of it is channels: only the payer can raise the fee",
             )
         })?;
-        let child = self.node.raise(&parent, vout, fee_rate.into()).await;
+        let child = raise(&**self.chain.source(), &*self.node, &parent, vout, fee_rate.into()).await;
         let child = child.map_err(|error| ErrorKind::Wallet.error(error))?;
         let fee = child.output.first().and_then(|back| ours.value.checked_sub(back.value));
         Ok(Bumped { txid: child.compute_txid(), fee: fee.unwrap_or_default() })

@@ -1,8 +1,10 @@
 //! `peer connect` and `peer list`.
 
+use std::collections::HashSet;
+
 use bitcoin::secp256k1::PublicKey;
 use payjoin_core::PeerAddress;
-use payjoin_lightning::PeerInfo;
+use payjoin_lightning::Reached;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
@@ -16,30 +18,64 @@ pub struct ConnectArgs {
 }
 
 /// A peer that is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connected {
     /// Its key.
     pub node_id: PublicKey,
     /// Always true.
     pub connected: bool,
+    /// Why this says nothing of the address that was asked for.
+    pub note: Option<String>,
 }
 
-/// Connected peers.
+/// Peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Peers {
     /// In no order.
-    pub peers: Vec<PeerInfo>,
+    pub peers: Vec<Peer>,
+}
+
+/// A peer that is connected, or that should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Peer {
+    /// Its key.
+    pub node_id: PublicKey,
+    /// Where we reached it last, or should; `None` when it always came to us.
+    pub address: Option<PeerAddress>,
+    /// Is it connected?
+    pub connected: bool,
+    /// Why it was not reached the last time.
+    pub error: Option<String>,
 }
 
 impl Daemon {
     pub(super) async fn connect(&self, ConnectArgs { peer }: ConnectArgs) -> Result<Connected, RequestError> {
         self.other_than_us(&peer)?;
-        self.node.connect(&peer).await?;
-        Ok(Connected { node_id: peer.node_id(), connected: true })
+        let note = match self.node.connect(&peer).await? {
+            Reached::There => None,
+            Reached::Elsewhere(address, why) => Some(format!("it was reached at {address}; {why}")),
+            Reached::Before => Some("it was connected before: no address was tried".to_owned()),
+        };
+        Ok(Connected { node_id: peer.node_id(), connected: true, note })
     }
 
     pub(super) async fn peers(&self) -> Result<Peers, RequestError> {
-        Ok(Peers { peers: self.node.peers().await? })
+        let connected = self.node.peers().await?;
+        let known: HashSet<_> = connected.iter().map(|peer| peer.node_id).collect();
+        let missed = self.node.missed().into_iter().filter(|(peer, _)| !known.contains(&peer.node_id()));
+        let missed = missed.map(|(address, error)| Peer {
+            node_id: address.node_id(),
+            address: Some(address),
+            connected: false,
+            error: Some(error),
+        });
+        let there = connected.into_iter().map(|peer| Peer {
+            node_id: peer.node_id,
+            address: peer.address,
+            connected: true,
+            error: None,
+        });
+        Ok(Peers { peers: there.chain(missed).collect() })
     }
 
     pub(super) fn other_than_us(&self, peer: &PeerAddress) -> Result<(), RequestError> {

@@ -7,7 +7,7 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{
-    ChannelAmount, ChannelWish, Invoice, InvoiceId, Openable, Reserve, Step, Timestamp, bip21_v1,
+    ChannelAmount, ChannelWish, Invoice, InvoiceId, Openable, Reserve, Step, Timestamp, bip21_v1, forewarning,
 };
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;
@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
-use crate::settings::Kind;
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
@@ -66,7 +65,7 @@ pub struct Code {
     pub lightning: Option<String>,
     /// What whoever watches the chain can tell of the payment by its amounts.
     pub observer: &'static str,
-    /// Why the payment will open none of the queued channels, if that is sure.
+    /// Why the payment will open none of the queued channels, as far as it is known now.
     pub note: Option<String>,
 }
 
@@ -89,7 +88,8 @@ impl Daemon {
         let ways = self.ways();
         let way = ways.choose(args.via).map_err(|missing| ErrorKind::Settings.error(missing))?;
         let (queue, amount) = self.asked_for(&args).await?;
-        let note = if args.payer_is_me { None } else { self.obstacle(&queue) };
+        let coins = if args.payer_is_me { None } else { self.obstacle(&queue) };
+        let note = coins.or_else(|| self.limit(&queue.wishes, amount));
         let invoice = self.new_invoice(amount, &args).await?;
         let address = Address::from_script(&invoice.script, self.settings.network);
         let address = address.map_err(|error| ErrorKind::Wallet.error(error))?;
@@ -145,11 +145,7 @@ impl Daemon {
 
     /// Refuses what our channels cannot receive, and what cannot be barred once the code is paid.
     async fn receivable(&self, amount: Option<Amount>) -> Result<(), RequestError> {
-        if self.settings.lightning.backend != Kind::Embedded {
-            return Err(ErrorKind::Settings.error(
-                "only the embedded node can refuse a payment over Lightning once the code is paid: leave out --lightning",
-            ));
-        }
+        self.node.can_refuse().map_err(|error| ErrorKind::Settings.error(error))?;
         let Some(amount) = amount else {
             return Err(ErrorKind::Request
                 .error("a code to be paid over Lightning, too, names an amount: --amount SAT"));
@@ -172,7 +168,7 @@ impl Daemon {
         expires: Timestamp,
     ) -> Result<String, RequestError> {
         let expiry = Duration::from_secs(expires.0.saturating_sub(now().0));
-        let bolt11 = self.node.invoice(amount, "", expiry).await?;
+        let bolt11 = self.node.invoice_once(amount, expiry).await?;
         let hash = <[u8; 32]>::from_hex(&bolt11.payment_hash);
         let hash = hash.map_err(|error| ErrorKind::Lightning.error(error))?;
         self.store.ask_over_lightning(&invoice.id, hash).await?;
@@ -237,6 +233,18 @@ impl Daemon {
         Ok(Some(shortfall(wishes, &self.reserve(), fees)))
     }
 
+    /// Which limits of the operator's a payment of this amount would meet, at the fee rate of this moment.
+    fn limit(&self, wishes: &[ChannelWish], amount: Option<Amount>) -> Option<String> {
+        let least = |wish: &ChannelWish| match wish.amount {
+            ChannelAmount::Exact(amount) => amount,
+            ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
+        };
+        let smallest = wishes.iter().map(least).min()?;
+        let lacking = amount.and_then(|amount| smallest.checked_sub(amount)).unwrap_or_default();
+        let rate = self.chain.fee_rate();
+        forewarning(&self.host.policy(), rate, rate.checked_mul_by_weight(added(1))?, lacking)
+    }
+
     /// Why a payment now would open none of the queued channels, if that is sure.
     fn obstacle(&self, queue: &Openable) -> Option<String> {
         if let (true, Some((_, held))) = (queue.wishes.is_empty(), queue.held.first()) {
@@ -279,14 +287,19 @@ impl Daemon {
     /// Our inputs' and outputs' part of a payjoin with this many channels, a coin to close each split off, at twice the rate that confirms within six
     /// blocks: the payer chooses the rate, and what is too much comes back as change.
     fn fee_share(&self, channels: usize) -> Result<Amount, RequestError> {
-        const INPUT: Weight = Weight::from_wu(272);
-        const CHANGE: Weight = Weight::from_wu(31 * 4);
-        const FUNDING: Weight = Weight::from_wu(43 * 4);
         let rate = FeeRate::from_sat_per_kwu(self.chain.fee_rate().to_sat_per_kwu().saturating_mul(2));
-        let weight = INPUT + CHANGE + (FUNDING + CHANGE) * channels as u64;
-        rate.checked_mul_by_weight(weight)
+        rate.checked_mul_by_weight(added(channels))
             .ok_or_else(|| ErrorKind::Chain.error("the fee rate cannot be right"))
     }
+}
+
+/// What a payjoin with this many channels adds to an Original: an input and change of ours, and a coin to close each that
+/// is split off.
+fn added(channels: usize) -> Weight {
+    const INPUT: Weight = Weight::from_wu(272);
+    const CHANGE: Weight = Weight::from_wu(31 * 4);
+    const FUNDING: Weight = Weight::from_wu(43 * 4);
+    INPUT + CHANGE + (FUNDING + CHANGE) * channels as u64
 }
 
 /// Refuses what the network would not relay.

@@ -7,6 +7,7 @@ use bitcoin::secp256k1::PublicKey;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::RequestError;
 use crate::tor::TorState;
@@ -35,6 +36,10 @@ pub struct Status {
     pub database_error: Option<&'static str>,
     /// What looks as if another node ran with the same seed since the start, and what to do. Nothing else comes of it.
     pub seed_warning: Option<String>,
+    /// That the TLS certificate ends in two weeks, or has ended, and what to do.
+    pub certificate_warning: Option<String>,
+    /// That bitcoind estimates no fees, and what is paid instead.
+    pub fee_warning: Option<String>,
     /// Where our server listens.
     pub http: Option<String>,
     /// What payers see of it.
@@ -85,6 +90,8 @@ impl Daemon {
             lightning_error: self.node.trouble(),
             database_error: self.node.older_copy(),
             seed_warning: self.node.seed_elsewhere(),
+            certificate_warning: self.certificate.as_ref().and_then(|shown| shown.warning(now())),
+            fee_warning: self.chain.fee_warning(),
             http: tls.or(http.plain_listen.as_ref().map(ToString::to_string)),
             endpoint: http.public_endpoint.clone(),
             tor: self.tor.as_ref().map(|state| state.borrow().clone()),

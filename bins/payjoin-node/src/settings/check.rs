@@ -1,37 +1,80 @@
 //! Settings that cannot be used together.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
-use super::{PlainListen, SECTIONS, Settings, SettingsError, Shown};
+use payjoin_core::Policy;
+
+use super::url::{Url, url as read_url};
+use super::{Bitcoind, PlainListen, SECTIONS, Settings, SettingsError, Shown, Tor};
+
+/// Fewer find no coin, and more take for ever.
+const LOOKAHEAD: RangeInclusive<u64> = 1..=100_000;
 
 impl Settings {
-    /// Refuses what cannot be used together, and numbers with which something stops working.
+    /// Refuses what cannot work, alone or together, and numbers with which something stops working.
     ///
     /// # Errors
     /// Says what to change.
     pub fn check(&self) -> Result<(), SettingsError> {
+        self.check_paths()?;
+        self.check_bitcoind()?;
         self.check_http()?;
+        self.check_ports()?;
         self.check_payjoin()?;
         self.check_backend()?;
         self.check_numbers()?;
+        self.check_tor()?;
         if self.tor.only { self.check_only() } else { Ok(()) }
+    }
+
+    fn check_bitcoind(&self) -> Result<(), SettingsError> {
+        let Bitcoind { url, cookie, user, password, .. } = &self.bitcoind;
+        if let Some(text) = url {
+            match read_url(text) {
+                Err(why) if why.contains("password") => {
+                    return Err(wrong(
+                        "[bitcoind] `url`",
+                        "holds a user or a password: set `user` and `password` instead",
+                    ));
+                }
+                read => scheme("[bitcoind] `url`", text, read, &["http", "https"])?,
+            };
+        }
+        match (user, password) {
+            (Some(_), None) => {
+                Err(wrong("[bitcoind] `user`", "goes with a `password`: set it, or remove `user`"))
+            }
+            (None, Some(_)) => {
+                Err(wrong("[bitcoind] `password`", "goes with a `user`: set it, or remove `password`"))
+            }
+            (Some(_), Some(_)) if cookie.is_some() => {
+                Err(wrong("[bitcoind] `cookie`", "and `user` are two ways in: remove one of them"))
+            }
+            (Some(user), Some(_)) if user.is_empty() || user.contains(':') => Err(wrong(
+                "[bitcoind] `user`",
+                "is empty or holds a colon: use the name from bitcoind's `rpcauth`",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_payjoin(&self) -> Result<(), SettingsError> {
         let payjoin = &self.payjoin;
-        let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
-        if let Some(bad) = payjoin.directories.iter().find(|url| !is_url(url)) {
-            return Err(SettingsError::Directory(bad.clone()));
+        for (name, urls) in [
+            ("[payjoin] `directories`", &payjoin.directories),
+            ("[payjoin] `ohttp_relays`", &payjoin.ohttp_relays),
+        ] {
+            for text in urls {
+                scheme(name, text, read_url(text), &["https", "http"])?;
+            }
         }
         if !payjoin.directories.is_empty() && payjoin.ohttp_relays.is_empty() {
             return Err(SettingsError::NoRelay);
         }
-        let has_port = |proxy: &str| {
-            proxy.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
         match &payjoin.socks {
-            Some(bad) if !has_port(bad) => Err(SettingsError::Socks(bad.clone())),
-            _ => Ok(()),
+            Some(proxy) => host_with_port("[payjoin] `socks`", proxy, "127.0.0.1:9050"),
+            None => Ok(()),
         }
     }
 
@@ -46,7 +89,20 @@ impl Settings {
                 return Err(SettingsError::Number { name, value: value(self), range: range.clone() });
             }
         }
-        Ok(())
+        if let Some(lookahead) = self.lightning.lookahead
+            && !LOOKAHEAD.contains(&lookahead.into())
+        {
+            let name = "[lightning] `lookahead`".to_owned();
+            return Err(SettingsError::Number { name, value: lookahead.into(), range: LOOKAHEAD });
+        }
+        let Policy { min_fee_rate, max_fee_rate, .. } = self.policy();
+        match min_fee_rate > max_fee_rate {
+            true => Err(wrong(
+                "[policy] `min_fee_rate`",
+                "is above `max_fee_rate`: no payment could be served; lower one, or raise the other",
+            )),
+            false => Ok(()),
+        }
     }
 
     fn check_http(&self) -> Result<(), SettingsError> {
@@ -70,12 +126,71 @@ impl Settings {
                 "nobody would answer at `public_endpoint`: set `listen` or `plain_listen`, or remove it",
             ));
         }
-        if http.public_endpoint.as_ref().is_some_and(|url| !url.starts_with("https://") && !is_onion(url)) {
+        if http.listen.is_none() && (http.certificate.is_some() || http.key.is_some()) {
             return Err(SettingsError::Http(
-                "`public_endpoint` is an https URL, or http with an onion address (BIP 78)",
+                "`certificate` and `key` are for TLS: set `listen`, or remove them where a proxy speaks TLS for us",
             ));
         }
+        let Some(text) = &http.public_endpoint else { return Ok(()) };
+        const ENDPOINT: &str = "[http] `public_endpoint`";
+        let read = read_url(text);
+        scheme(ENDPOINT, text, read, &["https", "http"])?;
+        match read.is_ok_and(|url| url.scheme == "http" && !payjoin_core::is_onion(url.host)) {
+            true => Err(wrong(
+                ENDPOINT,
+                format!("is an https URL, or http with an onion address (BIP 78), and not {text:?}"),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Each address is one program's, and can be told to somebody.
+    fn check_ports(&self) -> Result<(), SettingsError> {
+        let plain = match &self.http.plain_listen {
+            Some(PlainListen::Tcp(address)) => Some(*address),
+            _ => None,
+        };
+        let open = [
+            ("[http] `listen`", self.http.listen),
+            ("[http] `plain_listen`", plain),
+            ("[lightning] `listen`", self.lightning.listen),
+        ];
+        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+        for (name, address) in open.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+            if address.port() == 0 {
+                return Err(wrong(
+                    name,
+                    "has port 0, which nobody could be told: use a number from 1 to 65535",
+                ));
+            }
+            if let Some((other, _)) = taken.iter().find(|(_, known)| *known == address) {
+                return Err(wrong(name, format!("is {address}, as {other} is: give each a port of its own")));
+            }
+            taken.push((name, address));
+        }
         Ok(())
+    }
+
+    fn check_tor(&self) -> Result<(), SettingsError> {
+        let Tor { port, nickname, state_dir, cache_dir, .. } = &self.tor;
+        let in_name =
+            |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
+        if *port == 0 {
+            return Err(wrong("[tor] `port`", "must be from 1 to 65535, not 0"));
+        }
+        if nickname.is_empty() || !nickname.chars().all(in_name) {
+            return Err(wrong(
+                "[tor] `nickname`",
+                format!("has small letters, digits, - and _ only, not {nickname:?}"),
+            ));
+        }
+        match state_dir == cache_dir {
+            true => Err(wrong(
+                "[tor] `cache_dir`",
+                "is `state_dir`, too: what can be lost and what cannot need two folders",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Whatever would show our address to somebody.
@@ -95,6 +210,38 @@ impl Settings {
             return Ok(());
         };
         Err(SettingsError::Tor(wrong))
+    }
+}
+
+/// A setting that cannot work, by its section and name, and what to do.
+pub(super) fn wrong(name: &str, why: impl Into<String>) -> SettingsError {
+    SettingsError::Value { name: name.to_owned(), why: why.into() }
+}
+
+/// Only these schemes lead there.
+fn scheme(
+    name: &str,
+    text: &str,
+    read: Result<Url<'_>, &'static str>,
+    schemes: &[&str],
+) -> Result<(), SettingsError> {
+    match read {
+        Ok(url) if schemes.contains(&url.scheme) => Ok(()),
+        Ok(url) => {
+            let schemes = schemes.join(":// or ");
+            Err(wrong(name, format!("{text:?} begins with {}://: use {schemes}://", url.scheme)))
+        }
+        Err(why) if why.contains("password") => Err(wrong(name, why)),
+        Err(why) => Err(wrong(name, format!("{text:?} {why}"))),
+    }
+}
+
+/// `example` shows how it is written.
+pub(super) fn host_with_port(name: &str, text: &str, example: &str) -> Result<(), SettingsError> {
+    match super::url::host_with_port(text) {
+        Ok(_) => Ok(()),
+        Err(why) if why.contains("password") => Err(wrong(name, why)),
+        Err(why) => Err(wrong(name, format!("{text:?} {why}, such as {example}"))),
     }
 }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Written `IP:PORT` or `unix:PATH`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum PlainListen {
     /// A port on this machine.
     Tcp(SocketAddr),
@@ -25,6 +25,12 @@ impl TryFrom<String> for PlainListen {
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| "neither IP:PORT nor unix:PATH"),
         }
+    }
+}
+
+impl From<PlainListen> for String {
+    fn from(listen: PlainListen) -> Self {
+        listen.to_string()
     }
 }
 

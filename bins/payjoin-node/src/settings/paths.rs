@@ -1,10 +1,12 @@
 //! Where files and programs are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 
-use super::{PlainListen, Settings};
+use super::check::wrong;
+use super::home::home;
+use super::{Kind, PlainListen, Settings, SettingsError};
 
 impl Settings {
     /// Makes relative paths absolute.
@@ -23,6 +25,8 @@ impl Settings {
             &mut tor.network_file,
             &mut self.store.count_file,
             &mut self.cln.socket,
+            &mut self.cln.rune,
+            &mut self.cln.certificate,
             &mut self.lnd.certificate,
             &mut self.lnd.macaroon,
         ];
@@ -46,18 +50,61 @@ impl Settings {
 
     /// Cookie file of bitcoind.
     pub fn bitcoind_cookie(&self) -> PathBuf {
-        let folder = match self.network {
-            Network::Bitcoin => ".bitcoin",
-            Network::Testnet => ".bitcoin/testnet3",
-            Network::Testnet4 => ".bitcoin/testnet4",
-            Network::Signet => ".bitcoin/signet",
-            Network::Regtest => ".bitcoin/regtest",
-        };
-        self.bitcoind.cookie.clone().unwrap_or_else(|| home().join(folder).join(".cookie"))
+        self.bitcoind
+            .cookie
+            .clone()
+            .unwrap_or_else(|| self.cookie_below(&home().unwrap_or_default().join(".bitcoin")))
     }
-}
 
-/// The user's home folder.
-pub(super) fn home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from)
+    /// The cookie file of a bitcoind with this folder.
+    pub(crate) fn cookie_below(&self, folder: &Path) -> PathBuf {
+        let network = match self.network {
+            Network::Bitcoin => "",
+            Network::Testnet => "testnet3",
+            Network::Testnet4 => "testnet4",
+            Network::Signet => "signet",
+            Network::Regtest => "regtest",
+        };
+        folder.join(network).join(".cookie")
+    }
+
+    /// Files by themselves, before it is asked how they go together.
+    pub(super) fn check_paths(&self) -> Result<(), SettingsError> {
+        let empty = self.files().into_iter().find(|(_, path)| path.is_some_and(|path| path == &self.datadir));
+        if let Some((name, _)) = empty {
+            return Err(wrong(name, "is empty: name a file, or remove the line"));
+        }
+        if home().is_some() {
+            return Ok(());
+        }
+        let Self { bitcoind, cln, lnd, lightning, .. } = self;
+        let needs_home = [
+            ("[bitcoind] `cookie`", bitcoind.user.is_none() && bitcoind.cookie.is_none()),
+            ("[cln] `socket`", lightning.backend == Kind::Cln && cln.socket.is_none()),
+            ("[lnd] `certificate`", lightning.backend == Kind::Lnd && lnd.certificate.is_none()),
+            ("[lnd] `macaroon`", lightning.backend == Kind::Lnd && lnd.macaroon.is_none()),
+        ];
+        match needs_home.into_iter().find(|(_, needs)| *needs) {
+            Some((name, _)) => {
+                Err(wrong(name, "has no usual place, because HOME is not set: set it to the file"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 11] {
+        [
+            ("[http] `certificate`", self.http.certificate.as_ref()),
+            ("[http] `key`", self.http.key.as_ref()),
+            ("[payjoin] `root_certificate`", self.payjoin.root_certificate.as_ref()),
+            ("[bitcoind] `cookie`", self.bitcoind.cookie.as_ref()),
+            ("[tor] `network_file`", self.tor.network_file.as_ref()),
+            ("[store] `count_file`", self.store.count_file.as_ref()),
+            ("[cln] `socket`", self.cln.socket.as_ref()),
+            ("[cln] `rune`", self.cln.rune.as_ref()),
+            ("[cln] `certificate`", self.cln.certificate.as_ref()),
+            ("[lnd] `certificate`", self.lnd.certificate.as_ref()),
+            ("[lnd] `macaroon`", self.lnd.macaroon.as_ref()),
+        ]
+    }
 }

@@ -156,11 +156,24 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "cln",
         about: "with backend = \"cln\": docs/core-lightning.md",
-        entries: &[entry(
-            "socket",
-            Other("\"/home/you/.lightning/signet/lightning-rpc\""),
-            "by itself that of lightningd under this user",
-        )],
+        entries: &[
+            entry(
+                "socket",
+                Other("\"/home/you/.lightning/signet/lightning-rpc\""),
+                "by itself that of lightningd under this user",
+            ),
+            entry(
+                "rest",
+                Other("\"https://127.0.0.1:3010\""),
+                "of clnrest, in the place of the socket; no default",
+            ),
+            entry("rune", Other("\"/home/you/payjoind.rune\""), "a file with the rune for it; no default"),
+            entry(
+                "certificate",
+                Other("\"/home/you/.lightning/signet/server.pem\""),
+                "that it shows; by itself that of clnrest under this user",
+            ),
+        ],
     },
     Section {
         name: "lnd",
@@ -295,11 +308,18 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "fees",
         about: "",
-        entries: &[entry(
-            "defend",
-            bounded(|s| s.fees.defend as u64, 0, 100),
-            "% of a payment that we pay at most to outbid a payer who takes it back",
-        )],
+        entries: &[
+            entry(
+                "fallback",
+                bounded(|s| s.fees.fallback.to_sat_per_vb_ceil(), 1, 25_000),
+                "rate where bitcoind estimates none, in sat/vB; what its mempool asks for, if that is more",
+            ),
+            entry(
+                "defend",
+                bounded(|s| s.fees.defend as u64, 0, 100),
+                "% of a payment that we pay at most to outbid a payer who takes it back",
+            ),
+        ],
     },
     Section {
         name: "store",

@@ -19,6 +19,20 @@ pub enum RpcError {
     /// bitcoind does not accept our credentials.
     #[error("bitcoind refuses the RPC credentials")]
     Unauthorized,
+    /// This user, or this machine, may not call the method.
+    #[error("bitcoind does not let this user call {0}: see `rpcwhitelist` and `rpcallowip` in its settings")]
+    Forbidden(&'static str),
+    /// Methods that are needed and may not be called, or are not there.
+    #[error("{0}")]
+    Methods(String),
+    /// Its work queue was full for as long as we asked.
+    #[error(
+        "bitcoind is busy: its work queue is full. If that lasts, give it a longer one with `rpcworkqueue`"
+    )]
+    Busy,
+    /// We stop, and it does not answer soon.
+    #[error("bitcoind does not answer, and this node stops")]
+    Stopping,
     /// No answer, or not over HTTP.
     #[error("bitcoind cannot be reached: {}", root(.0))]
     Transport(reqwest::Error),
@@ -36,6 +50,20 @@ pub enum RpcError {
     /// The answer does not have the shape that the call promises.
     #[error("bitcoind's answer to {0} cannot be read")]
     Unexpected(&'static str),
+}
+
+/// `RPC_IN_WARMUP`.
+const WARMING_UP: i64 = -28;
+
+impl RpcError {
+    /// Whether it passes by itself: bitcoind is there, and has no time yet.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Busy | Self::Server { code: WARMING_UP, .. } => true,
+            Self::Transport(error) => error.is_timeout() && !error.is_connect(),
+            _ => false,
+        }
+    }
 }
 
 /// What the HTTP client's own words leave out, such as "Connection refused".

@@ -73,7 +73,15 @@ pub(super) fn status(value: &Value) -> Option<ChainStatus> {
     let tip = BestBlock::new(hash(value.get("bestblockhash")?)?, height);
     let begins =
         value.get("pruneheight").and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
-    Some(ChainStatus { network: value.get("chain")?.as_str()?.to_owned(), tip, begins: begins.unwrap_or(0) })
+    let headers = value.get("headers").and_then(Value::as_u64).and_then(|height| u32::try_from(height).ok());
+    Some(ChainStatus {
+        network: value.get("chain")?.as_str()?.to_owned(),
+        tip,
+        begins: begins.unwrap_or(0),
+        first_download: value.get("initialblockdownload").and_then(Value::as_bool).unwrap_or(false),
+        headers: headers.unwrap_or(height),
+        time: value.get("time").and_then(Value::as_u64),
+    })
 }
 
 /// `getpeerinfo`: the ids of those that keep all blocks.

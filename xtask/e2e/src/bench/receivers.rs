@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,11 +15,11 @@ use clap::ValueEnum;
 use super::coins::Bank;
 use super::key::Key;
 use super::originals::PAYMENT;
-use crate::harness::{Certificate, Chain, Daemon, Fields, Options, wait};
+use crate::demo::Backend;
+use crate::harness::{Certificate, Chain, Daemon, Fields, Foreign, Options, wait};
 use crate::tools;
 use xtask_programs::ports;
 use xtask_programs::process::Server;
-use xtask_programs::workspace;
 
 /// What each coin of a receiver holds.
 const COIN: Amount = Amount::from_sat(50_000);
@@ -27,6 +28,10 @@ const COIN: Amount = Amount::from_sat(50_000);
 pub(crate) enum Kind {
     /// payjoind, as an operator runs it
     Ours,
+    /// payjoind beside a Core Lightning
+    OursCln,
+    /// payjoind beside an LND
+    OursLnd,
     /// The v1 server of the reference wallet
     PayjoinCli,
     /// The least that any receiver must do
@@ -39,6 +44,8 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::OursCln => "ours-cln",
+            Self::OursLnd => "ours-lnd",
             Self::PayjoinCli => "payjoin-cli",
             Self::Floor => "floor",
         }
@@ -61,7 +68,7 @@ pub(crate) struct Receiver {
 
 /// Ends with the receiver.
 enum Process {
-    Daemon { _daemon: Daemon },
+    Daemon { _daemon: Daemon, _own: Option<Rc<dyn Foreign>> },
     Server { _server: Server },
 }
 
@@ -83,7 +90,9 @@ impl Site<'_> {
         kinds
             .iter()
             .map(|kind| match kind {
-                Kind::Ours => self.ours(),
+                Kind::Ours => self.ours(*kind, None),
+                Kind::OursCln => self.ours(*kind, Some(Backend::Cln.run(self.dir, self.chain)?)),
+                Kind::OursLnd => self.ours(*kind, Some(Backend::Lnd.run(self.dir, self.chain)?)),
                 Kind::PayjoinCli => self.payjoin_cli(&shared),
                 Kind::Floor => self.floor(&shared),
             })
@@ -92,12 +101,12 @@ impl Site<'_> {
 
     /// Each request needs an invoice of its own, because a repeated Original is answered from the store, and a coin
     /// of its own, because coins once shown stay locked.
-    fn ours(&self) -> Result<Receiver> {
-        let program = workspace::target().join("release/payjoind");
+    fn ours(&self, kind: Kind, beside: Option<Rc<dyn Foreign>>) -> Result<Receiver> {
+        let own = beside.as_deref().map(Foreign::own).transpose()?;
         // No payer ever broadcasts here: keep the Originals out of the mempool.
         let policy = "fallback_seconds = 86400";
-        let options = Options { policy, poll_ms: Some(1000), ..Options::default() };
-        let daemon = Daemon::start(&program, self.dir, "ours", options, self.chain, self.tls)?;
+        let options = Options { policy, poll_ms: Some(1000), own, ..Options::default() };
+        let daemon = Daemon::start(&super::payjoind(), self.dir, kind.name(), options, self.chain, self.tls)?;
         let address = daemon.call(&["wallet", "address"])?.text("address")?.to_owned();
         self.bank.coins(&script(&address)?, COIN, self.originals)?;
         let total = COIN * self.originals as u64;
@@ -109,7 +118,7 @@ impl Site<'_> {
         for _ in 0..self.originals {
             codes.push(daemon.call(&["receive", "--amount", &amount])?.text("uri")?.to_owned());
         }
-        Ok(Receiver { kind: Kind::Ours, codes, _process: Process::Daemon { _daemon: daemon } })
+        Ok(Receiver { kind, codes, _process: Process::Daemon { _daemon: daemon, _own: beside } })
     }
 
     fn payjoin_cli(&self, address: &str) -> Result<Receiver> {

@@ -99,7 +99,21 @@ impl Report {
         ratios
     }
 
+    /// What a node that is another program adds to the embedded one: payers, receiver, milliseconds of the median.
+    fn added(&self) -> Vec<(usize, &'static str, f64)> {
+        let beside = |round: &&Round| matches!(round.receiver, Kind::OursCln | Kind::OursLnd);
+        let added = self.rounds.iter().filter(beside).filter_map(|round| {
+            let is_embedded = |other: &&Round| other.payers == round.payers && other.receiver == Kind::Ours;
+            let embedded = self.rounds.iter().find(is_embedded)?;
+            Some((round.payers, round.receiver.name(), round.percentile(50) - embedded.percentile(50)))
+        });
+        added.collect()
+    }
+
     pub(crate) fn json(&self) -> Value {
+        let added = self.added().into_iter();
+        let added =
+            added.map(|(payers, name, ms)| json!({ "payers": payers, "receiver": name, "p50_ms": ms }));
         let rounds = self.rounds.iter().map(|round| {
             json!({
                 "payers": round.payers,
@@ -123,6 +137,7 @@ impl Report {
             "foreign_coins": self.foreign_coins,
             "rounds": rounds.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
+            "added": added.collect::<Vec<_>>(),
             "round_trips": asked.collect::<Vec<_>>(),
         })
     }
@@ -149,6 +164,9 @@ impl Display for Report {
                 "{:>6}  {name:<12} {rate:>9.1} {p50:>9.2} {p99:>9.2} {:>9}",
                 round.payers, round.failures
             )?;
+        }
+        for (payers, name, ms) in self.added() {
+            writeln!(f, "{payers:>6}  {name} takes {ms:.2} ms more than ours at the median")?;
         }
         let ratios = self.ratios();
         if !ratios.is_empty() {
@@ -204,6 +222,14 @@ mod tests {
     fn percentiles_are_latencies_that_were_seen() {
         let round = round(Kind::Ours, 1);
         assert_eq!((round.percentile(50), round.percentile(99)), (100.0, 198.0));
+    }
+
+    #[test]
+    fn what_a_node_beside_adds_is_told_against_the_embedded_one() {
+        let late = Round { latencies: vec![Duration::from_millis(150)], ..round(Kind::OursCln, 1) };
+        let rounds = vec![round(Kind::Ours, 1), late];
+        let report = Report { requests: 1, originals: 1, foreign_coins: 0, rounds, asked: Vec::new() };
+        assert_eq!(report.added(), [(4, "ours-cln", 50.0)]);
     }
 
     #[test]

@@ -71,7 +71,12 @@ pub(super) fn outbid_v2(world: &World<'_>) -> Result<()> {
 }
 
 /// The mempool has the payment with so many children, and the conflict no more.
-fn expect_instead(world: &World<'_>, conflict: Txid, payment: Txid, children: usize) -> Result<()> {
+pub(super) fn expect_instead(
+    world: &World<'_>,
+    conflict: Txid,
+    payment: Txid,
+    children: usize,
+) -> Result<()> {
     wait::until("the conflict is outbid", Duration::from_secs(15), || {
         Ok(world.chain.mempool()?.contains(&payment).then_some(()))
     })?;
@@ -99,7 +104,7 @@ fn expect_settled(world: &World<'_>, node: &Daemon, exchange: u64, outcome: &str
 }
 
 /// The ledger knows no children.
-fn end(nodes: &[&Daemon]) -> Result<()> {
+pub(super) fn end(nodes: &[&Daemon]) -> Result<()> {
     for node in nodes {
         node.call(&["stop"])?;
         node.kill();

@@ -121,6 +121,7 @@ pub(super) fn commands(world: &World<'_>) -> Result<()> {
     }
     show(&node, &["status"], &[])?;
     show(&node, &["rescue"], &[])?;
+    show(&node, &["doctor"], &[])?;
     let invoice = show(&peer, &["invoice"], &["1500", "--description", "coffee"])?;
     show(&node, &["pay"], &[invoice.text("bolt11")?])?;
     for (arguments, reason) in REFUSED {

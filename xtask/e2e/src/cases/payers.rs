@@ -217,16 +217,21 @@ fn unconfirmed(world: &World<'_>) -> Result<()> {
 
 /// Paid over Lightning, then on chain; on chain, then over Lightning.
 fn unified_code(world: &World<'_>) -> Result<()> {
-    let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
-    world.give(&node, &[300_000, 310_000])?;
+    unified(world, &*world.daemon("node")?)
+}
+
+/// The same whatever node is behind the daemon.
+pub(super) fn unified(world: &World<'_>, node: &Daemon) -> Result<()> {
+    let peer = world.daemon("peer")?;
+    world.give(node, &[300_000, 310_000])?;
     let told = node.refusal(&["receive", "--lightning", "--amount", "50000"])?;
     ensure!(told.contains("can receive 0 sat"), "not the reason that was expected: {told}");
     let intent = node.queue(&peer, "500000", &["--push", "200000"])?;
-    let txid = world.pay(&world.receive(&node, None)?)?;
-    expect_channel(world, &node, &peer, intent, txid)?;
+    let txid = world.pay(&world.receive(node, None)?)?;
+    expect_channel(world, node, &peer, intent, txid)?;
 
     let ask = || {
-        let code = world.receive_by(&node, Some(50_000), &["--lightning"])?;
+        let code = world.receive_by(node, Some(50_000), &["--lightning"])?;
         let (_, bolt11) = code.uri.split_once("&lightning=").context("no invoice in the code")?;
         Ok::<_, Error>((Payment::new(world.payer(), &code.uri, Substitution::Allowed)?, bolt11.to_owned()))
     };

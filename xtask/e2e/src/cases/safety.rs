@@ -214,7 +214,12 @@ fn raised(world: &World<'_>, node: &Daemon, invoice: &Invoice, rate: u64) -> Res
 }
 
 /// The child that raises an exchange to so many sat/vB, and its fee.
-fn raise(world: &World<'_>, node: &Daemon, exchange: &str, rate: u64) -> Result<(Transaction, Amount)> {
+pub(super) fn raise(
+    world: &World<'_>,
+    node: &Daemon,
+    exchange: &str,
+    rate: u64,
+) -> Result<(Transaction, Amount)> {
     let told = node.call(&["exchange", "bump", exchange, "--fee-rate", &rate.to_string()])?;
     let child = world.chain.transaction(told.txid("txid")?)?;
     let entry = world.chain.call("getmempoolentry", json!([child.compute_txid()]))?;

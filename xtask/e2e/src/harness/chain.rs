@@ -72,6 +72,15 @@ impl Chain {
         Ok(())
     }
 
+    /// Lets bitcoind do nothing until [`Chain::thaw`]. Its connections stay open.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("STOP")
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.server.borrow().as_ref().context("bitcoind does not run")?.signal("CONT")
+    }
+
     /// Starts it again, with a new cookie, and opens these wallets and the miner's.
     pub(crate) fn restart(&self, wallets: &[&str]) -> Result<()> {
         self.restart_with(&[], wallets)
@@ -299,7 +308,11 @@ fn post(
     let cookie = fs::read_to_string(cookie).context("bitcoind wrote no cookie")?;
     let (user, password) = cookie.split_once(':').context("the cookie has no colon")?;
     let request = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": parameters });
-    let reply = http.post(url).basic_auth(user, Some(password)).body(request.to_string()).send()?;
+    let send = || http.post(url).basic_auth(user, Some(password)).body(request.to_string()).send();
+    // A full work queue.
+    let reply = wait::until("bitcoind has time", Duration::from_secs(20), || {
+        Ok(Some(send()?).filter(|reply| reply.status() != 503))
+    })?;
     let mut reply: Value = serde_json::from_str(&reply.text()?)?;
     ensure!(reply["error"].is_null(), "bitcoind refuses {method}: {}", reply["error"]["message"]);
     Ok(reply["result"].take())

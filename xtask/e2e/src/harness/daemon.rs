@@ -71,13 +71,13 @@ pub(crate) struct Daemon {
     program: PathBuf,
     prefix: Vec<String>,
     dir: PathBuf,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What the thread that reads the steps works on too.
 #[derive(Default)]
-struct Shared {
-    server: Mutex<Option<Server>>,
+pub(super) struct Shared {
+    pub(super) server: Mutex<Option<Server>>,
     steps: Mutex<Vec<Value>>,
     /// The step at which it is killed.
     trap: Mutex<Option<&'static str>>,
@@ -129,6 +129,10 @@ impl Daemon {
         let stdout = server.stdout().context("no pipe to the daemon")?;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || record(stdout, &mut told, listener, &shared));
+        self.await_answer(server)
+    }
+
+    pub(super) fn await_answer(&self, mut server: Server) -> Result<()> {
         wait::until(&format!("{} answers", self.name), Duration::from_secs(20), || {
             if let Some(status) = server.ended()? {
                 bail!("{} ended at once ({status}); see its logs", self.name);
@@ -196,7 +200,7 @@ impl Daemon {
         lock(&self.shared.server).as_ref().context("it does not run")?.limit_files(None)
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
         lock(&self.shared.server).as_ref().context("it does not run")?.signal(name)
     }
 
@@ -265,7 +269,7 @@ impl Daemon {
         &self.dir
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         self.words(Command::new(&self.program))
     }
 
@@ -331,7 +335,7 @@ fn record(stdout: ChildStdout, told: &mut File, listener: Option<Listener>, shar
 }
 
 /// A thread that panicked under one of these locks left a whole value behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -105,6 +105,32 @@ impl dyn Foreign + '_ {
         self.process().server.take();
     }
 
+    /// Tells it to end, and waits until it has.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.process().tell(&["stop"])?;
+        wait::until(&format!("{} ends", self.name()), PATIENCE, || {
+            let mut server = self.process().server.borrow_mut();
+            Ok(server.as_mut().context("it does not run")?.ended()?.map(drop))
+        })?;
+        self.kill();
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.process().log)?)
+    }
+
+    /// The folder with everything of its.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.process().log.with_extension("")
+    }
+
+    /// The words that its command line begins with.
+    pub(crate) fn client(&self) -> &[String] {
+        &self.process().client
+    }
+
     /// Runs one of its own commands and returns the JSON that it prints.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Value> {
         self.process().call(arguments)

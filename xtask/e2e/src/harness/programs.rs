@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use xtask_programs::cln::Cln;
 use xtask_programs::lnd::Lnd;
 use xtask_programs::{process, workspace};
 
@@ -18,7 +19,7 @@ pub(crate) struct Programs {
     pub(super) mailroom: PathBuf,
     tor: Option<tor::Shared>,
     pub(super) lnd: Option<Lnd>,
-    pub(super) cln: Option<peers::Cln>,
+    pub(super) cln: Option<Cln>,
     pub(super) js: Option<Payer>,
     pub(super) python: Option<Payer>,
     pub(super) payjoin_cli_old: Option<PathBuf>,
@@ -48,7 +49,7 @@ impl Programs {
         let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
         let tor = if wanted(Need::Tor) { Some(tor::Shared::provide()?) } else { None };
         let lnd = if wanted(Need::Lnd) { peers::lnd()? } else { None };
-        let cln = if wanted(Need::Cln) { peers::Cln::find() } else { None };
+        let cln = if wanted(Need::Cln) { Cln::find() } else { None };
         let js = if wanted(Need::Js) { Payer::js()? } else { None };
         let python = if wanted(Need::Python) { Payer::python()? } else { None };
         let old = wanted(Need::OldPayjoinCli).then(tools::payjoin_cli_old).transpose()?;
@@ -66,11 +67,16 @@ impl Programs {
         })
     }
 
+    /// The same with another payjoind: one that is measured.
+    pub(crate) fn measuring(self, payjoind: PathBuf) -> Self {
+        Self { payjoind, ..self }
+    }
+
     /// Of what a case needs, what this machine does not have, with how to get it.
     pub(crate) fn missing(&self, needs: &[Need]) -> Option<&'static str> {
         needs.iter().find_map(|need| match need {
             Need::Lnd if self.lnd.is_none() => Some(peers::NO_LND),
-            Need::Cln if self.cln.is_none() => Some(peers::Cln::MISSING),
+            Need::Cln if self.cln.is_none() => Some(Cln::MISSING),
             Need::Js if self.js.is_none() => Some(Payer::NO_JS),
             Need::Python if self.python.is_none() => Some(Payer::NO_PYTHON),
             _ => None,

@@ -98,7 +98,9 @@ impl Daemon {
     /// Waits until so many peers are connected.
     pub(crate) fn await_peers(&self, count: usize) -> Result<()> {
         wait::until(&format!("{} has {count} peers", self.name), PATIENCE, || {
-            Ok((self.call(&["peer", "list"])?.list("peers")?.len() == count).then_some(()))
+            let all = self.call(&["peer", "list"])?;
+            let there = all.list("peers")?.iter().filter(|peer| peer["connected"] == true);
+            Ok((there.count() == count).then_some(()))
         })
     }
 

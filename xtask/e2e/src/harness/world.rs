@@ -1,5 +1,7 @@
 //! A world: one chain, some daemons, some payers, and a record of what was given and asked.
 
+mod more;
+
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -52,8 +54,8 @@ pub(crate) struct Invoice {
 pub(crate) struct World<'a> {
     pub(crate) chain: Chain,
     pub(crate) tls: Certificate,
-    programs: &'a Programs,
-    dir: &'a Path,
+    pub(super) programs: &'a Programs,
+    pub(super) dir: &'a Path,
     daemons: RefCell<Vec<Rc<Daemon>>>,
     cells: RefCell<Vec<Rc<Cell>>>,
     foreign: RefCell<Vec<Rc<dyn Foreign>>>,
@@ -61,6 +63,8 @@ pub(crate) struct World<'a> {
     pruned: RefCell<Vec<Rc<Pruned>>>,
     invoices: RefCell<Vec<Invoice>>,
     payments: RefCell<Vec<Transaction>>,
+    /// The payers' wallets in bitcoind.
+    wallets: RefCell<Vec<&'static str>>,
     /// Whether the addresses that the ledger came across are the payers'.
     payers: RefCell<HashMap<ScriptBuf, bool>>,
     pub(super) gifts: RefCell<Vec<(&'static str, Amount)>>,
@@ -104,6 +108,7 @@ impl<'a> World<'a> {
             pruned: RefCell::default(),
             invoices: RefCell::default(),
             payments: RefCell::default(),
+            wallets: RefCell::new(PAYERS.map(|(name, _)| name).to_vec()),
             payers: RefCell::default(),
             gifts: RefCell::default(),
             double_spent: RefCell::default(),
@@ -365,7 +370,7 @@ impl<'a> World<'a> {
             return Ok(*known);
         }
         let mut owns = false;
-        for (name, _) in PAYERS {
+        for name in &*self.wallets.borrow() {
             owns |= self.chain.known_wallet(name).owns(output)?;
         }
         self.payers.borrow_mut().insert(output.script_pubkey.clone(), owns);

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use bitcoin::{Amount, OutPoint};
 use serde_json::Value;
+use xtask_programs::{cln as programs, ports};
 
 use super::super::chain::{Chain, PEER};
 use super::super::daemon::Own;
 use super::super::json::Fields;
 use super::{Channel, Foreign, Process, parts};
-use crate::peers;
-use xtask_programs::ports;
 
 pub(crate) struct Cln {
     process: Process,
@@ -21,33 +20,17 @@ pub(crate) struct Cln {
 impl Cln {
     /// Prepares one below `dir`, with more of its own arguments.
     pub(crate) fn new(
-        programs: &peers::Cln,
+        programs: &programs::Cln,
         dir: &Path,
         name: &str,
         chain: &Chain,
         more: &[&str],
     ) -> Result<Self> {
         let (port, folder) = (ports::free()?, dir.join(name));
-        let own = format!("--lightning-dir={}", folder.display());
-        let mut program = vec![programs.lightningd.display().to_string(), own.clone()];
-        program.extend(ALWAYS.iter().chain(more).map(|argument| (*argument).to_owned()));
-        program.extend([
-            format!("--alias={name}"),
-            format!("--addr=127.0.0.1:{port}"),
-            format!("--bitcoin-cli={}", programs.bitcoin_cli.display()),
-            format!("--bitcoin-rpcconnect={}", chain.address().ip()),
-            format!("--bitcoin-rpcport={}", chain.address().port()),
-            format!("--bitcoin-rpcuser={PEER}"),
-            format!("--bitcoin-rpcpassword={PEER}"),
-        ]);
-        let client = vec![
-            programs.lightning_cli.display().to_string(),
-            own,
-            "--network=regtest".into(),
-            "--notifications=none".into(),
-        ];
-        let process = Process::new(name, dir, port, program, client)?;
-        Ok(Self { process, socket: folder.join("regtest/lightning-rpc") })
+        let mut program = programs.words(&folder, name, port, chain.address(), (PEER, PEER));
+        program.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let process = Process::new(name, dir, port, program, programs.client_words(&folder))?;
+        Ok(Self { process, socket: programs::Cln::socket(&folder) })
     }
 
     fn channels(&self) -> Result<Vec<Value>> {
@@ -61,17 +44,6 @@ impl Cln {
         Ok(self.channels()?.into_iter().find(stands))
     }
 }
-
-const ALWAYS: &[&str] = &[
-    "--network=regtest",
-    "--developer",
-    "--dev-fast-gossip",
-    "--dev-bitcoind-poll=1",
-    "--disable-plugin=clnrest",
-    "--log-level=debug",
-    // It reads the chain through a program that it starts for each question.
-    "--rescan=1",
-];
 
 impl Foreign for Cln {
     fn process(&self) -> &Process {

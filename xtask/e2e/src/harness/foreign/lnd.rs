@@ -74,6 +74,12 @@ impl Lnd {
         self.process.tell(&words)
     }
 
+    /// Writes lnd.conf as an operator has it: where the REST server listens.
+    pub(crate) fn write_settings(&self) -> Result<()> {
+        let text = format!("[Application Options]\nrestlisten=127.0.0.1:{}\n", self.rest);
+        Ok(std::fs::write(self.folder.join("lnd.conf"), text)?)
+    }
+
     /// The coins that are leased, whoever did it.
     pub(crate) fn leases(&self) -> Result<Vec<OutPoint>> {
         let told = self.process.call(&["wallet", "listleases"])?;

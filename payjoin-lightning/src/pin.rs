@@ -1,7 +1,6 @@
-//! LND's own certificate, and no other.
+//! The certificate of the operator's own node, and no other.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,29 +10,25 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::error::LndError;
-
-/// Accepts the certificate in LND's file, byte for byte, whatever name and date it states: LND signs it itself, and it is
-/// an authority at the same time, which WebPKI refuses.
-pub(super) struct Pin {
+/// Accepts the certificate in a file, byte for byte, whatever name and date it states: LND signs its own, and it is an
+/// authority at the same time, which WebPKI refuses; clnrest names no address in its.
+pub(crate) struct Pin {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
     /// Somebody showed another one.
-    pub(super) other: AtomicBool,
+    pub(crate) other: AtomicBool,
 }
 
 impl Pin {
-    /// The first certificate in a PEM file.
-    pub(super) fn read(file: &Path, pem: &[u8]) -> Result<Arc<Self>, LndError> {
-        let certificate = CertificateDer::from_pem_slice(pem).map_err(|error| LndError::File {
-            file: file.to_owned(),
-            why: format!("no certificate: {error:?}"),
-        })?;
+    /// The first certificate in a PEM file, or why there is none.
+    pub(crate) fn read(pem: &[u8]) -> Result<Arc<Self>, String> {
+        let certificate =
+            CertificateDer::from_pem_slice(pem).map_err(|error| format!("no certificate: {error:?}"))?;
         let provider = Arc::new(ring::default_provider());
         Ok(Arc::new(Self { certificate, provider, other: AtomicBool::default() }))
     }
 
-    pub(super) fn tls(self: &Arc<Self>) -> Result<ClientConfig, Error> {
+    pub(crate) fn tls(self: &Arc<Self>) -> Result<ClientConfig, Error> {
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
