@@ -9,6 +9,7 @@ mod backend;
 mod builder;
 mod certificate;
 mod clock;
+pub mod control;
 mod daemon;
 pub mod doctor;
 mod error;

@@ -3,7 +3,6 @@
 mod ask;
 mod cli;
 mod config;
-mod control;
 mod generate;
 mod help;
 mod init;
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use payjoin_node::requests::ExchangeRequest;
-use payjoin_node::{Output, Recover, Request};
+use payjoin_node::{Output, Recover, Request, control};
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};

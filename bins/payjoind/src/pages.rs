@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 
 use payjoin_node::requests::{ExchangeRequest, ExchangesArgs};
-use payjoin_node::{ExchangeId, Request};
+use payjoin_node::{ExchangeId, Request, control};
 use serde_json::Value;
 
-use crate::{control, render};
+use crate::render;
 
 /// Prints the exchanges that were asked for, in the shape of one answer. Gives the answer that is none of that kind.
 pub(crate) async fn exchanges(

@@ -11,11 +11,6 @@ pub(crate) fn error(why: impl Display) -> Value {
     json!({ "error": why.to_string() })
 }
 
-/// The answer to `stop`.
-pub(crate) fn stopped() -> Value {
-    json!({ "stopped": true })
-}
-
 /// The widest table; what is wider is shown as one block for each row.
 const WIDEST: usize = 100;
 

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use payjoin_node::settings::{FILE, FileError, SettingsError};
-use payjoin_node::{Asked, Builder, Node, Output, Recover, Settings, StartError};
+use payjoin_node::{Asked, Builder, Node, Output, Recover, Settings, StartError, control};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::RunArgs;
 use crate::config;
-use crate::control;
 use crate::steps::{self, Phase};
 
 /// Why the daemon did not start, or ended. In one line.

@@ -296,18 +296,6 @@ impl<'a> World<'a> {
         Ok(paid)
     }
 
-    /// Two of each of the services of BIP 77.
-    pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
-        let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
-        relay.meet(&directory)?;
-        Ok([relay, directory])
-    }
-
-    /// One more.
-    pub(crate) fn mailroom(&self, name: &str) -> Result<Mailroom> {
-        Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD)
-    }
-
     /// The ordinary payer asks for a payment, for once.
     pub(crate) fn receiving(&self, sat: u64) -> Receiving<'_> {
         Receiving {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use bitcoin::Amount;
 
-use super::{PAYER_COINS, World};
-use crate::harness::Wallet;
+use super::{HOLD, PAYER_COINS, World};
+use crate::harness::{Mailroom, Wallet};
 
 impl World<'_> {
     /// One more payer, whose coins are all P2TR.
@@ -14,5 +14,17 @@ impl World<'_> {
         self.wallets.borrow_mut().push(NAME);
         self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
         Ok(wallet)
+    }
+
+    /// Two of each of the services of BIP 77.
+    pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
+        let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
+        relay.meet(&directory)?;
+        Ok([relay, directory])
+    }
+
+    /// One more.
+    pub(crate) fn mailroom(&self, name: &str) -> Result<Mailroom> {
+        Mailroom::start(&self.programs.mailroom, self.dir, name, HOLD)
     }
 }

@@ -5,14 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use payjoin_node::{Asked, Request};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::render;
+use crate::asked::Asked;
+use crate::requests::Request;
 
 /// Longest command we read, in bytes.
 const COMMAND_LIMIT: u64 = 64 * 1024;
@@ -24,9 +25,29 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The command that is not for the node.
 const STOP: &str = "\"stop\"";
 
+/// What is answered to a command that failed.
+#[derive(Serialize)]
+struct Failed {
+    error: String,
+}
+
+/// What is answered to the end.
+#[derive(Serialize)]
+struct Stopped {
+    stopped: bool,
+}
+
+/// Plain data: it is always written.
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).unwrap_or_default()
+}
+
 /// Opens the socket with mode 0600, replacing one that a dead daemon left behind: the caller holds the folder's lock.
 /// Nobody else can connect before the mode is set, because nobody else may enter the folder.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+///
+/// # Errors
+/// When the socket cannot be made there.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -40,7 +61,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers commands until the daemon stops.
-pub(crate) async fn serve(listener: UnixListener, asked: watch::Receiver<Asked>, stop: watch::Sender<bool>) {
+pub async fn serve(listener: UnixListener, asked: watch::Receiver<Asked>, stop: watch::Sender<bool>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -63,9 +84,9 @@ async fn answer(stream: UnixStream, asked: Asked, end: watch::Sender<bool>) {
         return;
     }
     let (answer, stop) = match parse(&line) {
-        Ok(None) => (render::stopped().to_string(), true),
+        Ok(None) => (json(&Stopped { stopped: true }), true),
         Ok(Some(request)) => (answer_to(&asked, request).await, false),
-        Err(why) => (render::error(format_args!("not a command of this version: {why}")).to_string(), false),
+        Err(why) => (json(&Failed { error: format!("not a command of this version: {why}") }), false),
     };
     let _ = write.write_all(format!("{answer}\n").as_bytes()).await;
     if stop {
@@ -84,10 +105,9 @@ async fn answer(stream: UnixStream, asked: Asked, end: watch::Sender<bool>) {
 
 async fn answer_to(asked: &Asked, request: Request) -> String {
     match asked.request(request).await {
-        Ok(response) => {
-            serde_json::to_string(&response).unwrap_or_else(|error| render::error(error).to_string())
-        }
-        Err(error) => render::error(error).to_string(),
+        Ok(response) => serde_json::to_string(&response)
+            .unwrap_or_else(|error| json(&Failed { error: error.to_string() })),
+        Err(error) => json(&Failed { error: error.to_string() }),
     }
 }
 
@@ -104,7 +124,10 @@ fn parse(line: &[u8]) -> Result<Option<Request>, String> {
 }
 
 /// Sends a request to the daemon at this socket, or tells it to stop, and returns its answer.
-pub(crate) async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<Value> {
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<Value> {
     let line = request.map_or_else(|| Ok(STOP.to_owned()), serde_json::to_string)?;
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(format!("{line}\n").as_bytes()).await?;
@@ -119,6 +142,7 @@ pub(crate) async fn ask(socket: &Path, request: Option<&Request>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::starting::Starting;
 
     #[test]
     fn a_line_is_a_request_or_the_end() {
