@@ -139,6 +139,16 @@ impl Host {
         Ok(())
     }
 
+    /// Lets go of codes that nobody will pay any more: without that they would fill the memory.
+    pub(crate) async fn forget_codes(&self) -> Result<(), LedgerError> {
+        // Codes that are made meanwhile are not among them.
+        let known = self.watched.codes();
+        let live = self.store.codes(Invoice::watched_since(self.now())).await?;
+        let live: HashSet<_> = live.into_iter().map(|(script, _)| script).collect();
+        self.watched.remove_codes(known.into_iter().filter(|script| !live.contains(script)));
+        Ok(())
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -16,6 +16,9 @@ use crate::host::{Leftovers, Owed};
 use crate::watched::Watches;
 use crate::{Host, Watched};
 
+/// Blocks of a day.
+const DAY: u32 = 144;
+
 /// Every unfinished [`Settlement`]. One task owns it and brings it the news of the chain.
 ///
 /// What the store refuses is logged and tried again at the next [`Settler::tick`].
@@ -146,6 +149,11 @@ impl Settler {
     /// The best chain has this height.
     pub async fn on_tip(&mut self, height: u32) {
         self.host.set_height(height);
+        if height.is_multiple_of(DAY)
+            && let Err(error) = self.host.forget_codes().await
+        {
+            tracing::debug!(%error, "codes that are over are watched for another day");
+        }
         self.give_all(&SettlementInput::Tip(height)).await;
     }
 

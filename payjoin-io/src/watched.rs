@@ -59,6 +59,18 @@ impl Watched {
         self.lock().codes.extend(codes);
     }
 
+    /// The scripts of all codes.
+    pub(crate) fn codes(&self) -> Vec<ScriptBuf> {
+        self.lock().codes.keys().cloned().collect()
+    }
+
+    pub(crate) fn remove_codes(&self, scripts: impl IntoIterator<Item = ScriptBuf>) {
+        let mut watched = self.lock();
+        for script in scripts {
+            watched.codes.remove(&script);
+        }
+    }
+
     /// Watches coins for an exchange that begins, until the answer is dropped.
     pub(crate) fn watch(&self, coins: impl IntoIterator<Item = OutPoint>) -> Watch {
         let coins: Vec<_> = coins.into_iter().collect();

@@ -96,6 +96,8 @@ async fn bitcoind_inspects_a_transaction_and_finds_spenders_in_the_mempool() {
     let refused = bitcoind.chain.inspect(&unsigned).await.unwrap().acceptable;
     assert!(matches!(refused, Acceptance::No(_)), "{refused:?}");
     assert_eq!(bitcoind.chain.spenders(&[coin, nowhere()]).await.unwrap(), [None, None]);
+    assert_eq!(bitcoind.chain.spent(&[coin, nowhere()]).await.unwrap(), [false, false]);
+    assert_eq!(bitcoind.chain.spent(&[]).await.unwrap(), [] as [bool; 0]);
 
     for _ in 0..2 {
         bitcoind.broadcast(&signed).await;
@@ -107,6 +109,11 @@ async fn bitcoind_inspects_a_transaction_and_finds_spenders_in_the_mempool() {
     assert_eq!(bitcoind.chain.inspect(&child).await.unwrap().prevouts, [None], "its parent can be replaced");
     let spenders = bitcoind.chain.spenders(&[nowhere(), coin, coin]).await.unwrap();
     assert_eq!(spenders, [None, Some(signed.clone()), Some(signed.clone())]);
+    assert_eq!(bitcoind.chain.spent(&[nowhere(), coin]).await.unwrap(), [false, true]);
+    let info = bitcoind.call("getmempoolinfo", json!([])).await;
+    let relayed = Amount::from_btc(info["minrelaytxfee"].as_f64().unwrap()).unwrap();
+    let floor = bitcoind.chain.inspect(&signed).await.unwrap().floor;
+    assert_eq!(floor.to_sat_per_kwu(), relayed.to_sat().div_ceil(4), "the mempool is not full");
     bitcoind.mine(1).await;
     bitcoind.broadcast(&signed).await;
     let mut conflict = signed.clone();

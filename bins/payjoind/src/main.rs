@@ -26,7 +26,6 @@ use payjoin_node::{Output, Recover, Request, control};
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
-use pages::PageError;
 use tell::{fail, misused, print, show, show_all, unanswered_text, written};
 
 /// The last lines have this long to be read, on each of two ways.
@@ -62,14 +61,6 @@ fn main() -> ExitCode {
         Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &datadir, None),
         Command::Ask(asked) => match asked.request() {
-            Ok(Request::Exchange(ExchangeRequest::List(args))) => {
-                let socket = run::socket_path(&datadir);
-                match runtime.block_on(pages::exchanges(&socket, args, cli.json, print)) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(PageError::Refused(e)) => fail(cli.json, &e),
-                    Err(PageError::Unanswered(e)) => fail(cli.json, &unanswered_text(&datadir, &e)),
-                }
-            }
             Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },
@@ -102,8 +93,16 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
 }
 
 fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {
-    match runtime.block_on(control::ask(&run::socket_path(datadir), request)) {
-        Ok(answer) => show(json, &answer),
+    let socket = run::socket_path(datadir);
+    let answer = match request {
+        Some(Request::Exchange(ExchangeRequest::List(args))) => {
+            runtime.block_on(pages::exchanges(&socket, *args, json, print))
+        }
+        request => runtime.block_on(control::ask(&socket, request)).map(Some),
+    };
+    match answer {
+        Ok(Some(answer)) => show(json, &answer),
+        Ok(None) => ExitCode::SUCCESS,
         Err(e) => fail(json, &unanswered_text(datadir, &e)),
     }
 }

@@ -9,37 +9,25 @@ use serde_json::Value;
 
 use crate::render;
 
-/// Why the list ends too early.
-#[derive(Debug)]
-pub(crate) enum PageError {
-    /// The daemon says why.
-    Refused(String),
-    /// There was no answer, or nobody reads what is printed.
-    Unanswered(io::Error),
-}
-
-/// Prints the exchanges that were asked for, in the shape of one answer.
+/// Prints the exchanges that were asked for, in the shape of one answer. Gives the answer that is none of that kind.
 pub(crate) async fn exchanges(
     socket: &Path,
-    args: ExchangesArgs,
+    mut args: ExchangesArgs,
     json: bool,
     print: impl Fn(&str) -> io::Result<()>,
-) -> Result<(), PageError> {
-    let (mut args, mut first) = (args, true);
+) -> io::Result<Option<Value>> {
+    let mut first = true;
     loop {
         let request = Request::Exchange(ExchangeRequest::List(args));
-        let answer = control::ask(socket, Some(&request)).await.map_err(PageError::Unanswered)?;
-        if let Some(why) = answer.get("error").and_then(Value::as_str) {
-            return Err(PageError::Refused(why.to_owned()));
-        }
-        let rows = answer.get("exchanges").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let answer = control::ask(socket, Some(&request)).await?;
+        let Some(rows) = answer.get("exchanges").and_then(Value::as_array) else { return Ok(Some(answer)) };
         let last = rows.last().and_then(|row| row.get("id")).and_then(Value::as_u64);
         args.limit = args.limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         args.before = last.map(ExchangeId).or(args.before);
         let over = last.is_none() || args.limit == 0;
-        print(&page(rows, json, first, over)).map_err(PageError::Unanswered)?;
+        print(&page(rows, json, first, over))?;
         if over {
-            return Ok(());
+            return Ok(None);
         }
         first = false;
     }
@@ -62,14 +50,17 @@ fn page(rows: &[Value], json: bool, first: bool, over: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn read(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
 
     #[test]
     fn pages_are_printed_as_one_answer_would_be() {
-        let rows: Vec<_> = (1..=3).map(|id| json!({ "id": id, "channels": [] })).collect();
-        let whole = json!({ "exchanges": rows });
+        let rows: Vec<_> = (1..=3).map(|id| read(&format!(r#"{{"id":{id},"channels":[]}}"#))).collect();
+        let list = Value::from(rows.clone());
+        let whole = read(&format!(r#"{{"exchanges":{list}}}"#));
         for ends in [vec![3], vec![1, 3], vec![2, 3, 3], vec![3, 3]] {
             let pages = |json| {
                 let begins = [0].iter().chain(&ends);
@@ -82,7 +73,7 @@ mod tests {
             assert_eq!(pages(false), render::text(&whole, false), "{ends:?}");
         }
         assert_eq!(page(&[], true, true, true), "{\"exchanges\":[]}\n");
-        assert_eq!(page(&[], false, true, true), render::text(&json!({ "exchanges": [] }), false));
+        assert_eq!(page(&[], false, true, true), render::text(&read(r#"{"exchanges":[]}"#), false));
     }
 
     /// Where the last page begins and ends.

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::line::Line;
 use super::request::{From, busy, malformed, refusal, response};
-use super::{Inner, LINGER};
+use super::{Inner, LINGER, Limits};
 use crate::Connection;
 use crate::peer::Place;
 use crate::room::Seat;
@@ -82,17 +82,7 @@ async fn http(
         let reply = server.clone().respond(request, from.clone());
         Box::pin(async move { Ok::<_, Infallible>(reply.await) })
     });
-    let mut connection = http1::Builder::new()
-        .keep_alive(false)
-        // It would tell how wrong our clock is, from which an onion service can be told among other servers.
-        .auto_date_header(false)
-        // A payer may close its sending side after the request.
-        .half_close(true)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .serve_connection(TokioIo::new(gate), service);
+    let mut connection = protocol(&limits).serve_connection(TokioIo::new(gate), service);
     let result = tokio::select! {
         result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => result,
         // Ends a connection that has not begun its request.
@@ -107,6 +97,21 @@ async fn http(
         _ => None,
     };
     (stream, refused)
+}
+
+fn protocol(limits: &Limits) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .keep_alive(false)
+        // It would tell how wrong our clock is, from which an onion service can be told among other servers.
+        .auto_date_header(false)
+        // A payer may close its sending side after the request.
+        .half_close(true)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time);
+    protocol
 }
 
 fn refusal_for(error: &hyper::Error) -> Reply {

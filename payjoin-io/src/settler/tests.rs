@@ -3,7 +3,8 @@ mod plain;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use payjoin_core::{IntentState, Reply};
+use bitcoin::ScriptBuf;
+use payjoin_core::{IntentState, InvoiceId, Reply};
 
 use super::*;
 use crate::drive;
@@ -256,6 +257,7 @@ async fn what_came_after_the_mempool_was_asked_is_not_judged_by_its_answer() {
 #[tokio::test]
 async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
     let mut stage = Stage::new();
+    stage.wait_for_channels(5);
     stage.queue_channel().await;
     stage.world.fault("fund", Fault::Hang);
     let mut settler = Settler::new(stage.host.clone(), stage.owing.take().unwrap()).await.unwrap();
@@ -400,4 +402,30 @@ async fn money_rule_9_an_outcome_is_judged_by_what_was_released_in_the_end() {
     assert_eq!(case.stage.host.store.buried_intents().await.unwrap().len(), 1, "{:?}", case.intent());
     assert_eq!(case.outcome(), Some(Settled::Payjoin));
     case.stage.assert_nothing_leaks();
+}
+
+#[tokio::test]
+async fn once_a_day_codes_that_nobody_will_pay_any_more_are_let_go_of() {
+    let mut case = Case::new().await;
+    let live = case.stage.invoice("live").await;
+    let over = Invoice {
+        id: InvoiceId("over".into()),
+        script: ScriptBuf::from_bytes(vec![0x51]),
+        created: Timestamp(1),
+        expires: Timestamp(2),
+        ..live.clone()
+    };
+    case.stage.host.add_invoice(&over).await.unwrap();
+    let pays = |script: &ScriptBuf| {
+        let mut transaction = case.original.clone();
+        transaction.output.iter_mut().for_each(|output| output.script_pubkey = script.clone());
+        transaction
+    };
+    let (to_live, to_over) = (pays(&live.script), pays(&over.script));
+    let watched = case.stage.host.watched().clone();
+    let paid = |transaction: &Transaction| !watched.paid_codes(transaction).is_empty();
+    case.settler.on_tip(DAY - 1).await;
+    assert!(paid(&to_live) && paid(&to_over));
+    case.settler.on_tip(DAY).await;
+    assert!(paid(&to_live) && !paid(&to_over));
 }

@@ -108,6 +108,23 @@ fn at_most_sixteen_coins_are_offered() {
 }
 
 #[test]
+fn a_payment_that_lacks_little_is_offered_a_small_coin_of_a_large_wallet() {
+    // A hundred coins, each a tenth larger than the one before.
+    let values = std::iter::successors(Some(1_000_u64), |value| Some(value + value / 10));
+    let coins: Vec<_> = (0..100).zip(values).map(|(n, value)| coin(n, value, false)).collect();
+    let mut wallet = kept_apart();
+    wallet.replace(coins.clone());
+    let offered = wallet.offer(HOLDER, &script(false), &[]);
+    for lacks in [500, 5_000, 50_000, 500_000, 5_000_000] {
+        let least = offered.iter().map(|coin| coin.txout.value.to_sat()).filter(|sat| *sat >= lacks).min();
+        assert!(least.is_some_and(|least| least <= 5 * lacks), "{least:?} for {lacks}");
+    }
+    let largest = coins.iter().map(|coin| coin.coin.txout.value).max().unwrap();
+    assert!(offered.iter().any(|coin| coin.txout.value == largest));
+    assert_eq!(offered.len(), OFFERED);
+}
+
+#[test]
 fn the_stock_lacks_a_taproot_coin_for_every_four_others() {
     let lacks = |segwit: u8, taproot: u8| {
         let mut coins = kept_apart();

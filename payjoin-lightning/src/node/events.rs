@@ -24,6 +24,7 @@ use super::closing::{self, Closing};
 use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
 use super::limits::{Limits, Refused};
+use super::log::Log;
 use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
@@ -49,7 +50,7 @@ pub(super) struct Events {
     pub(super) fallen: Arc<FallenChannels>,
     pub(super) wallet: Arc<NodeWallet>,
     pub(super) census: Arc<Census>,
-    pub(super) unborn: Arc<Unborn>,
+    pub(super) log: Arc<Log>,
     pub(super) once: Option<Arc<dyn PaidOnce>>,
 }
 
@@ -65,16 +66,8 @@ impl Events {
                 channel_type,
                 funding_satoshis: sat,
                 ..
-            } => {
-                self.unborn.add(id);
-                self.open_requested(&id, &peer, &channel_type, Amount::from_sat(sat));
-            }
-            // A peer's: ours are safe, and so no longer among them.
-            Event::ChannelPending { channel_id: id, user_channel_id, .. }
-                if ChannelKey::from_user_channel_id(user_channel_id).is_none() =>
-            {
-                self.unborn.add(id);
-            }
+            } => self.open_requested(&id, &peer, &channel_type, Amount::from_sat(sat)),
+            Event::ChannelPending { channel_id: id, user_channel_id: key, .. } => self.pending(id, key),
             // Only the funder opens channels, and it knows its own.
             Event::FundingGenerationReady {
                 temporary_channel_id: id, counterparty_node_id: peer, ..
@@ -86,10 +79,7 @@ impl Events {
                 tracing::info!(payment = %payment_hash, amount_msat, "payment received");
             }
             Event::PaymentSent { .. } | Event::PaymentFailed { .. } => return self.paid(&event),
-            Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => {
-                self.unborn.remove(&id);
-                self.ready(&id, &peer);
-            }
+            Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => self.ready(&id, &peer),
             Event::ChannelClosed {
                 reason,
                 user_channel_id: id,
@@ -102,6 +92,17 @@ impl Events {
             event => tracing::trace!(?event, "nothing to do"),
         }
         Ok(())
+    }
+
+    /// Nothing depends on a peer's channel before it is ready. Ours are safe.
+    fn pending(&self, channel: ChannelId, user_channel_id: u128) {
+        if ChannelKey::from_user_channel_id(user_channel_id).is_none() {
+            self.unborn().add(channel);
+        }
+    }
+
+    fn unborn(&self) -> &Unborn {
+        &self.log.unborn
     }
 
     fn paid(&self, event: &Event) -> Result<(), ReplayEvent> {
@@ -169,6 +170,7 @@ impl Events {
     /// Takes a channel that a peer opens to us. We put no money in, and it must be mined first; but from then on it keeps
     /// back coins of ours, so it must be worth that.
     fn open_requested(&self, id: &ChannelId, peer: &PublicKey, kind: &ChannelTypeFeatures, capacity: Amount) {
+        self.unborn().add(*id);
         let theirs = self.manager.list_channels_with_counterparty(peer);
         let of_peer = theirs.iter().filter(|channel| !channel.is_outbound).count();
         let all = self.manager.list_channels();
@@ -228,6 +230,7 @@ impl Events {
     }
 
     fn ready(&self, id: &ChannelId, peer: &PublicKey) {
+        self.unborn().remove(id);
         let channels = self.manager.list_channels_with_counterparty(peer);
         let channel = channels.iter().find(|channel| channel.channel_id == *id);
         let key = channel.and_then(|channel| ChannelKey::from_user_channel_id(channel.user_channel_id));

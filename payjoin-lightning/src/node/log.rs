@@ -8,7 +8,9 @@ use crate::unborn::Unborn;
 
 /// Forwards to `tracing`. What LDK calls gossip is left out, and what it calls an error is none where it is about a channel that
 /// nothing depends on.
+#[derive(Default)]
 pub(super) struct Log {
+    /// Channels that nothing depends on.
     pub(super) unborn: Arc<Unborn>,
 }
 

@@ -39,7 +39,6 @@ use super::types::{
     ChainMonitor, ChannelManager, Gossip, Graph, MessageRouter, Monitor, NoFilter, Router, Scorer,
 };
 use super::wallet::{NodeWallet, Signers};
-use crate::unborn::Unborn;
 
 pub(super) type Sweeper = OutputSweeperSync<
     Arc<Broadcaster>,
@@ -66,8 +65,6 @@ pub(super) struct Ground {
     pub(super) fees: Arc<Fees>,
     pub(super) store: Arc<dyn NodeStore>,
     pub(super) log: Arc<Log>,
-    /// Channels that nothing depends on.
-    pub(super) unborn: Arc<Unborn>,
 }
 
 /// The parts of a running node.

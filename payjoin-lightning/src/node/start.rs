@@ -40,7 +40,6 @@ use super::types::Monitor;
 use super::wallet::NodeWallet;
 use super::wallet::WalletError;
 use crate::lock::lock;
-use crate::unborn::Unborn;
 use crate::{Connector, LdkFunder};
 
 /// Who finds a poisoned lock waits so long for the reason.
@@ -148,7 +147,6 @@ impl Ground {
         let wallet =
             NodeWallet::open(&seed, config.network, Arc::clone(&store), birthday, lookahead, reserve)?;
         config.held.iter().for_each(|(holder, coins)| wallet.hold(*holder, coins));
-        let unborn = Arc::<Unborn>::default();
         let fallen = Arc::new(FallenChannels::load(Arc::clone(&store))?);
         let (kept, ends, not) = (Arc::clone(&store), Arc::clone(switch), Arc::clone(&fallen));
         let broadcaster = Broadcaster::load(kept, ends, not, wallet.tip())?;
@@ -160,8 +158,7 @@ impl Ground {
             switch: Arc::clone(switch),
             fees: Arc::new(Fees::new(config.fee_fallback)),
             store,
-            log: Arc::new(Log { unborn: Arc::clone(&unborn) }),
-            unborn,
+            log: Arc::default(),
         })
     }
 
@@ -249,7 +246,7 @@ fn census(config: &NodeConfig, ground: &Ground, parts: &Parts) -> Census {
 
 fn funder(config: &NodeConfig, ground: &Ground, parts: &Parts, peers: &Arc<Peers>) -> NodeFunder {
     let ldk = LdkFunder::new(Arc::clone(&parts.manager), Arc::clone(peers) as Arc<dyn Connector>);
-    let ldk = ldk.with_unborn(Arc::clone(&ground.unborn));
+    let ldk = ldk.with_unborn(Arc::clone(&ground.log.unborn));
     NodeFunder {
         ldk: match &config.events {
             Some(events) => ldk.with_events(events.clone()),
@@ -274,7 +271,7 @@ fn events(config: &NodeConfig, ground: &Ground, parts: &Parts, node: &Node) -> E
         fallen: Arc::clone(&ground.fallen),
         wallet: Arc::clone(&ground.wallet),
         census: Arc::clone(&node.census),
-        unborn: Arc::clone(&ground.unborn),
+        log: Arc::clone(&ground.log),
         limits: Limits::new(config),
         once: config.once.clone(),
     }

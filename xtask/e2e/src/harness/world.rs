@@ -309,19 +309,8 @@ impl<'a> World<'a> {
 
     /// Has a daemon pay a code, and returns what it tells after at most `seconds`.
     pub(crate) fn send(&self, daemon: &Daemon, uri: &str, amount: Amount, seconds: u32) -> Result<Value> {
-        self.send_at(daemon, uri, amount, seconds, &FEE_RATE.to_string())
-    }
-
-    /// The same at this fee rate.
-    pub(crate) fn send_at(
-        &self,
-        daemon: &Daemon,
-        uri: &str,
-        amount: Amount,
-        seconds: u32,
-        rate: &str,
-    ) -> Result<Value> {
-        let told = daemon.call(&["send", uri, "--fee-rate", rate, "--wait", &seconds.to_string()])?;
+        let rate = FEE_RATE.to_string();
+        let told = daemon.call(&["send", uri, "--fee-rate", &rate, "--wait", &seconds.to_string()])?;
         // What was told earlier of this code is superseded.
         self.sent.borrow_mut().retain(|sent| sent.uri != uri);
         if told.text("status")? != "pending" {

@@ -190,6 +190,20 @@ fn what_is_over_is_forgotten_and_no_coin_is_lost_or_comes_back() {
 }
 
 #[test]
+fn it_is_looked_again_when_there_is_as_much_again_and_not_for_little() {
+    for (transactions, kept, due) in [
+        (0, 0, false),
+        (MORE, 0, false),
+        (MORE + 1, 0, true),
+        (MORE + 100, 100, false),
+        (5_000, 2_500, false),
+        (5_001, 2_500, true),
+    ] {
+        assert_eq!(is_due(transactions, kept), due, "{transactions} of which {kept} were kept");
+    }
+}
+
+#[test]
 fn what_was_replaced_is_forgotten_with_what_replaced_it() {
     let mut till = Till::new();
     let payer = OutPoint::new(Txid::all_zeros(), 1);

@@ -40,11 +40,17 @@ pub(in super::super) fn below_one(world: &World<'_>) -> Result<()> {
     let address = world.payer().address("bech32")?;
     let amount = Amount::from_sat(50_000);
     let uri = format!("bitcoin:{address}?amount={}", amount.to_btc());
-    let sent = world.send_at(&node, &uri, amount, 20, "0.5")?;
+    let spender = world.daemon("spender")?;
+    world.give(&spender, &[200_000])?;
+    let sent = spender.call(&["send", &uri, "--fee-rate", "0.5", "--wait", "20"])?;
     expect_half(world, sent.txid("txid")?, "a payment of ours")?;
-    let refused = node.refusal(&["send", &uri, "--fee-rate", "0"])?;
+    let refused = spender.refusal(&["send", &uri, "--fee-rate", "0"])?;
     ensure!(refused.contains("from 0.001 to 1000 sat/vB"), "{refused}");
-    world.mine(6)
+    world.mine(6)?;
+    // The ledger knows only payments at the usual rate.
+    spender.call(&["stop"])?;
+    spender.kill();
+    Ok(())
 }
 
 /// It waits in the mempool, and pays half a satoshi for each virtual byte, or the little more that rounding takes.

@@ -36,6 +36,11 @@ pub(in super::super) fn anew(world: &World<'_>) -> Result<()> {
     world.mine(6)?;
     node.await_channel(node.funding(intent)?)?;
     node.pay(&peer, Amount::from_sat(50_000))?;
+    for daemon in [&node, &peer] {
+        let log = daemon.log()?;
+        let error = log.lines().find(|line| line.contains(" ERROR "));
+        ensure!(error.is_none(), "{}: a channel that was only asked for is an error: {error:?}", daemon.name);
+    }
     // It is owed the Originals of those who only looked; the ledger knows none.
     node.call(&["stop"])?;
     node.kill();
