@@ -16,12 +16,13 @@ pub struct Cln {
     pub bitcoin_cli: PathBuf,
 }
 
-/// On loopback only, with looks at the chain that no test has to wait for.
+/// On loopback only, with looks at the chain that no test has to wait for long. For each look lightningd starts half a dozen
+/// programs: a busy machine would do nothing else if it looked each second.
 const ARGUMENTS: &[&str] = &[
     "--network=regtest",
     "--developer",
     "--dev-fast-gossip",
-    "--dev-bitcoind-poll=1",
+    "--dev-bitcoind-poll=3",
     "--log-level=debug",
     // It reads the chain through a program that it starts for each question.
     "--rescan=1",
