@@ -258,7 +258,7 @@ impl Stage {
             short: Mutex::default(),
             broadcast: Mutex::default(),
         });
-        let policy = Policy { channel_seconds: 1, exchange_seconds: 12, burial: 2, ..Policy::default() };
+        let policy = Policy { burial: 2, ..Policy::default() };
         let store = ledger(&folder.path().join(FILE));
         let (chain, wallet, funder) = (world.clone(), world.clone(), world.clone());
         let (host, owing) = Host::new(chain, wallet, funder, store, policy, now);
@@ -282,6 +282,11 @@ impl Stage {
         };
         self.host.add_invoice(&invoice).await.unwrap();
         invoice
+    }
+
+    /// So many seconds for channels, for tests that wait them out. What does not hang is done by then on a busy machine, too.
+    pub(crate) fn wait_for_channels(&self, channel_seconds: u64) {
+        self.host.set_policy(Policy { channel_seconds, ..self.host.policy() });
     }
 
     /// Queues a channel that [`PAYMENT`] and a coin of ours pay for.

@@ -69,6 +69,9 @@ async fn a_lightning_fault_gives_a_plain_payjoin_and_queues_the_intent_with_its_
         ("fund", Fault::Hang, "out of time"),
     ] {
         let stage = Stage::new();
+        if fault == Fault::Hang {
+            stage.wait_for_channels(1);
+        }
         let intent = stage.queue_channel().await;
         stage.world.fault(act, fault);
         proposal(outcome(&stage, "a", 1).await);

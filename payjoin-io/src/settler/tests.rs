@@ -257,6 +257,7 @@ async fn what_came_after_the_mempool_was_asked_is_not_judged_by_its_answer() {
 #[tokio::test]
 async fn an_original_mined_while_its_exchange_runs_is_not_missed() {
     let mut stage = Stage::new();
+    stage.wait_for_channels(5);
     stage.queue_channel().await;
     stage.world.fault("fund", Fault::Hang);
     let mut settler = Settler::new(stage.host.clone(), stage.owing.take().unwrap()).await.unwrap();
