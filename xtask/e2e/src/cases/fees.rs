@@ -15,6 +15,7 @@ use crate::harness::wait;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn spike(world: &World<'_>) -> Result<()> {
+    world.allow_fees(100_000);
     let (node, peer) = (world.daemon("node")?, world.daemon("peer")?);
     world.give(&node, &[300_000, 250_000])?;
     node.queue(&peer, "500000", &[])?;
@@ -40,7 +41,7 @@ pub(super) fn spike(world: &World<'_>) -> Result<()> {
 
     // What it says would do, does.
     limit(&node, &format!("max_fee_rate = 1000\nmax_fee = {needed}\ntop_up = true"))?;
-    let (invoice, rate) = (world.receive(&node, Some(600_000))?, FeeRate::from_sat_per_vb_u32(120));
+    let (invoice, rate) = (world.receive(&node, Some(600_000))?, FeeRate::from_sat_per_vb_u32(60));
     let payment = Payment::at(world.payer(), &invoice.uri, Substitution::Allowed, rate)?;
     world.broadcast(&payment.exchange(&world.tls)?)?;
     node.await_intent(1, "confirming").or_else(|_| node.await_intent(1, "released")).map(drop)

@@ -267,12 +267,16 @@ fn peer_address(world: &World<'_>) -> Result<()> {
     let channel = node.await_channel(node.funding(intent)?)?;
     ensure!(channel.text("peer")? == id, "a channel with somebody else: {channel}");
 
-    // An invoice that names no amount cannot be made here; one of our own is not paid.
+    invoices(&node, &peer)
+}
+
+/// One of our own is not paid, and none with another amount than its own.
+fn invoices(node: &Daemon, peer: &Daemon) -> Result<()> {
     let ours = node.call(&["invoice", "1500"])?;
     let refusal = node.refusal(&["pay", ours.text("bolt11")?])?;
     ensure!(refusal.contains("an invoice of this node itself"), "not whose it is: {refusal}");
     let theirs = peer.call(&["invoice", "1500"])?;
     let refusal = node.refusal(&["pay", theirs.text("bolt11")?, "--amount", "1500"])?;
     ensure!(refusal.contains("asks for 1500 sat"), "not what it asks for: {refusal}");
-    node.pay(&peer, Amount::from_sat(1_500))
+    node.pay(peer, Amount::from_sat(1_500))
 }

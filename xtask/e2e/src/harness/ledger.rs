@@ -13,9 +13,6 @@ use super::daemon::Daemon;
 use super::json::Fields;
 use super::world::{Sent, World};
 
-/// The most that anyone may lose in fees in these worlds: 5 sat/vB, and no transaction of a thousand vbytes.
-const FEE_CAP: Amount = Amount::from_sat(5_000);
-
 /// For another program to see what happened, and between looks.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(200);
@@ -134,12 +131,13 @@ impl<'a> Ledger<'a> {
         let received = flow.our_out + flow.channels;
         let gained = received.checked_sub(flow.our_in).context("we lost money")?;
         let fee = paid.checked_sub(gained).context("outputs exceed inputs")?;
-        ensure!(fee <= FEE_CAP, "the fee is {fee}");
+        let fee_cap = self.world.fee_cap.get();
+        ensure!(fee <= fee_cap, "the fee is {fee}");
         let least = self.world.chain.relay_fee(on_chain.transaction.vsize() as u64)?;
         ensure!(fee >= least, "the fee of {fee} is below {least}: nobody relays it");
         ensure!(paid >= invoice.amount, "the payer paid {paid} of {}", invoice.amount);
-        ensure!(paid <= invoice.amount + FEE_CAP, "the payer lost {paid} for {}", invoice.amount);
-        ensure!(gained + FEE_CAP >= invoice.amount, "we gained {gained} of {}", invoice.amount);
+        ensure!(paid <= invoice.amount + fee_cap, "the payer lost {paid} for {}", invoice.amount);
+        ensure!(gained + fee_cap >= invoice.amount, "we gained {gained} of {}", invoice.amount);
         Ok(())
     }
 
@@ -180,7 +178,7 @@ impl<'a> Ledger<'a> {
 
     /// What we paid to others is the price and the fee that we were told.
     fn check_sent(&self, sent: &Sent) -> Result<()> {
-        ensure!(sent.fee <= FEE_CAP, "the fee is {}", sent.fee);
+        ensure!(sent.fee <= self.world.fee_cap.get(), "the fee is {}", sent.fee);
         let transaction = self.world.chain.transaction(sent.txid)?;
         let (mut paid, mut back) = (Amount::ZERO, Amount::ZERO);
         for input in &transaction.input {

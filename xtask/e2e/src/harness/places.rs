@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use bitcoin::Amount;
 
 use super::world::World;
 
@@ -14,6 +15,11 @@ impl World<'_> {
         let folder = self.dir.join(name);
         DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(folder)
+    }
+
+    /// This case pays more in fees than others.
+    pub(crate) fn allow_fees(&self, most: u64) {
+        self.fee_cap.set(Amount::from_sat(most));
     }
 
     /// The program of the daemons.

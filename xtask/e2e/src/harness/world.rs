@@ -37,6 +37,9 @@ const PAYER_COINS: [u64; 3] = [3_000_000, 2_500_000, 2_000_000];
 /// Around the end of a Tor time period nobody finds an onion service. No case takes longer.
 const TOR_CASE: Duration = Duration::from_secs(90);
 
+/// Most that anyone may lose in fees, unless a case says otherwise: 5 sat/vB, and no transaction of a thousand vbytes.
+const FEE_CAP: Amount = Amount::from_sat(5_000);
+
 /// Seconds for which directories hold a poll: short, so that cases see several.
 const HOLD: u32 = 2;
 
@@ -71,6 +74,7 @@ pub(crate) struct World<'a> {
     double_spent: RefCell<Vec<String>>,
     pub(super) closed: RefCell<Vec<OutPoint>>,
     sent: RefCell<Vec<Sent>>,
+    pub(super) fee_cap: std::cell::Cell<Amount>,
 }
 
 /// A payment that a daemon made.
@@ -114,6 +118,7 @@ impl<'a> World<'a> {
             double_spent: RefCell::default(),
             closed: RefCell::default(),
             sent: RefCell::default(),
+            fee_cap: std::cell::Cell::new(FEE_CAP),
         })
     }
 
