@@ -180,14 +180,16 @@ impl Display for Report {
         for (kind, asked) in &self.asked {
             writeln!(f, "  {:<12} {:>5.1}  ({})", kind.name(), asked.round_trips, asked.calls())?;
         }
-        writeln!(f, "\nOurs has {} coins, payjoin-cli {}.", self.originals, self.foreign_coins)?;
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let (ours, foreign) = (self.originals, self.foreign_coins);
+        writeln!(f, "\nOurs, a {build} build, has {ours} coins, payjoin-cli {foreign}.")?;
         write!(f, "{NOTES}")
     }
 }
 
 const NOTES: &str = "\
-All receivers got the same Originals in turns, from the same payers, next to the same bitcoind, in release builds; all
-of them share this machine. Proposals of ours and of the floor are on disk before they leave; fsyncs are not counted.
+All receivers got the same Originals in turns, from the same payers, next to the same bitcoind; all of
+them share this machine. Proposals of ours and of the floor are on disk before they leave; fsyncs are not counted.
 Ours has an invoice and a coin for each request, because a repeated Original is answered from the store and a coin once
 shown stays locked. The floor has one coin. Payers of payjoin-cli queue, because its database refuses those that come
 side by side: their latency counts the wait. Where ours takes part, an Original has three outputs instead of two, which
