@@ -163,7 +163,7 @@ mod tests {
             (b"\n".to_vec(), "EOF while parsing"),
         ] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
-            let asked = Asked::Starting(crate::Starting::default());
+            let asked = Asked::Starting(Starting::default());
             let answering = tokio::spawn(answer(ours, asked, watch::channel(false).0));
             theirs.write_all(&line).await.unwrap();
             theirs.shutdown().await.unwrap();
