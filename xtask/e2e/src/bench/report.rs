@@ -143,6 +143,13 @@ impl Report {
     }
 }
 
+impl Report {
+    fn stock(&self) -> String {
+        let (ours, foreign) = (self.originals, self.foreign_coins);
+        format!("Ours, a {BUILD} build, has {ours} coins, payjoin-cli {foreign}.")
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "machine: {}", machine())?;
@@ -180,12 +187,11 @@ impl Display for Report {
         for (kind, asked) in &self.asked {
             writeln!(f, "  {:<12} {:>5.1}  ({})", kind.name(), asked.round_trips, asked.calls())?;
         }
-        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        let (ours, foreign) = (self.originals, self.foreign_coins);
-        writeln!(f, "\nOurs, a {build} build, has {ours} coins, payjoin-cli {foreign}.")?;
-        write!(f, "{NOTES}")
+        write!(f, "\n{}\n{NOTES}", self.stock())
     }
 }
+
+const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
 const NOTES: &str = "\
 All receivers got the same Originals in turns, from the same payers, next to the same bitcoind; all of

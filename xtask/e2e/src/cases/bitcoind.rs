@@ -56,6 +56,7 @@ pub(super) fn whitelist(world: &World<'_>) -> Result<()> {
     {
         ensure!(refusal.contains(part), "it should say {part}: {refusal}");
     }
+    ensure!(node.diagnosis()?.contains("gettxspendingprevout"), "doctor does not name what is missing");
     ensure!(!refusal.contains("credentials"), "the password is right: {refusal}");
     let all = refusal.split_once("All that is needed: ").context("not what is needed")?.1;
     let all =

@@ -341,6 +341,7 @@ fn away(world: &World<'_>) -> Result<()> {
     scene.lnd.as_foreign().kill();
     let trouble = scene.trouble()?;
     ensure!(trouble.contains("does not answer") && trouble.contains("restlisten"), "no remedy: {trouble}");
+    ensure!(node.diagnosis()?.contains("does not answer"), "doctor has another word");
     let refusal = node.refusal(&["receive"])?;
     ensure!(refusal.contains("does not answer"), "a code without an LND: {refusal}");
     let reply = raw::send_and_stay(node.plain, &payment.request()?)?;
@@ -382,9 +383,11 @@ fn macaroon(world: &World<'_>) -> Result<()> {
     node.kill();
     ensure!(node.restart().is_err(), "it starts with a macaroon that only reads");
     scene.await_word("lacks the right uri:/")?;
+    ensure!(node.diagnosis()?.contains("lacks the right uri:/"), "doctor has another word");
     fs::write(file, b"no macaroon at all")?;
     ensure!(node.restart().is_err(), "it starts without a macaroon");
     scene.await_word("does not accept the macaroon")?;
+    ensure!(node.diagnosis()?.contains("does not accept the macaroon"), "doctor has another word");
     fs::write(file, small)?;
     node.restart()?;
 

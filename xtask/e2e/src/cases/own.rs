@@ -367,6 +367,7 @@ fn away(world: &World<'_>) -> Result<()> {
     world.payer().lock(&offered.original()?)?;
     own.kill();
     expect_away(node)?;
+    ensure!(node.diagnosis()?.contains("lightningd"), "doctor finds no fault with lightningd");
     // Who has a code already pays it plainly.
     let payment = Payment::new(world.payer(), &plain.uri, Substitution::Allowed)?;
     let reply = raw::send_and_stay(node.plain, &payment.request()?)?;

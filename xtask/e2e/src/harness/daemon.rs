@@ -249,6 +249,13 @@ impl Daemon {
         Ok(answer.text("error")?.to_owned())
     }
 
+    /// What `doctor` finds, and it must find a fault.
+    pub(crate) fn diagnosis(&self) -> Result<String> {
+        let output = self.command().arg("doctor").output()?;
+        ensure!(output.status.code() == Some(1), "doctor finds no fault");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// What a command prints for people.
     pub(crate) fn print(&self, arguments: &[&str]) -> Result<String> {
         process::output(Command::new(&self.program).arg("--datadir").arg(&self.dir).args(arguments))
