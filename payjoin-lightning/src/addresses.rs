@@ -113,6 +113,7 @@ impl Addresses {
     }
 
     /// As [`Addresses::write`] wrote it, or as a single address that worked: from before there were several.
+    #[cfg(feature = "node")]
     pub(crate) fn read(&self, text: &str) -> Result<(), payjoin_core::PeerAddressError> {
         let mut lines = text.lines();
         let worked =
@@ -125,6 +126,7 @@ impl Addresses {
     }
 
     /// What is known of a peer, to be kept: a line for the address that worked, which may be empty, and one for each other.
+    #[cfg(feature = "node")]
     pub(crate) fn write(&self, peer: &PublicKey) -> String {
         let known = lock(&self.0);
         let Some(Known { worked, told, .. }) = known.get(peer) else { return String::new() };
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!(ports(&Addresses::default().in_turn(&at(1), Turn::WorkedFirst, [])), [1]);
     }
 
+    #[cfg(feature = "node")]
     #[test]
     fn what_is_kept_is_read_back_and_so_is_what_was_kept_before_there_were_several() {
         let (known, again) = (Addresses::default(), Addresses::default());
