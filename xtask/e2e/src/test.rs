@@ -7,13 +7,15 @@ use anyhow::Result;
 use xtask_programs::bitcoind::VARIABLE;
 use xtask_programs::{process, workspace};
 
-use crate::{bitcoind, run, tools};
+use crate::{bitcoind, peers, run, tools};
 
 /// Runs all tests, also after some have failed, and ends with one line about the end-to-end cases.
 pub(crate) fn run(may_skip: bool) -> Result<ExitCode> {
     // First, so that a machine that cannot provide them says so at once.
     let bitcoind = bitcoind::provide()?;
     let (payjoin_cli, mailroom) = (tools::payjoin_cli()?, tools::mailroom()?);
+    // Tests of the crates that need one do nothing without it. The cases that are skipped then are named at the end.
+    peers::lnd()?;
     let crates = process::run(
         workspace::cargo()
             .args(["test", "--workspace", "--locked", "--no-fail-fast"])
