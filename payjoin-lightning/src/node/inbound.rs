@@ -38,8 +38,6 @@ impl Inbound {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
-        // A channel is opened by small messages, each of which waits for an answer.
-        stream.set_nodelay(true)?;
         let id = self.count;
         self.count += 1;
         self.open.insert(id, (from, stream.try_clone()?));

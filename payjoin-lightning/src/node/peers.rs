@@ -1,6 +1,7 @@
 //! Connections to Lightning peers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ const CONNECT_BY_DIALER: Duration = Duration::from_secs(60);
 const GOSSIPED: usize = 4;
 /// How often a handshake that is under way is looked at.
 const LOOK: Duration = Duration::from_millis(2);
+const HUNG_UP: &str = "it hung up: perhaps another node with another node id is there";
 /// For the last words to a peer whose connection is to end.
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Rest after a connection to us that could not be accepted.
@@ -165,7 +167,8 @@ impl Peers {
         self.shake_hands(peer.node_id(), socket.0).await
     }
 
-    /// Tries the host's addresses; the error is that of the last.
+    /// Tries the host's addresses; the error is that of the last. A peer that has a channel which we have forgotten hangs up
+    /// as soon as it hears so, and is there the next time.
     async fn dial_tcp(&self, peer: &PeerAddress) -> Result<(), String> {
         // The name would reach a name server. RFC 7686, section 2.
         if is_onion(peer.host()) {
@@ -174,15 +177,20 @@ impl Peers {
         let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
         let mut last = Err("the name has no address".to_owned());
         for address in addresses {
-            last = match TcpStream::connect(address).await.and_then(without_delay) {
-                Ok(socket) => self.shake_hands(peer.node_id(), socket).await,
-                Err(error) => Err(error.to_string()),
-            };
+            last = self.dial_at(address, peer.node_id()).await;
+            if last.as_ref().is_err_and(|error| error == HUNG_UP) {
+                last = self.dial_at(address, peer.node_id()).await;
+            }
             if last.is_ok() {
                 break;
             }
         }
         last
+    }
+
+    async fn dial_at(&self, address: SocketAddr, node_id: PublicKey) -> Result<(), String> {
+        let socket = TcpStream::connect(address).await.and_then(without_delay);
+        self.shake_hands(node_id, socket.map_err(|error| error.to_string())?).await
     }
 
     async fn shake_hands(&self, node_id: PublicKey, socket: std::net::TcpStream) -> Result<(), String> {
@@ -192,7 +200,7 @@ impl Peers {
         }
         match self.is_connected(&node_id) {
             true => Ok(()),
-            false => Err("it hung up: perhaps another node with another node id is there".to_owned()),
+            false => Err(HUNG_UP.to_owned()),
         }
     }
 
