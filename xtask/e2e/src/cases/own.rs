@@ -98,9 +98,9 @@ impl<'a> Scene<'a> {
     }
 
     /// The coin that is offered first.
-    fn greatest(&self) -> Result<OutPoint> {
+    fn smallest(&self) -> Result<OutPoint> {
         let coins = self.node.call(&["wallet", "coins"])?;
-        let is_it = |coin: &&serde_json::Value| coin.sat("amount_sat").is_ok_and(|sat| sat == OURS);
+        let is_it = |coin: &&serde_json::Value| coin.sat("amount_sat").is_ok_and(|sat| sat == SMALL);
         let found = coins.list("coins")?.iter().find(is_it);
         found.with_context(|| format!("no such coin: {coins}"))?.outpoint("outpoint")
     }
@@ -288,7 +288,7 @@ fn crash(world: &World<'_>) -> Result<()> {
     let second = crash.post()?;
     ensure!(first.body() == second.body(), "the same Original got other bytes");
     ensure!(crash.scene.channels()? == 1, "not exactly one channel");
-    ensure!(node.locked()? == OURS, "the offered coin is not locked");
+    ensure!(node.locked()? == SMALL, "the offered coin is not locked");
     let payjoin = crash.payment.signed(&second.body())?;
     world.broadcast(&payjoin)?;
     crash.scene.own.connect(&crash.peer.peer)?;
@@ -301,7 +301,7 @@ fn crash(world: &World<'_>) -> Result<()> {
 fn locks(world: &World<'_>) -> Result<()> {
     let scene = Scene::new(world, Options { policy: "fallback_seconds = 3600", ..Options::default() })?;
     let node = &scene.node;
-    let coin = scene.greatest()?;
+    let coin = scene.smallest()?;
     let invoice = world.receive(node, Some(700_000))?;
     let payment = Payment::new(world.payer(), &invoice.uri, Substitution::Allowed)?;
     payment.exchange(&world.tls)?;
@@ -322,7 +322,7 @@ fn locks(world: &World<'_>) -> Result<()> {
     ensure!(scene.reserved(coin)?.is_none(), "it is still reserved");
     node.restart()?;
     ensure!(scene.reserved(coin)?.is_some(), "after a start the coin is not reserved");
-    ensure!(node.locked()? == OURS, "after a start the coin is not locked");
+    ensure!(node.locked()? == SMALL, "after a start the coin is not locked");
 
     // The operator spends it all the same: the payjoin is impossible, and the Original goes at once.
     node.kill();
