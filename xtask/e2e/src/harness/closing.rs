@@ -64,6 +64,11 @@ impl World<'_> {
         Ok(closing)
     }
 
+    /// Did somebody want any channel closed?
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.closed.borrow().is_empty()
+    }
+
     /// Did somebody want this channel closed?
     pub(crate) fn is_closed(&self, funding: OutPoint) -> bool {
         self.closed.borrow().contains(&funding)

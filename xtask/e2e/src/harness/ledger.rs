@@ -164,6 +164,7 @@ impl<'a> Ledger<'a> {
             } else if !on_chain.is_confirmed
                 || self.spends(outpoint)?
                 || self.holds(outpoint, output.value)?
+                || self.pays_for_a_close(outpoint)?
             {
                 // The wallet lists confirmed coins only; when all is buried, nothing passes unlisted.
                 flow.our_out += output.value;
@@ -202,6 +203,12 @@ impl<'a> Ledger<'a> {
         }
         let mut later = self.exchanges.iter().filter_map(|exchange| exchange.on_chain.as_ref());
         Ok(later.any(|on_chain| takes(&on_chain.transaction)))
+    }
+
+    /// The child that raises a forced close takes the smallest coin that serves, perhaps one that an exchange has made. What
+    /// it cost is counted with what comes back.
+    fn pays_for_a_close(&self, outpoint: OutPoint) -> Result<bool> {
+        Ok(self.world.has_closed() && !self.world.chain.is_unspent(outpoint)?)
     }
 
     fn holds(&self, outpoint: OutPoint, value: Amount) -> Result<bool> {
