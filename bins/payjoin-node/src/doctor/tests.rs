@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::settings::Kind;
 
 /// In a folder with this mode.
 async fn found(mode: u32, change: impl FnOnce(&mut Settings, &std::path::Path)) -> Diagnosis {
@@ -39,7 +38,7 @@ async fn each_look_says_how_it_is_and_what_to_do() {
 #[tokio::test]
 async fn a_core_lightning_that_is_away_is_told_with_its_socket() {
     let told = found(0o700, |settings, folder| {
-        settings.lightning.backend = Kind::Cln;
+        settings.lightning.backend = crate::settings::Kind::Cln;
         settings.cln.socket = Some(folder.join("lightning-rpc"));
     })
     .await;
@@ -52,7 +51,7 @@ async fn a_core_lightning_that_is_away_is_told_with_its_socket() {
 #[tokio::test]
 async fn an_lnd_without_its_files_is_told_with_them() {
     let told = found(0o700, |settings, folder| {
-        settings.lightning.backend = Kind::Lnd;
+        settings.lightning.backend = crate::settings::Kind::Lnd;
         settings.lnd.certificate = Some(folder.join("tls.cert"));
         settings.lnd.macaroon = Some(folder.join("macaroon"));
     })

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
 
 use tempfile::TempDir;
 
@@ -22,6 +21,7 @@ impl Home {
         fs::write(file, text).unwrap();
     }
 
+    #[cfg(feature = "lnd")]
     fn with_lnd(self) -> Self {
         self.file(".lnd/lnd.conf", "[Application Options]\nrestlisten=0.0.0.0:8181\n");
         self.file(".lnd/tls.cert", "a certificate");
@@ -78,7 +78,7 @@ fn a_core_lightning_is_found_where_somebody_listens() {
     let home = Home::new().with_bitcoind("regtest");
     let folder = home.0.path().join(".lightning/regtest");
     fs::create_dir_all(&folder).unwrap();
-    let listener = UnixListener::bind(folder.join("lightning-rpc")).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(folder.join("lightning-rpc")).unwrap();
     let wishes = || Wishes {
         directory: Some("https://directory.example".to_owned()),
         relay: Some("https://relay.example".to_owned()),
