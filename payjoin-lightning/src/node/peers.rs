@@ -1,7 +1,6 @@
 //! Connections to Lightning peers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -152,14 +151,22 @@ impl Peers {
         self.manager.peer_by_node_id(node_id).is_some()
     }
 
+    /// A peer that has a channel which we have forgotten hangs up as soon as it hears so, and is there the next time.
     async fn dial(&self, peer: &PeerAddress) -> Result<(), String> {
+        let mut dialled = self.dial_once(peer).await;
+        if dialled.as_ref().is_err_and(|error| error == HUNG_UP) {
+            dialled = self.dial_once(peer).await;
+        }
+        dialled.map_err(|error| format!("no connection to {}:{}: {error}", peer.host(), peer.port()))
+    }
+
+    async fn dial_once(&self, peer: &PeerAddress) -> Result<(), String> {
         let dialer = self.dialer.as_deref().filter(|dialer| dialer.reaches(peer.host()));
         let dialled = match dialer {
             Some(dialer) => timeout(CONNECT_BY_DIALER, self.dial_by(dialer, peer)).await,
             None => timeout(CONNECT, self.dial_tcp(peer)).await,
         };
-        let dialled = dialled.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-        dialled.map_err(|error| format!("no connection to {}:{}: {error}", peer.host(), peer.port()))
+        dialled.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
 
     async fn dial_by(&self, dialer: &dyn Dialer, peer: &PeerAddress) -> Result<(), String> {
@@ -167,8 +174,7 @@ impl Peers {
         self.shake_hands(peer.node_id(), socket.0).await
     }
 
-    /// Tries the host's addresses; the error is that of the last. A peer that has a channel which we have forgotten hangs up
-    /// as soon as it hears so, and is there the next time.
+    /// Tries the host's addresses; the error is that of the last.
     async fn dial_tcp(&self, peer: &PeerAddress) -> Result<(), String> {
         // The name would reach a name server. RFC 7686, section 2.
         if is_onion(peer.host()) {
@@ -177,20 +183,15 @@ impl Peers {
         let addresses = lookup_host((peer.host(), peer.port())).await.map_err(|error| error.to_string())?;
         let mut last = Err("the name has no address".to_owned());
         for address in addresses {
-            last = self.dial_at(address, peer.node_id()).await;
-            if last.as_ref().is_err_and(|error| error == HUNG_UP) {
-                last = self.dial_at(address, peer.node_id()).await;
-            }
+            last = match TcpStream::connect(address).await.and_then(without_delay) {
+                Ok(socket) => self.shake_hands(peer.node_id(), socket).await,
+                Err(error) => Err(error.to_string()),
+            };
             if last.is_ok() {
                 break;
             }
         }
         last
-    }
-
-    async fn dial_at(&self, address: SocketAddr, node_id: PublicKey) -> Result<(), String> {
-        let socket = TcpStream::connect(address).await.and_then(without_delay);
-        self.shake_hands(node_id, socket.map_err(|error| error.to_string())?).await
     }
 
     async fn shake_hands(&self, node_id: PublicKey, socket: std::net::TcpStream) -> Result<(), String> {

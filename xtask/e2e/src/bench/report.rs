@@ -141,9 +141,7 @@ impl Report {
             "round_trips": asked.collect::<Vec<_>>(),
         })
     }
-}
 
-impl Report {
     fn stock(&self) -> String {
         let (ours, foreign) = (self.originals, self.foreign_coins);
         format!("Ours, a {BUILD} build, has {ours} coins, payjoin-cli {foreign}.")
