@@ -18,10 +18,14 @@ const SIDE_BY_SIDE: usize = 2;
 /// Lines of each log shown for a case that failed.
 const TAIL: usize = 25;
 
+/// Longest word about a failed case at the end of a run, in characters.
+const FIRST_LINE: usize = 300;
+
 /// How a run went.
 pub(crate) struct Outcome {
     passed: usize,
-    failed: usize,
+    /// Each case with the first line of what went wrong.
+    failed: Vec<String>,
     /// Cases for which this machine has not what they need.
     skipped: usize,
 }
@@ -29,8 +33,10 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Prints the closing line and turns the outcome into that of the program.
     pub(crate) fn close(&self, may_skip: bool) -> ExitCode {
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
-        if self.failed == 0 && (may_skip || self.skipped == 0) {
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped);
+        // Again, and last: of a long run often only the end is kept.
+        self.failed.iter().for_each(|failed| println!("FAILED  {failed}"));
+        if self.failed.is_empty() && (may_skip || self.skipped == 0) {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -59,7 +65,7 @@ pub(crate) fn run(names: &[String]) -> Result<Outcome> {
         }
     });
     let next = Mutex::new(chosen.iter());
-    let failed = Mutex::new(0);
+    let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
         if needs.contains(&Need::Tor) {
             // It takes half a minute. The cases that need it see whether it came up.
@@ -68,14 +74,16 @@ pub(crate) fn run(names: &[String]) -> Result<Outcome> {
         for _ in 0..SIDE_BY_SIDE.min(chosen.len()) {
             scope.spawn(|| {
                 while let Some(case) = take(&next) {
-                    let count = usize::from(!in_a_world(case.name, &programs, case.run));
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) += count;
+                    if let Err(error) = in_a_world(case.name, &programs, case.run) {
+                        let error = format!("{:<20} {}", case.name, first_line(&error));
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+                    }
                 }
             });
         }
     });
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Outcome { passed: chosen.len() - failed, failed, skipped: all - chosen.len() })
+    Ok(Outcome { passed: chosen.len() - failed.len(), failed, skipped: all - chosen.len() })
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Case>> {
@@ -97,7 +105,7 @@ pub(crate) fn in_a_world(
     name: &str,
     programs: &Programs,
     run: impl FnOnce(&World<'_>) -> Result<()>,
-) -> bool {
+) -> Result<()> {
     let start = Instant::now();
     let result = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir();
     let result = result.map_err(Into::into).and_then(|dir| {
@@ -111,7 +119,11 @@ pub(crate) fn in_a_world(
         Ok(()) => eprintln!("ok      {name:<20} {seconds:5.1} s"),
         Err(error) => eprintln!("FAILED  {name:<20} {seconds:5.1} s\n    {error}"),
     }
-    result.is_ok()
+    result
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().chars().take(FIRST_LINE).collect()
 }
 
 /// What happens, then the ledger, then the ledger again when everything is buried.

@@ -68,7 +68,7 @@ pub(crate) fn run(minutes: u32, seed: Option<u64>) -> Result<()> {
         }
         soak.finish()
     });
-    ensure!(held, "the soak failed; `--seed {seed}` makes the same choices again");
+    ensure!(held.is_ok(), "the soak failed; `--seed {seed}` makes the same choices again");
     Ok(())
 }
 

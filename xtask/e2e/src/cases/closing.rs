@@ -74,7 +74,7 @@ fn close_without_coins(world: &World<'_>, node: &Daemon, funding: OutPoint) -> R
     let cheaper = |sat: i64| world.chain.call("prioritisetransaction", json!([commitment, 0, sat])).map(drop);
     cheaper(-1_000_000)?;
     let address = node.call(&["wallet", "address"])?.text("address")?.to_owned();
-    world.chain.give(&[(address, Amount::from_sat(needs))])?;
+    world.fund(&[(address, Amount::from_sat(needs))])?;
     wait::until("a child pays for it", PATIENCE, || world.chain.spender(|spent| spent.txid == commitment))?;
     cheaper(1_000_000)
 }

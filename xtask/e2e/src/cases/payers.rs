@@ -174,7 +174,7 @@ fn v2_too_long(world: &World<'_>) -> Result<()> {
     for _ in 0..150 {
         outputs.push((payer.address("bech32")?, Amount::from_sat(2_000)));
     }
-    world.chain.give(&outputs)?;
+    world.fund(&outputs)?;
     let coins = payer.call("listunspent", json!([]))?;
     let others = coins.as_array().context("no coins")?.iter().filter(|coin| coin["amount"] != json!(0.06));
     let others: Vec<_> = others.map(|coin| json!({ "txid": coin["txid"], "vout": coin["vout"] })).collect();

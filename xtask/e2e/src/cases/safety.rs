@@ -186,7 +186,7 @@ pub(super) fn large_parent_bumped(world: &World<'_>) -> Result<()> {
     for _ in 0..10 {
         let addresses = (0..16).map(|_| payer.address("bech32"));
         let coin = |address| Ok((address?, Amount::from_sat(20_000)));
-        world.chain.give(&addresses.map(coin).collect::<Result<Vec<_>>>()?)?;
+        world.fund(&addresses.map(coin).collect::<Result<Vec<_>>>()?)?;
     }
     let invoice = world.receive(&node, Some(2_900_000))?;
     let payment = Payment::new(payer, &invoice.uri, Substitution::Allowed)?;

@@ -131,7 +131,7 @@ pub(super) fn account(world: &World<'_>) -> Result<()> {
     world.give(&node, &[200_000; 2 * ROOM + 4])?;
     let payer = world.payer();
     let coins = (0..ROOM + 4).map(|_| Ok((payer.address("bech32")?, Amount::from_sat(400_000))));
-    world.chain.give(&coins.collect::<Result<Vec<_>>>()?)?;
+    world.fund(&coins.collect::<Result<Vec<_>>>()?)?;
 
     let mut payjoins = Vec::new();
     for number in 1..=ROOM {

@@ -207,11 +207,17 @@ impl<'a> World<'a> {
             outputs.push((address, Amount::from_sat(*sat)));
             self.gifts.borrow_mut().push((daemon.name, Amount::from_sat(*sat)));
         }
-        self.chain.give(&outputs)?;
+        self.fund(&outputs)?;
         let total = self.given(daemon);
         wait::until("the daemon sees its coins", Duration::from_secs(20), || {
             Ok((daemon.call(&["wallet", "balance"])?.sat("confirmed_sat")? >= total).then_some(()))
         })
+    }
+
+    /// Gives each address a confirmed coin, and waits until every running node has followed.
+    pub(crate) fn fund(&self, coins: &[(String, Amount)]) -> Result<()> {
+        self.chain.give(coins)?;
+        self.follow()
     }
 
     /// What a daemon's wallet was given in all.
@@ -373,6 +379,10 @@ impl<'a> World<'a> {
     /// Mines and waits until every running node has followed.
     pub(crate) fn mine(&self, blocks: u32) -> Result<()> {
         self.chain.mine(blocks)?;
+        self.follow()
+    }
+
+    fn follow(&self) -> Result<()> {
         let height = self.chain.height()?;
         self.running().iter().try_for_each(|daemon| daemon.wait_for_height(height))?;
         let foreign = self.foreign.borrow();

@@ -12,7 +12,7 @@ impl World<'_> {
         const NAME: &str = "taproot";
         let wallet = self.chain.wallet(NAME)?;
         self.wallets.borrow_mut().push(NAME);
-        self.chain.give(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
+        self.fund(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
         Ok(wallet)
     }
 
