@@ -33,6 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         created: now,
         expires: now.plus(3600),
         payer_is_me: false,
+        top_up: false,
+        label: None,
+        own_id: None,
     };
 
     let mut exchange = Exchange::new(now, invoice, request, Policy::default());

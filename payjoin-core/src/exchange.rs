@@ -83,7 +83,8 @@ pub struct Exchange {
 impl Exchange {
     /// Begins with a request for `invoice`. A bad request shows as [`Output::Done`].
     #[must_use]
-    pub fn new(now: Timestamp, invoice: Invoice, request: Request, policy: Policy) -> Self {
+    pub fn new(now: Timestamp, invoice: Invoice, request: Request, mut policy: Policy) -> Self {
+        policy.top_up |= invoice.top_up;
         let (id, state) = match Original::parse(&request, &invoice) {
             Ok(original) => {
                 (OriginalId::of(&invoice.id, &original.transaction), State::Recall(Box::new(original)))

@@ -3,7 +3,7 @@
 use bitcoin::{Amount, ScriptBuf, Transaction, TxOut};
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Label, Timestamp};
 
 /// Names an invoice: the last path segment of its `pj=` endpoint, 26 characters of lower-case base32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,16 @@ pub struct Invoice {
     /// The operator's word that whoever pays this is himself. Lifts money rule 5 for its payments, and for no others.
     #[serde(default)]
     pub payer_is_me: bool,
+    /// Coins of ours may make up for a payment smaller than the channels, whatever
+    /// [`Policy::top_up`](crate::Policy::top_up) says.
+    #[serde(default)]
+    pub top_up: bool,
+    /// The operator's words for it. No payer sees them.
+    #[serde(default)]
+    pub label: Option<Label>,
+    /// The operator's own name for it. No payer sees it.
+    #[serde(default)]
+    pub own_id: Option<Label>,
 }
 
 impl Invoice {

@@ -25,6 +25,7 @@ mod exchange;
 mod fees;
 mod intent;
 mod invoice;
+mod label;
 mod limits;
 mod outgoing;
 mod partitions;
@@ -51,6 +52,7 @@ pub use exchange::{Delivery, Exchange, ExchangeError, Output, Request};
 pub use fees::{FeeTerms, MinFeeRate};
 pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState, PlannedChannel};
 pub use invoice::{Invoice, InvoiceId, PaymentOutput, paid_to};
+pub use label::{Label, tame};
 pub use limits::forewarning;
 pub use outgoing::{Outgoing, OutgoingError, OutgoingInput, OutgoingOutput, Paid};
 pub use partitions::partitions;
@@ -64,10 +66,12 @@ pub use queue::{Held, Openable, openable, without_busy};
 pub use reply::{ErrorCode, Reply};
 pub use roles::{
     Acceptance, AdmitOutcome, Broadcast, Chain, ChainError, ChannelFailure, ChannelTerms, Claim, Claims,
-    ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER, Failure, FailureKind, Funded, Funder,
-    FunderError, Holder, Inspection, IntentRecord, Intents, Ledger, LedgerError, Left, NoChannels, NodeState,
-    PayingWallet, PaymentRecord, Payments, PeerBook, PeerRecord, PlainPayment, SessionKey, SessionKind,
-    Sessions, StateWrite, Trouble, Waiting, Wallet, WalletError, pause_after,
+    ClosedChannel, Entry, EntryId, EntryKind, ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER,
+    Fact, Failure, FailureKind, Funded, Funder, FunderError, Holder, Inspection, IntentRecord, Intents,
+    Journal, Ledger, LedgerError, Left, LightningEnd, LightningPayment, LightningRecord, Moved, Movement,
+    MovementId, Movements, NoChannels, NodeState, PayingWallet, PaymentRecord, Payments, PeerBook,
+    PeerRecord, PlainPayment, SessionKey, SessionKind, Sessions, StateWrite, Trouble, Waiting, Wallet,
+    WalletError, pause_after,
 };
 pub use session::{
     AnswerKey, Session, SessionEnd, SessionError, SessionEvent, SessionInput, SessionOutput, SessionTerms,

@@ -19,6 +19,8 @@ pub mod exchanges;
 #[doc(hidden)]
 pub mod intents;
 #[doc(hidden)]
+pub mod journal;
+#[doc(hidden)]
 pub mod payments;
 #[doc(hidden)]
 pub mod peers;
@@ -39,10 +41,11 @@ use bitcoin::{
     Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
 };
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, ExchangeId,
-    ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, FailureKind, FundedChannel, Holder, IntentId,
-    IntentState, Invoice, InvoiceId, Ledger, LedgerError, OriginalId, Paid, PeerRecord, Release, SessionKey,
-    SessionKind, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, Entry, EntryId,
+    EntryKind, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, Fact, FailureKind, FundedChannel,
+    Holder, IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError, LightningEnd, LightningPayment,
+    LightningRecord, Moved, Movement, OriginalId, Paid, PeerRecord, Release, SessionKey, SessionKind, Settled,
+    StateWrite, Timestamp,
 };
 
 use self::state::kv;
@@ -122,6 +125,14 @@ macro_rules! ledger_contract {
             a_peer_takes_openings_side_by_side_until_it_refuses_one
             a_peer_is_busy_while_a_channel_with_it_is_opened
             proposals_with_channels_that_came_to_nothing_are_counted
+        );
+        $crate::ledger_contract!(@ $home, journal:
+            what_becomes_of_a_payment_is_told_in_its_order_and_across_a_restart
+            a_payment_that_does_not_arrive_is_told_as_lost
+            a_write_that_fails_tells_nothing words_of_the_operator_for_a_code_are_with_what_is_told_of_it
+            a_code_that_nobody_pays_expires_once old_entries_leave_and_their_numbers_are_not_given_again
+            a_reader_goes_on_where_it_was_and_is_woken_by_the_next_entry
+            a_payment_over_lightning_ends_once_and_well_for_good
         );
         $crate::ledger_contract!(@ $home, state:
             a_stale_channel_manager_never_replaces_a_newer_one values_of_the_node_are_read_listed_and_removed
@@ -216,6 +227,9 @@ fn invoice(name: &str) -> Invoice {
         created: NOW,
         expires: NOW.plus(3600),
         payer_is_me: false,
+        top_up: false,
+        label: None,
+        own_id: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod book;
 mod claims;
 mod data;
+mod journal;
 mod peers;
 
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +11,14 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord, ExchangeState,
-    Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, NodeState,
+    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, EntryKind, ExchangeId, ExchangeRecord, ExchangeState,
+    Exchanges, Fact, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, NodeState,
     Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
     SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};
+use self::journal::Listed;
 
 /// Everything that [`Ledger`](payjoin_core::Ledger) keeps.
 #[derive(Debug, Default)]
@@ -56,6 +58,8 @@ impl Exchanges for MemoryLedger {
             true => Err(LedgerError::Conflict(format!("invoice {} exists", invoice.id))),
             false => {
                 data.invoices.push(invoice.clone());
+                let (id, amount) = (Some(invoice.id.clone()), invoice.amount);
+                data.tell(Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) });
                 Ok(())
             }
         })
@@ -217,6 +221,13 @@ impl Exchanges for MemoryLedger {
         })
     }
 
+    async fn exchanges_at(&self, invoice: &InvoiceId) -> Result<Vec<ExchangeRecord>, LedgerError> {
+        self.read(|data| {
+            let here = data.exchanges.iter().rev().filter(|(_, exchange)| exchange.is_at(invoice));
+            here.filter_map(|(id, _)| data.record(*id)).collect()
+        })
+    }
+
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError> {
         self.read(|data| data.record(exchange))
     }
@@ -278,7 +289,7 @@ impl Payments for MemoryLedger {
         uri: &str,
         original: &Psbt,
         fee_rate: FeeRate,
-        _: Timestamp,
+        now: Timestamp,
     ) -> Result<(), LedgerError> {
         let (uri, original) = (uri.to_owned(), original.clone());
         self.write(|data| match data.payments.values().any(|known| known.uri == uri) {
@@ -287,17 +298,19 @@ impl Payments for MemoryLedger {
                 let record =
                     PaymentRecord { id: payment, uri, original, fee_rate, paid: None, settled: false };
                 data.payments.insert(payment, record);
+                data.list(Listed::Send(payment), now);
+                data.tell(Fact { payment: Some(payment), ..Fact::new(EntryKind::SendCreated) });
                 Ok(())
             }
         })
     }
 
     async fn record_paid(&self, payment: PaymentId, paid: &Paid) -> Result<(), LedgerError> {
-        self.change(|data| data.change(payment, |record| record.paid = Some(paid.clone())))
+        self.change(|data| data.record_paid(payment, paid))
     }
 
     async fn settle_payment(&self, payment: PaymentId) -> Result<(), LedgerError> {
-        self.change(|data| data.change(payment, |record| record.settled = true))
+        self.change(|data| data.settle_payment(payment))
     }
 
     async fn payment(&self, payment: PaymentId) -> Result<Option<PaymentRecord>, LedgerError> {

@@ -279,6 +279,9 @@ impl Stage {
             created: now(),
             expires: now().plus(3_600),
             payer_is_me: false,
+            top_up: false,
+            label: None,
+            own_id: None,
         };
         self.host.add_invoice(&invoice).await.unwrap();
         invoice

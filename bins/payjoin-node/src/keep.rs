@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bitcoin::Amount;
 use lightning::io::{Error, ErrorKind};
 use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
     CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, KVStoreSync,
 };
-use payjoin_core::{Claim, Ledger, LedgerError, MOST_CHANNELS, PeerAddress, StateWrite, Step};
+use payjoin_core::{Claim, Ledger, LedgerError, LightningEnd, MOST_CHANNELS, PeerAddress, StateWrite, Step};
 use payjoin_lightning::node::{ManagerState, NodeStore};
 use payjoin_lightning::{PaidOnce, Wanted};
 
+use crate::clock::now;
 use crate::events::Events;
 
 /// All that survives a crash.
@@ -120,7 +122,7 @@ pub(crate) struct Codes {
 #[async_trait]
 impl PaidOnce for Codes {
     async fn may_take(&self, hash: [u8; 32]) -> Result<bool, String> {
-        match self.store.claim(hash).await.map_err(|error| error.to_string())? {
+        match self.store.claim(hash, now()).await.map_err(|error| error.to_string())? {
             Claim::None => Ok(true),
             Claim::Taken(invoice) => {
                 self.events.tell(Step::PaidOverLightning { invoice });
@@ -131,6 +133,24 @@ impl PaidOnce for Codes {
                 Ok(false)
             }
         }
+    }
+
+    async fn received(&self, hash: [u8; 32], amount: Amount) -> Result<(), String> {
+        self.end(hash, LightningEnd::Received(amount)).await
+    }
+
+    async fn sent(&self, hash: [u8; 32], fee_msat: u64) -> Result<(), String> {
+        self.end(hash, LightningEnd::Sent(fee_msat)).await
+    }
+
+    async fn failed(&self, hash: [u8; 32], reason: &str) -> Result<(), String> {
+        self.end(hash, LightningEnd::Failed(reason.to_owned())).await
+    }
+}
+
+impl Codes {
+    async fn end(&self, hash: [u8; 32], end: LightningEnd) -> Result<(), String> {
+        self.store.end_lightning(hash, end, now()).await.map_err(|error| error.to_string())
     }
 }
 

@@ -8,9 +8,11 @@ mod channels;
 mod close;
 mod coins;
 mod connect;
+mod events;
 mod exchanges;
 mod invoice;
 mod pay;
+mod payments;
 mod queue;
 mod receive;
 mod send;
@@ -29,11 +31,13 @@ pub use channels::{Channels, Intent, IntentStage};
 pub use close::{CloseArgs, Closing};
 pub use coins::{Coin, Coins};
 pub use connect::{ConnectArgs, Connected, Peer, Peers};
+pub use events::{CodeState, EventPage, EventsArgs, Standing, Until, WaitArgs};
 pub use exchanges::{Exchanges, ExchangesArgs, ShowExchangeArgs};
 pub use invoice::{Bolt11, InvoiceArgs};
 pub use pay::{PaidInvoice, PayArgs};
+pub use payments::{Direction, Kind, Outcome, PaymentList, PaymentRow, PaymentsArgs, ShowPaymentArgs};
 pub use queue::{QueueArgs, Queued};
-pub use receive::{Alternative, Code, ReceiveArgs};
+pub use receive::{Alternative, Code, OfferedChannel, ReceiveArgs, Terms};
 pub use send::{Payment, PaymentStatus, SendArgs};
 pub use sessions::{Session, SessionArgs, SessionCancelled, SessionState, Sessions};
 pub use status::{Status, Waiting};
@@ -60,6 +64,12 @@ pub enum Request {
     Invoice(InvoiceArgs),
     /// Pay a BOLT 11 invoice and wait for the outcome.
     Pay(PayArgs),
+    /// Everything that moves money, in and out.
+    Payment(PaymentRequest),
+    /// What happened.
+    Events(EventsArgs),
+    /// What became of a code, once that is known.
+    Wait(WaitArgs),
     /// Payments to us, past and present.
     Exchange(ExchangeRequest),
     /// Codes that wait at directories.
@@ -116,6 +126,16 @@ pub enum ExchangeRequest {
     Show(ShowExchangeArgs),
 }
 
+/// Requests about everything that moves money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaymentRequest {
+    /// The latest, newest first.
+    List(PaymentsArgs),
+    /// One of them.
+    Show(ShowPaymentArgs),
+}
+
 /// Requests about codes that wait at directories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -158,6 +178,14 @@ pub enum Response {
     Bolt11(Bolt11),
     /// To `pay`.
     PaidInvoice(PaidInvoice),
+    /// To `payment list`.
+    PaymentList(PaymentList),
+    /// To `payment show`.
+    PaymentRow(Box<PaymentRow>),
+    /// To `events`.
+    Events(EventPage),
+    /// To `wait`.
+    Standing(Standing),
     /// To `exchange list`.
     Exchanges(Exchanges),
     /// To `exchange bump`.
@@ -189,19 +217,33 @@ impl Daemon {
             Request::Peer(PeerRequest::List) => Response::Peers(self.peers().await?),
             Request::Invoice(args) => Response::Bolt11(self.invoice(&args).await?),
             Request::Pay(args) => Response::PaidInvoice(self.pay(&args).await?),
-            Request::Exchange(ExchangeRequest::List(args)) => {
-                Response::Exchanges(self.exchanges(args).await?)
+            Request::Payment(PaymentRequest::List(args)) => {
+                Response::PaymentList(self.payment_list(args).await?)
             }
-            Request::Exchange(ExchangeRequest::Bump(args)) => Response::Bumped(self.bump(args).await?),
-            Request::Exchange(ExchangeRequest::Show(args)) => {
-                Response::Exchange(Box::new(self.exchange(args).await?))
+            Request::Payment(PaymentRequest::Show(args)) => {
+                Response::PaymentRow(Box::new(self.payment_row(args).await?))
             }
-            Request::Session(SessionRequest::List) => Response::Sessions(self.sessions().await?),
-            Request::Session(SessionRequest::Show(args)) => Response::Session(self.session(args).await?),
-            Request::Session(SessionRequest::Cancel(args)) => {
-                Response::SessionCancelled(self.cancel_session(args)?)
-            }
+            Request::Events(args) => Response::Events(self.events(args).await?),
+            Request::Wait(args) => Response::Standing(self.wait(args).await?),
+            Request::Exchange(request) => self.answer_exchange(request).await?,
+            Request::Session(request) => self.answer_session(request).await?,
             Request::Status => Response::Status(Box::new(self.status().await?)),
+        })
+    }
+
+    async fn answer_exchange(&self, request: ExchangeRequest) -> Result<Response, RequestError> {
+        Ok(match request {
+            ExchangeRequest::List(args) => Response::Exchanges(self.exchanges(args).await?),
+            ExchangeRequest::Bump(args) => Response::Bumped(self.bump(args).await?),
+            ExchangeRequest::Show(args) => Response::Exchange(Box::new(self.exchange(args).await?)),
+        })
+    }
+
+    async fn answer_session(&self, request: SessionRequest) -> Result<Response, RequestError> {
+        Ok(match request {
+            SessionRequest::List => Response::Sessions(self.sessions().await?),
+            SessionRequest::Show(args) => Response::Session(self.session(args).await?),
+            SessionRequest::Cancel(args) => Response::SessionCancelled(self.cancel_session(args)?),
         })
     }
 

@@ -6,6 +6,8 @@
 mod claims;
 mod exchanges;
 mod intents;
+mod journal;
+mod movements;
 mod payments;
 mod peers;
 mod sessions;
@@ -16,6 +18,10 @@ use bitcoin::OutPoint;
 pub use claims::{Claim, Claims};
 pub use exchanges::{AdmitOutcome, ExchangeRecord, ExchangeState, Exchanges, PlainPayment};
 pub use intents::{IntentRecord, Intents};
+pub use journal::{Entry, EntryId, EntryKind, Fact, Journal};
+pub use movements::{
+    ClosedChannel, LightningEnd, LightningPayment, LightningRecord, Moved, Movement, MovementId, Movements,
+};
 pub use payments::{PaymentRecord, Payments};
 pub use peers::{FORGOTTEN_AFTER, PeerBook, PeerRecord, Trouble, Waiting, pause_after};
 pub use sessions::{SessionKey, SessionKind, Sessions};
@@ -24,9 +30,15 @@ pub use state::{NodeState, StateWrite};
 use crate::{ExchangeId, IntentId};
 
 /// All that a receiver keeps.
-pub trait Ledger: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState {}
+pub trait Ledger:
+    Claims + Exchanges + Intents + Journal + Movements + PeerBook + Payments + Sessions + NodeState
+{
+}
 
-impl<T: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState> Ledger for T {}
+impl<T> Ledger for T where
+    T: Claims + Exchanges + Intents + Journal + Movements + PeerBook + Payments + Sessions + NodeState
+{
+}
 
 /// Why the ledger did not do it. Nothing of a failed call was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

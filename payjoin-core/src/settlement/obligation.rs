@@ -43,6 +43,27 @@ pub struct Fees {
     pub payjoin: Amount,
 }
 
+/// What opens one channel without a payjoin: an input of P2WPKH, a funding output and change, in virtual bytes.
+const OPENING: u64 = 153;
+
+impl Fees {
+    /// What the payjoin pays beyond the Original.
+    #[must_use]
+    pub fn added(&self) -> Amount {
+        self.payjoin.checked_sub(self.original).unwrap_or_default()
+    }
+
+    /// What a payjoin with so many channels saved against the Original as a deposit and then a transaction for each of the
+    /// channels, at the rate of the payjoin: those transactions have one input, the channel and change. Nothing where the
+    /// payjoin's fee is not on record.
+    #[must_use]
+    pub fn saved(&self, channels: usize, payjoin: &Transaction) -> Amount {
+        let size = payjoin.vsize().max(1) as u64;
+        let openings = self.payjoin.to_sat().saturating_mul(OPENING).saturating_mul(channels as u64) / size;
+        Amount::from_sat(openings).checked_sub(self.added()).unwrap_or_default()
+    }
+}
+
 /// An input to a [`Settlement`](super::Settlement).
 #[derive(Clone, Debug)]
 pub enum SettlementInput {

@@ -254,6 +254,9 @@ pub(crate) fn invoice() -> Invoice {
         created: NOW,
         expires: NOW.plus(3600),
         payer_is_me: false,
+        top_up: false,
+        label: None,
+        own_id: None,
     }
 }
 

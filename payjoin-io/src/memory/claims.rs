@@ -1,7 +1,7 @@
 //! Codes that can be paid over Lightning, too.
 
 use async_trait::async_trait;
-use payjoin_core::{Claim, Claims, InvoiceId, LedgerError, Settled};
+use payjoin_core::{Claim, Claims, InvoiceId, LedgerError, LightningEnd, Settled, Timestamp};
 
 use super::MemoryLedger;
 use super::data::Data;
@@ -19,19 +19,25 @@ impl Claims for MemoryLedger {
         })
     }
 
-    async fn claim(&self, hash: [u8; 32]) -> Result<Claim, LedgerError> {
-        self.write(|data| Ok(data.claim(hash)))
+    async fn claim(&self, hash: [u8; 32], now: Timestamp) -> Result<Claim, LedgerError> {
+        self.write(|data| Ok(data.claim(hash, now)))
+    }
+
+    async fn paid_over_lightning(&self, invoice: &InvoiceId) -> Result<bool, LedgerError> {
+        self.read(|data| data.is_claimed(invoice))
     }
 }
 
 impl Data {
-    fn claim(&mut self, hash: [u8; 32]) -> Claim {
+    fn claim(&mut self, hash: [u8; 32], now: Timestamp) -> Claim {
         let Some((invoice, claimed)) = self.lightning.get(&hash).cloned() else { return Claim::None };
         let kept = self.at(&invoice).any(|exchange| exchange.settled != Some(Settled::Gone));
         if kept && !claimed {
             return Claim::PaidOnChain(invoice);
         }
         self.lightning.insert(hash, (invoice.clone(), true));
+        let asked = self.invoices.iter().find(|known| known.id == invoice).and_then(|known| known.amount);
+        self.end_lightning(hash, LightningEnd::Received(asked.unwrap_or_default()), now);
         Claim::Taken(invoice)
     }
 

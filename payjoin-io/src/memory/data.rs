@@ -1,6 +1,7 @@
 //! What the ledger holds, and the changes that belong together.
 
 mod intents;
+mod outcome;
 mod plain;
 mod prune;
 
@@ -8,11 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ExchangeId, ExchangeRecord, ExchangeState, Fees, FundedChannel, Holder,
-    IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation, OriginalId, PaymentId,
-    PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ExchangeId, ExchangeState, Fees, FundedChannel, Holder,
+    Fact, EntryKind, IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation,
+    OriginalId, Paid, PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, paid_to,
 };
 
+use super::journal::{Listed, Told};
 use super::peers::Peers;
 
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,7 @@ pub(super) struct Data {
     pub(super) node: Vec<StateWrite>,
     pub(super) peers: Peers,
     pub(super) wallet: Vec<Vec<u8>>,
+    pub(super) told: Told,
     /// Codes by payment hash, and whether they were paid over Lightning.
     pub(super) lightning: HashMap<[u8; 32], (InvoiceId, bool)>,
 }
@@ -55,6 +58,9 @@ pub(super) struct Exchange {
     /// Its transactions were dropped. For those who ask they still are there: only ids are shown.
     is_pruned: bool,
     plain: Option<Amount>,
+    /// What the Original pays the code.
+    amount: Option<Amount>,
+    saved: Option<Amount>,
     pub(super) created: Timestamp,
 }
 
@@ -75,6 +81,10 @@ pub(super) struct Session {
 }
 
 impl Exchange {
+    pub(super) fn is_at(&self, invoice: &InvoiceId) -> bool {
+        self.invoice.id == *invoice
+    }
+
     /// Admitted, with nothing but its Original.
     fn new(
         invoice: Invoice,
@@ -103,6 +113,8 @@ impl Exchange {
             settled_at: None,
             is_pruned: false,
             plain: None,
+            amount: None,
+            saved: None,
             created,
         }
     }
@@ -117,7 +129,7 @@ impl Data {
     }
 
     pub(super) fn at(&self, invoice: &InvoiceId) -> impl Iterator<Item = &Exchange> {
-        self.exchanges.values().filter(move |exchange| exchange.invoice.id == *invoice)
+        self.exchanges.values().filter(move |exchange| exchange.is_at(invoice))
     }
 
     pub(super) fn admit(
@@ -152,6 +164,9 @@ impl Data {
         self.exchanges.insert(id, exchange);
         self.seen.extend(inputs().map(|input| (input, id)));
         self.take(id, &admission.intents, admission.height)?;
+        self.list(Listed::Exchange(id), admission.now);
+        let txid = Some(admission.original.compute_txid());
+        self.tell(Fact { txid, ..self.of_exchange(EntryKind::OriginalReceived, id) });
         Ok(AdmitOutcome::Admitted)
     }
 
@@ -184,7 +199,12 @@ impl Data {
         let mut exchange =
             Exchange::new(invoice.ok_or_else(missing)?, original_id, original, created, fallback_at);
         (exchange.locks, exchange.fees.original) = (locks, admission.fee);
+        exchange.amount = Some(paid_to(&exchange.invoice.script, &exchange.original));
         Ok(exchange)
+    }
+
+    pub(super) fn exchange_of(&self, intent: IntentId) -> Option<ExchangeId> {
+        self.intents.get(&intent)?.exchange
     }
 
     fn exchange(&mut self, id: ExchangeId, states: &[ExchangeState]) -> Result<&mut Exchange, LedgerError> {
@@ -220,6 +240,8 @@ impl Data {
             }
         }
         self.requeue(id, release.reason.as_deref(), false);
+        let (txid, detail) = (release.is_final.then_some(release.txid), release.reason.clone());
+        self.tell(Fact { txid, detail, ..self.of_exchange(EntryKind::ProposalSent, id) });
         Ok(())
     }
 
@@ -228,67 +250,9 @@ impl Data {
         (exchange.state, exchange.reason) = (ExchangeState::Failed, Some(reason.to_owned()));
         exchange.locks.clear();
         self.requeue(id, Some(reason), false);
+        let detail = Some(reason.to_owned());
+        self.tell(Fact { detail, ..self.of_exchange(EntryKind::ExchangeFailed, id) });
         Ok(())
-    }
-
-    pub(super) fn settle(
-        &mut self,
-        id: ExchangeId,
-        outcome: Settled,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        use ExchangeState::{Failed, Plain, Released};
-        let exchange = self.exchange(id, &[Failed, Released, Plain])?;
-        (exchange.state, exchange.settled) = (ExchangeState::Settled, Some(outcome));
-        exchange.settled_at = Some(now);
-        exchange.locks.clear();
-        match outcome {
-            Settled::Payjoin => {
-                self.peers.buried(id);
-                self.each_of(id, |state| {
-                    if let IntentState::Released { txid, vout } = *state {
-                        *state = IntentState::Confirming { txid, vout };
-                    }
-                });
-            }
-            Settled::Original | Settled::Conflict => self.requeue(id, Some("the payjoin lost"), true),
-            Settled::Plain | Settled::Gone => {}
-        }
-        Ok(())
-    }
-
-    pub(super) fn record_mined(
-        &mut self,
-        id: ExchangeId,
-        mined: Option<(Transaction, u32)>,
-    ) -> Result<(), LedgerError> {
-        let exchange = self.exchanges.get_mut(&id).ok_or(LedgerError::WrongState(id))?;
-        let payjoin = exchange.payjoin;
-        let ntxid = mined.as_ref().map(|(transaction, _)| Txid::from(transaction.compute_ntxid()));
-        let in_block = ntxid.is_some() && ntxid == payjoin;
-        exchange.mined = mined;
-        exchange.pay_plainly();
-        self.each_of(id, |state| match *state {
-            IntentState::Released { txid, vout } if in_block => {
-                *state = IntentState::Confirming { txid, vout }
-            }
-            IntentState::Confirming { txid, vout } if !in_block => {
-                *state = IntentState::Released { txid, vout }
-            }
-            _ => {}
-        });
-        Ok(())
-    }
-
-    pub(super) fn record_signed(&mut self, id: ExchangeId, payjoin: &Transaction) -> Result<(), LedgerError> {
-        let exchange = self.exchanges.get_mut(&id).ok_or(LedgerError::WrongState(id))?;
-        exchange.signed = Some(payjoin.clone());
-        Ok(())
-    }
-
-    fn each_of(&mut self, id: ExchangeId, change: impl Fn(&mut IntentState)) {
-        let of_it = self.intents.values_mut().filter(|intent| intent.exchange == Some(id));
-        of_it.for_each(|intent| change(&mut intent.record.state));
     }
 
     fn requeue(&mut self, id: ExchangeId, reason: Option<&str>, released_too: bool) {
@@ -325,32 +289,6 @@ impl Data {
         })
     }
 
-    pub(super) fn record(&self, id: ExchangeId) -> Option<ExchangeRecord> {
-        let exchange = self.exchanges.get(&id)?;
-        let mined = exchange.mined.as_ref().map(|(transaction, _)| transaction.clone());
-        let known = [&exchange.signed, &mined];
-        Some(ExchangeRecord {
-            id,
-            invoice: exchange.invoice.id.clone(),
-            state: exchange.state,
-            original_txid: exchange.original.compute_txid(),
-            payjoin_txid: exchange
-                .payjoin
-                .and_then(|id| ExchangeRecord::settled_txid(id, &exchange.original, known)),
-            mined_txid: mined.as_ref().map(Transaction::compute_txid),
-            channels: exchange.channels.clone(),
-            partitions: exchange.partitions,
-            reason: exchange
-                .reason
-                .clone()
-                .or_else(|| ExchangeRecord::underpaid(exchange.plain, exchange.invoice.amount)),
-            plain: exchange.plain,
-            fallback_at: exchange.fallback_at,
-            created: exchange.created,
-            settled: exchange.settled,
-        })
-    }
-
     pub(super) fn holds(&self) -> Vec<(Holder, Vec<OutPoint>)> {
         let exchanges =
             self.exchanges.iter().map(|(id, exchange)| (Holder::Exchange(*id), exchange.locks.clone()));
@@ -361,10 +299,20 @@ impl Data {
         exchanges.chain(payments).filter(|(_, coins)| !coins.is_empty()).collect()
     }
 
-    pub(super) fn change(&mut self, payment: PaymentId, change: impl FnOnce(&mut PaymentRecord)) {
-        if let Some(record) = self.payments.get_mut(&payment) {
-            change(record);
+    pub(super) fn record_paid(&mut self, payment: PaymentId, paid: &Paid) {
+        let Some(record) = self.payments.get_mut(&payment) else { return };
+        let before = record.paid.replace(paid.clone()).map(|paid| paid.transaction.compute_txid());
+        let (txid, detail) = (Some(paid.transaction.compute_txid()), paid.fallback.clone());
+        if before != txid {
+            self.tell(Fact { payment: Some(payment), txid, detail, ..Fact::new(EntryKind::SendBroadcast) });
         }
+    }
+
+    pub(super) fn settle_payment(&mut self, payment: PaymentId) {
+        let Some(record) = self.payments.get_mut(&payment).filter(|record| !record.settled) else { return };
+        record.settled = true;
+        let txid = record.paid.as_ref().map(|paid| paid.transaction.compute_txid());
+        self.tell(Fact { payment: Some(payment), txid, ..Fact::new(EntryKind::SendSettled) });
     }
 
     pub(super) fn session(&mut self, key: &SessionKey) -> &mut Session {

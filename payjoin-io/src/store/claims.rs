@@ -1,10 +1,10 @@
 //! Codes that can be paid over Lightning, too.
 
 use async_trait::async_trait;
-use payjoin_core::{Claim, Claims, InvoiceId, LedgerError};
+use payjoin_core::{Claim, Claims, InvoiceId, LedgerError, LightningEnd, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{DbError, Store};
+use super::{DbError, Store, invoices, lightning};
 
 #[async_trait]
 impl Claims for Store {
@@ -13,8 +13,12 @@ impl Claims for Store {
         self.write(move |db| ask(db, &invoice, hash)).await
     }
 
-    async fn claim(&self, hash: [u8; 32]) -> Result<Claim, LedgerError> {
-        self.write(move |db| claim(db, hash)).await
+    async fn claim(&self, hash: [u8; 32], now: Timestamp) -> Result<Claim, LedgerError> {
+        self.write(move |db| claim(db, hash, now)).await
+    }
+
+    async fn paid_over_lightning(&self, invoice: &InvoiceId) -> Result<bool, LedgerError> {
+        self.read(|db| is_claimed(db, invoice))
     }
 }
 
@@ -24,7 +28,7 @@ fn ask(db: &Connection, invoice: &InvoiceId, hash: [u8; 32]) -> Result<(), DbErr
     Ok(())
 }
 
-fn claim(db: &Connection, hash: [u8; 32]) -> Result<Claim, DbError> {
+fn claim(db: &Connection, hash: [u8; 32], now: Timestamp) -> Result<Claim, DbError> {
     let sql = "SELECT invoice, claimed FROM lightning WHERE hash = ?1";
     let found = db.prepare_cached(sql)?.query_row([hash], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((invoice, claimed)) = found else { return Ok(Claim::None) };
@@ -38,6 +42,8 @@ fn claim(db: &Connection, hash: [u8; 32]) -> Result<Claim, DbError> {
         return Ok(Claim::PaidOnChain(invoice));
     }
     db.prepare_cached("UPDATE lightning SET claimed = 1 WHERE hash = ?1")?.execute([hash])?;
+    let asked = invoices::find(db, &invoice)?.and_then(|invoice| invoice.amount);
+    lightning::conclude(db, hash, &LightningEnd::Received(asked.unwrap_or_default()), now)?;
     Ok(Claim::Taken(invoice))
 }
 

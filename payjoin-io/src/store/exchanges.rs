@@ -1,22 +1,24 @@
 //! Exchanges and what they owe, with the transactions that change them together with their coins and intents.
 
+mod outcome;
 mod plain;
 mod prune;
 mod rows;
 
+pub(super) use outcome::{record_mined, record_signed};
 pub(super) use plain::record_plain;
 pub(super) use prune::{lost, prune};
 
 use bitcoin::consensus::encode::serialize;
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::OutPoint;
 use payjoin_core::{
-    Admission, AdmitOutcome, ExchangeId, ExchangeRecord, ExchangeState, InvoiceId, LedgerError, Obligation,
-    OriginalId, Release, Settled, Timestamp,
+    Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Fact, InvoiceId,
+    LedgerError, Obligation, OriginalId, Release, Settled, Timestamp, paid_to,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use self::rows::{OBLIGATION, RECORD, obligation, record, word};
-use super::{DbError, claims, intents, locks, peers};
+use super::{DbError, claims, intents, invoices, journal, listed, locks, peers};
 
 pub(super) fn recall(db: &Connection, original: &OriginalId) -> Result<Option<String>, DbError> {
     let mut query = db.prepare_cached("SELECT proposal FROM exchanges WHERE original_id = ?1")?;
@@ -79,6 +81,11 @@ pub(super) fn find(db: &Connection, id: ExchangeId) -> Result<Option<ExchangeRec
     db.prepare_cached(&sql)?.query_and_then([id.0], record)?.next().transpose()
 }
 
+pub(super) fn at(db: &Connection, invoice: &InvoiceId) -> Result<Vec<ExchangeRecord>, DbError> {
+    let sql = format!("SELECT {RECORD} FROM exchanges WHERE invoice = ?1 ORDER BY id DESC");
+    db.prepare_cached(&sql)?.query_and_then([&invoice.0], record)?.collect()
+}
+
 pub(super) fn admit(db: &Connection, id: ExchangeId, admission: &Admission) -> Result<AdmitOutcome, DbError> {
     let earlier = db
         .prepare_cached("SELECT id, state FROM exchanges WHERE original_id = ?1")?
@@ -106,12 +113,18 @@ pub(super) fn admit(db: &Connection, id: ExchangeId, admission: &Admission) -> R
     locks::lock(db, id, &admission.invoice, &admission.coins)?;
     intents::take(db, id, &admission.intents)?;
     peers::take(db, id, admission.height)?;
+    listed::list(db, "exchange", id.0, admission.now)?;
+    let txid = Some(admission.original.compute_txid());
+    journal::tell(db, &Fact { txid, ..journal::of_exchange(db, EntryKind::OriginalReceived, id)? })?;
     Ok(AdmitOutcome::Admitted)
 }
 
 fn insert(db: &Connection, id: ExchangeId, admission: &Admission) -> Result<(), DbError> {
-    let sql = "INSERT INTO exchanges (id, invoice, original_id, original, state, fallback_at, created, original_fee)
-               VALUES (?1, ?2, ?3, ?4, 'admitted', ?5, ?6, ?7)";
+    let sql = "INSERT INTO exchanges
+                   (id, invoice, original_id, original, state, fallback_at, created, original_fee, amount)
+               VALUES (?1, ?2, ?3, ?4, 'admitted', ?5, ?6, ?7, ?8)";
+    let invoice = invoices::find(db, &admission.invoice)?;
+    let paid = invoice.map(|invoice| paid_to(&invoice.script, &admission.original).to_sat());
     let row = params![
         id.0,
         admission.invoice.0,
@@ -120,6 +133,7 @@ fn insert(db: &Connection, id: ExchangeId, admission: &Admission) -> Result<(), 
         admission.fallback_at.0,
         admission.now.0,
         admission.fee.to_sat(),
+        paid,
     ];
     db.prepare_cached(sql)?.execute(row)?;
     Ok(())
@@ -153,6 +167,9 @@ pub(super) fn write_release(db: &Connection, id: ExchangeId, release: &Release) 
     intents::release(db, id, release.txid, &release.channels)?;
     peers::release(db, id, &release.txid.to_string(), &release.channels)?;
     intents::requeue(db, id, release.reason.as_deref(), false)?;
+    let txid = release.is_final.then_some(release.txid);
+    let detail = release.reason.clone();
+    journal::tell(db, &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::ProposalSent, id)? })?;
     locks::unlock(db, id, &release.coins)
 }
 
@@ -160,6 +177,8 @@ pub(super) fn fail(db: &Connection, id: ExchangeId, reason: &str) -> Result<(), 
     let sql = "UPDATE exchanges SET state = 'failed', reason = ?2 WHERE id = ?1 AND state = 'admitted'";
     changed_one(id, db.prepare_cached(sql)?.execute(params![id.0, reason])?)?;
     intents::requeue(db, id, Some(reason), false)?;
+    let detail = Some(reason.to_owned());
+    journal::tell(db, &Fact { detail, ..journal::of_exchange(db, EntryKind::ExchangeFailed, id)? })?;
     locks::unlock(db, id, &[])
 }
 
@@ -176,6 +195,7 @@ pub(super) fn settle(
         Settled::Plain => ("plain", None),
         Settled::Gone => ("gone", None),
     };
+    let txid = outcome::buried(db, id)?;
     let sql = "UPDATE exchanges SET state = 'settled', outcome = ?2, settled_at = ?3
                WHERE id = ?1 AND state IN ('failed', 'released', 'plain')";
     changed_one(id, db.prepare_cached(sql)?.execute(params![id.0, name, now.0])?)?;
@@ -186,30 +206,9 @@ pub(super) fn settle(
         }
         Some(_) => intents::requeue(db, id, lost, true)?,
     }
+    let detail = Some(name.to_owned());
+    journal::tell(db, &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::of_outcome(outcome), id)? })?;
     locks::unlock(db, id, &[])
-}
-
-pub(super) fn record_mined(
-    db: &Connection,
-    id: ExchangeId,
-    mined: Option<&(Transaction, u32)>,
-) -> Result<(), DbError> {
-    let (bytes, height) = mined.map(|(transaction, height)| (serialize(transaction), *height)).unzip();
-    let payjoin: Option<String> = db
-        .prepare_cached("UPDATE exchanges SET mined = ?2, mined_height = ?3 WHERE id = ?1 RETURNING payjoin")?
-        .query_row(params![id.0, bytes, height], |row| row.get(0))
-        .optional()?
-        .ok_or(LedgerError::WrongState(id))?;
-    plain::paid(db, id, mined.map(|(transaction, _)| transaction))?;
-    let is_payjoin = |(transaction, _): &(Transaction, u32)| {
-        payjoin.is_some_and(|payjoin| payjoin == transaction.compute_ntxid().to_string())
-    };
-    intents::confirming(db, id, mined.is_some_and(is_payjoin))
-}
-
-pub(super) fn record_signed(db: &Connection, id: ExchangeId, payjoin: &[u8]) -> Result<(), DbError> {
-    let sql = "UPDATE exchanges SET signed = ?2 WHERE id = ?1";
-    changed_one(id, db.prepare_cached(sql)?.execute(params![id.0, payjoin])?)
 }
 
 fn changed_one(id: ExchangeId, rows: usize) -> Result<(), DbError> {

@@ -2,12 +2,12 @@
 
 use bitcoin::{Amount, OutPoint, Txid};
 use payjoin_core::{
-    ChannelAmount, ChannelLimits, ChannelSpec, ChannelWish, ExchangeId, FundedChannel, IntentId,
-    IntentRecord, IntentState, LedgerError, PeerAddress, Timestamp,
+    ChannelAmount, ChannelLimits, ChannelSpec, ChannelWish, EntryKind, ExchangeId, Fact, FundedChannel,
+    IntentId, IntentRecord, IntentState, InvoiceId, LedgerError, PeerAddress, Timestamp,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::DbError;
+use super::{DbError, journal, listed};
 
 /// What [`wish`] reads, and the peer.
 pub(super) const WISH: &str = "intents.id, intents.amount, intents.min, intents.max, intents.peer";
@@ -62,8 +62,25 @@ pub(super) fn all_buried(db: &Connection) -> Result<Vec<(IntentId, OutPoint)>, D
 pub(super) fn open(db: &Connection, id: IntentId) -> Result<(), DbError> {
     let sql = "UPDATE intents SET state = 'open' WHERE id = ?1 AND state = 'confirming'
                AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled'";
-    db.prepare_cached(sql)?.execute([id.0])?;
-    Ok(())
+    match db.prepare_cached(sql)?.execute([id.0])? {
+        0 => Ok(()),
+        _ => tell(db, EntryKind::ChannelUsable, id, None),
+    }
+}
+
+/// Tells what happened to a channel, with the code whose payment opened it.
+fn tell(db: &Connection, kind: EntryKind, id: IntentId, detail: Option<String>) -> Result<(), DbError> {
+    let sql = "SELECT intents.exchange, exchanges.invoice, intents.txid FROM intents
+               LEFT JOIN exchanges ON exchanges.id = intents.exchange WHERE intents.id = ?1";
+    let row = |row: &Row<'_>| {
+        let invoice = row.get::<_, Option<String>>(1)?.map(InvoiceId);
+        // A transaction id that cannot be read is found by those who need it.
+        let txid = row.get::<_, Option<String>>(2)?.and_then(|txid| txid.parse().ok());
+        let exchange = row.get::<_, Option<u64>>(0)?.map(ExchangeId);
+        Ok(Fact { exchange, invoice, txid, intent: Some(id), ..Fact::new(kind) })
+    };
+    let fact = db.prepare_cached(sql)?.query_row([id.0], row)?;
+    journal::tell(db, &Fact { detail, ..fact })
 }
 
 pub(super) fn close(
@@ -74,9 +91,16 @@ pub(super) fn close(
 ) -> Result<bool, DbError> {
     let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4
                WHERE txid = ?1 AND vout = ?2 AND (state = 'open' OR state = 'confirming'
-                   AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled')";
+                   AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled') RETURNING id";
     let at = (funding.txid.to_string(), funding.vout);
-    db.prepare_cached(sql)?.execute(params![at.0, at.1, reason, now.0])?;
+    let closed: Option<u64> = db
+        .prepare_cached(sql)?
+        .query_row(params![at.0, at.1, reason, now.0], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = closed {
+        listed::list(db, "intent", id, now)?;
+        tell(db, EntryKind::ChannelClosed, IntentId(id), Some(reason.to_owned()))?;
+    }
     let sql = "SELECT 1 FROM intents WHERE txid = ?1 AND vout = ?2 AND state IN ('released', 'confirming')";
     Ok(!db.prepare_cached(sql)?.exists(params![at.0, at.1])?)
 }

@@ -1,12 +1,12 @@
 //! What payers were asked to pay.
 
 use bitcoin::{Amount, ScriptBuf};
-use payjoin_core::{Invoice, InvoiceId, Timestamp};
+use payjoin_core::{EntryKind, Fact, Invoice, InvoiceId, Label, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::DbError;
+use super::{DbError, journal};
 
-const COLUMNS: &str = "id, script, amount, created, expires, payer_is_me";
+const COLUMNS: &str = "id, script, amount, created, expires, payer_is_me, top_up, label, own_id";
 
 pub(super) fn find(db: &Connection, id: &InvoiceId) -> Result<Option<Invoice>, DbError> {
     let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM invoices WHERE id = ?1"))?;
@@ -21,15 +21,20 @@ pub(super) fn latest(db: &Connection, limit: u32) -> Result<Vec<Invoice>, DbErro
 }
 
 pub(super) fn insert(db: &Connection, invoice: &Invoice) -> Result<(), DbError> {
-    db.prepare_cached("INSERT INTO invoices VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+    let sql = format!("INSERT INTO invoices ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    db.prepare_cached(&sql)?.execute(params![
         invoice.id.0,
         invoice.script.as_bytes(),
         invoice.amount.map(Amount::to_sat),
         invoice.created.0,
         invoice.expires.0,
         invoice.payer_is_me,
+        invoice.top_up,
+        invoice.label.as_ref().map(Label::as_str),
+        invoice.own_id.as_ref().map(Label::as_str),
     ])?;
-    Ok(())
+    let (id, amount) = (Some(invoice.id.clone()), invoice.amount);
+    journal::tell(db, &Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) })
 }
 
 pub(super) fn codes(db: &Connection, since: Timestamp) -> Result<Vec<(ScriptBuf, InvoiceId)>, DbError> {
@@ -46,5 +51,8 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Invoice> {
         created: Timestamp(row.get(3)?),
         expires: Timestamp(row.get(4)?),
         payer_is_me: row.get(5)?,
+        top_up: row.get(6)?,
+        label: journal::label(row, 7)?,
+        own_id: journal::label(row, 8)?,
     })
 }

@@ -2,10 +2,10 @@
 
 use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::{FeeRate, OutPoint};
-use payjoin_core::{Holder, LedgerError, Paid, PaymentId, PaymentRecord, Timestamp};
+use payjoin_core::{EntryKind, Fact, Holder, LedgerError, Paid, PaymentId, PaymentRecord, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
 
-use super::DbError;
+use super::{DbError, journal, listed};
 
 const COLUMNS: &str = "id, uri, original, fee_rate, paid, fallback, settled";
 
@@ -20,21 +20,33 @@ pub(super) fn insert(
     let sql = "INSERT INTO payments (id, uri, original, fee_rate, created) VALUES (?1, ?2, ?3, ?4, ?5)";
     let values = params![id.0, uri, original, fee_rate.to_sat_per_kwu(), now.0];
     db.prepare_cached(sql)?.execute(values)?;
-    Ok(())
+    listed::list(db, "payment", id.0, now)?;
+    journal::tell(db, &Fact { payment: Some(id), ..Fact::new(EntryKind::SendCreated) })
 }
 
 pub(super) fn record_paid(db: &Connection, id: PaymentId, paid: &Paid) -> Result<(), DbError> {
+    let before = find(db, id)?.and_then(|record| record.paid);
     db.prepare_cached("UPDATE payments SET paid = ?2, fallback = ?3 WHERE id = ?1")?.execute(params![
         id.0,
         serialize(&paid.transaction),
         paid.fallback
     ])?;
-    Ok(())
+    let txid = Some(paid.transaction.compute_txid());
+    if before.map(|paid| paid.transaction.compute_txid()) == txid {
+        return Ok(());
+    }
+    let detail = paid.fallback.clone();
+    journal::tell(db, &Fact { payment: Some(id), txid, detail, ..Fact::new(EntryKind::SendBroadcast) })
 }
 
 pub(super) fn settle(db: &Connection, id: PaymentId) -> Result<(), DbError> {
-    db.prepare_cached("UPDATE payments SET settled = 1 WHERE id = ?1")?.execute([id.0])?;
-    Ok(())
+    let sql = "UPDATE payments SET settled = 1 WHERE id = ?1 AND settled = 0";
+    if db.prepare_cached(sql)?.execute([id.0])? == 0 {
+        return Ok(());
+    }
+    let paid = find(db, id)?.and_then(|record| record.paid);
+    let txid = paid.map(|paid| paid.transaction.compute_txid());
+    journal::tell(db, &Fact { payment: Some(id), txid, ..Fact::new(EntryKind::SendSettled) })
 }
 
 pub(super) fn find(db: &Connection, id: PaymentId) -> Result<Option<PaymentRecord>, DbError> {

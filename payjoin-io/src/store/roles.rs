@@ -1,7 +1,6 @@
 //! The store as the ledger of a receiver.
 
 use async_trait::async_trait;
-use bitcoin::consensus::encode::serialize;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
     Admission, AdmitOutcome, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord, ExchangeState,
@@ -118,7 +117,7 @@ impl Exchanges for Store {
     }
 
     async fn record_signed(&self, exchange: ExchangeId, payjoin: &Transaction) -> Result<(), LedgerError> {
-        let payjoin = serialize(payjoin);
+        let payjoin = payjoin.clone();
         self.write(move |db| exchanges::record_signed(db, exchange, &payjoin)).await
     }
 
@@ -160,6 +159,10 @@ impl Exchanges for Store {
         limit: u32,
     ) -> Result<Vec<ExchangeRecord>, LedgerError> {
         self.read(|db| exchanges::latest(db, before, limit))
+    }
+
+    async fn exchanges_at(&self, invoice: &InvoiceId) -> Result<Vec<ExchangeRecord>, LedgerError> {
+        self.read(|db| exchanges::at(db, invoice))
     }
 
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError> {

@@ -70,6 +70,9 @@ fn invoice(name: &str) -> Invoice {
         created: NOW,
         expires: NOW.plus(3600),
         payer_is_me: false,
+        top_up: false,
+        label: None,
+        own_id: None,
     }
 }
 

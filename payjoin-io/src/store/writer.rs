@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use payjoin_core::LedgerError;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::watch;
 
 use super::{DbError, age};
 
@@ -23,6 +24,7 @@ pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     commits: Arc<AtomicU64>,
+    grown: watch::Receiver<u64>,
 }
 
 impl Writer {
@@ -30,14 +32,20 @@ impl Writer {
         let (jobs, waiting) = channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
-        let thread =
-            std::thread::Builder::new().name("store".into()).spawn(move || run(db, &waiting, &counter))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits })
+        let (told, grown) = watch::channel(entries(&db));
+        let run = move || run(db, &waiting, &counter, &told);
+        let thread = std::thread::Builder::new().name("store".into()).spawn(run)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, grown })
     }
 
     /// How often it has committed.
     pub(super) fn commits(&self) -> &Arc<AtomicU64> {
         &self.commits
+    }
+
+    /// The number of the last entry of the journal that is committed.
+    pub(super) fn grown(&self) -> watch::Receiver<u64> {
+        self.grown.clone()
     }
 
     /// `answer` is called with the result after the commit, or dropped when there is no transaction to be had.
@@ -71,7 +79,7 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut db: Connection, jobs: &Receiver<Job>, commits: &AtomicU64) {
+fn run(mut db: Connection, jobs: &Receiver<Job>, commits: &AtomicU64, told: &watch::Sender<u64>) {
     while let Ok(first) = jobs.recv() {
         let mut answers = Vec::new();
         let committed = commit_batch(&mut db, first, jobs, &mut answers);
@@ -82,7 +90,15 @@ fn run(mut db: Connection, jobs: &Receiver<Job>, commits: &AtomicU64) {
         for answer in answers {
             answer(committed.as_ref().err());
         }
+        let last = entries(&db);
+        told.send_if_modified(|known| std::mem::replace(known, last) != last);
     }
+}
+
+/// The number of the last entry of the journal. Who waits for one looks himself, too: an error tells nobody anything.
+fn entries(db: &Connection) -> u64 {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'";
+    db.prepare_cached(sql).and_then(|mut last| last.query_row([], |row| row.get(0))).unwrap_or(0)
 }
 
 fn commit_batch(

@@ -54,6 +54,11 @@ pub(super) struct Events {
     pub(super) once: Option<Arc<dyn PaidOnce>>,
 }
 
+fn unrecorded(error: impl std::fmt::Display) -> ReplayEvent {
+    tracing::error!(%error, "the outcome of a payment is not recorded; LDK says it again");
+    ReplayEvent()
+}
+
 impl Events {
     pub(super) async fn handle(&self, event: Event) -> Result<(), ReplayEvent> {
         if self.funder.ldk.handle_event(&event) {
@@ -77,8 +82,9 @@ impl Events {
             }
             Event::PaymentClaimed { payment_hash, amount_msat, .. } => {
                 tracing::info!(payment = %payment_hash, amount_msat, "payment received");
+                return self.received(payment_hash, Amount::from_sat(amount_msat / 1_000)).await;
             }
-            Event::PaymentSent { .. } | Event::PaymentFailed { .. } => return self.paid(&event),
+            Event::PaymentSent { .. } | Event::PaymentFailed { .. } => return self.paid(&event).await,
             Event::ChannelReady { channel_id: id, counterparty_node_id: peer, .. } => self.ready(&id, &peer),
             Event::ChannelClosed {
                 reason,
@@ -105,11 +111,27 @@ impl Events {
         &self.log.unborn
     }
 
-    fn paid(&self, event: &Event) -> Result<(), ReplayEvent> {
-        self.payments.handle_event(event).map_err(|error| {
-            tracing::error!(%error, "the outcome of a payment is not recorded; LDK says it again");
-            ReplayEvent()
-        })
+    async fn paid(&self, event: &Event) -> Result<(), ReplayEvent> {
+        self.payments.handle_event(event).map_err(unrecorded)?;
+        let Some(once) = &self.once else { return Ok(()) };
+        let told = match event {
+            Event::PaymentSent { payment_hash, fee_paid_msat, .. } => {
+                once.sent(payment_hash.0, fee_paid_msat.unwrap_or(0)).await
+            }
+            Event::PaymentFailed { payment_hash: Some(hash), reason, .. } => {
+                let reason = reason.map_or_else(|| "unknown".to_owned(), |reason| format!("{reason:?}"));
+                once.failed(hash.0, &reason).await
+            }
+            _ => Ok(()),
+        };
+        told.map_err(unrecorded)
+    }
+
+    async fn received(&self, hash: PaymentHash, amount: Amount) -> Result<(), ReplayEvent> {
+        match &self.once {
+            Some(once) => once.received(hash.0, amount).await.map_err(unrecorded),
+            None => Ok(()),
+        }
     }
 
     fn closed(

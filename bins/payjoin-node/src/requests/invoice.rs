@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use bitcoin::Amount;
 use bitcoin::amount::serde::as_sat;
+use bitcoin::hex::FromHex as _;
+use payjoin_core::{LightningPayment, tame};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
 
@@ -37,6 +40,11 @@ impl Daemon {
             return Err(ErrorKind::Request.error("an invoice over 0 sat cannot be paid"));
         }
         let invoice = self.node.invoice(args.amount, &args.description, EXPIRY).await?;
+        let hash = <[u8; 32]>::from_hex(&invoice.payment_hash);
+        let hash = hash.map_err(|error| ErrorKind::Lightning.error(error))?;
+        let about = Some(tame(&args.description)).filter(|about| !about.is_empty());
+        let payment = LightningPayment { hash, outgoing: false, amount: Some(args.amount), about };
+        self.store.begin_lightning(&payment, now()).await?;
         Ok(Bolt11 { bolt11: invoice.bolt11, payment_hash: invoice.payment_hash })
     }
 }

@@ -3,10 +3,14 @@
 use bitcoin::Amount;
 use bitcoin::Network;
 use bitcoin::amount::serde::as_sat;
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::PublicKey;
 use lightning::bolt11_invoice::{Bolt11Invoice, Currency, ParseOrSemanticError};
+use payjoin_core::{LightningEnd, LightningPayment, tame};
+use payjoin_lightning::LightningError;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
 
@@ -51,14 +55,26 @@ enum Unpayable {
 impl Daemon {
     pub(super) async fn pay(&self, args: &PayArgs) -> Result<PaidInvoice, RequestError> {
         let checked = check(args, self.settings.network, self.node.node_id());
-        checked.map_err(|error| ErrorKind::Request.error(error))?;
-        let paid = self.node.pay(&args.bolt11, args.amount).await?;
+        let payment = checked.map_err(|error| ErrorKind::Request.error(error))?;
+        let hash = payment.hash;
+        self.store.begin_lightning(&payment, now()).await?;
+        let paid = self.node.pay(&args.bolt11, args.amount).await;
+        match &paid {
+            Ok(paid) => self.store.end_lightning(hash, LightningEnd::Sent(paid.fee_msat), now()).await?,
+            // Nobody knows what became of it.
+            Err(LightningError::Away(_)) => {}
+            Err(error) => {
+                let why = LightningEnd::Failed(tame(&error.to_string()));
+                self.store.end_lightning(hash, why, now()).await?;
+            }
+        }
+        let paid = paid?;
         Ok(PaidInvoice { preimage: paid.preimage, fee_msat: paid.fee_msat, status: "succeeded" })
     }
 }
 
 /// Whatever the node is, it gets only what can be paid.
-fn check(args: &PayArgs, network: Network, ours: PublicKey) -> Result<(), Unpayable> {
+fn check(args: &PayArgs, network: Network, ours: PublicKey) -> Result<LightningPayment, Unpayable> {
     let invoice: Bolt11Invoice = args.bolt11.parse().map_err(Unpayable::Invoice)?;
     if invoice.currency() != Currency::from(network) {
         return Err(Unpayable::Network);
@@ -70,13 +86,19 @@ fn check(args: &PayArgs, network: Network, ours: PublicKey) -> Result<(), Unpaya
         (None, None) => Err(Unpayable::NoAmount),
         (Some(msat), Some(_)) => Err(Unpayable::HasAmount(msat.div_ceil(1_000))),
         (None, Some(Amount::ZERO)) => Err(Unpayable::Nothing),
-        _ => Ok(()),
+        (msat, amount) => {
+            let amount = msat.map(|msat| Amount::from_sat(msat.div_ceil(1_000))).or(amount);
+            let about = tame(&invoice.description().to_string());
+            let about = Some(about).filter(|about| !about.is_empty());
+            let hash = invoice.payment_hash().to_byte_array();
+            Ok(LightningPayment { hash, outgoing: true, amount, about })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bitcoin::hashes::{Hash as _, sha256};
+    use bitcoin::hashes::sha256;
     use bitcoin::secp256k1::{SECP256K1, SecretKey};
     use lightning::bolt11_invoice::{InvoiceBuilder, PaymentSecret};
 
@@ -116,7 +138,7 @@ mod tests {
         ] {
             let args = PayArgs { bolt11: bolt11.clone(), amount: amount.map(Amount::from_sat) };
             let node = PublicKey::from_secret_key(SECP256K1, &key(node));
-            assert_eq!(check(&args, network, node), expected, "{amount:?}");
+            assert_eq!(check(&args, network, node).map(drop), expected, "{amount:?}");
         }
         let nonsense = PayArgs { bolt11: "lnbc1".into(), amount: None };
         let node = PublicKey::from_secret_key(SECP256K1, &key(2));

@@ -1,5 +1,7 @@
 //! `receive`: a code to pay.
 
+mod terms;
+
 use std::time::Duration;
 
 use bitcoin::amount::serde::as_sat;
@@ -7,7 +9,7 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{
-    ChannelAmount, ChannelWish, Invoice, InvoiceId, Openable, Reserve, Step, Timestamp, bip21_v1, forewarning,
+    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, bip21_v1, forewarning,
 };
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;
@@ -19,11 +21,14 @@ use crate::error::{ErrorKind, RequestError};
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
+use self::terms::Offer;
+pub use self::terms::{OfferedChannel, Terms};
+
 /// Least payment that the network relays to our P2TR scripts.
 const LEAST: Amount = Amount::from_sat(330);
 
 /// What is to be paid to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveArgs {
     /// How much. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
     #[serde(default, with = "as_sat::opt")]
@@ -39,6 +44,15 @@ pub struct ReceiveArgs {
     /// The code can also be paid over Lightning: once, either way.
     #[serde(default)]
     pub lightning: bool,
+    /// Coins of ours may make up for a payment smaller than the channels. Default: as `[policy] top_up` says.
+    #[serde(default)]
+    pub top_up: bool,
+    /// Words of the operator's: shown wherever the code or its payments are, and to no payer.
+    #[serde(default)]
+    pub label: Option<Label>,
+    /// The operator's own name for the code, shown as the label is.
+    #[serde(default)]
+    pub own_id: Option<Label>,
 }
 
 /// A code to pay.
@@ -63,6 +77,12 @@ pub struct Code {
     pub alternatives: Vec<Alternative>,
     /// The BOLT 11 invoice in the code, if it can also be paid over Lightning.
     pub lightning: Option<String>,
+    /// What its payment will do, as far as it is known now.
+    pub terms: Terms,
+    /// The operator's words for it.
+    pub label: Option<Label>,
+    /// The operator's own name for it.
+    pub own_id: Option<Label>,
     /// What whoever watches the chain can tell of the payment by its amounts.
     pub observer: &'static str,
     /// Why the payment will open none of the queued channels, as far as it is known now.
@@ -89,7 +109,8 @@ impl Daemon {
         let way = ways.choose(args.via).map_err(|missing| ErrorKind::Settings.error(missing))?;
         let (queue, amount) = self.asked_for(&args).await?;
         let coins = if args.payer_is_me { None } else { self.obstacle(&queue) };
-        let note = coins.or_else(|| self.limit(&queue.wishes, amount));
+        let terms = self.terms(&queue, amount, (args.top_up, args.payer_is_me)).await?;
+        let note = coins.or_else(|| self.limit(&queue.wishes, amount, args.top_up));
         let invoice = self.new_invoice(amount, &args).await?;
         let address = Address::from_script(&invoice.script, self.settings.network);
         let address = address.map_err(|error| ErrorKind::Wallet.error(error))?;
@@ -103,6 +124,7 @@ impl Daemon {
         let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
         let unified = |code: Alternative| unified(code, lightning.as_deref());
         let alternatives = alternatives.map(|code| code.map(unified)).collect::<Result<_, _>>()?;
+        let (label, own_id) = (args.label, args.own_id);
         let (Alternative { via, uri, endpoint }, invoice) = (unified(code), invoice.id);
         self.events.tell(Step::Code { invoice: invoice.clone(), amount, uri: uri.clone() });
         Ok(Code {
@@ -115,6 +137,9 @@ impl Daemon {
             expires,
             alternatives,
             lightning,
+            terms,
+            label,
+            own_id,
             observer: observer(&queue.wishes),
             note,
         })
@@ -139,8 +164,9 @@ impl Daemon {
     async fn new_invoice(&self, amount: Option<Amount>, args: &ReceiveArgs) -> Result<Invoice, RequestError> {
         let address = self.node.new_address().await.map_err(|error| ErrorKind::Wallet.error(error))?;
         let (id, script, created) = (InvoiceId::from_entropy(random()), address.script_pubkey(), now());
-        let (expires, payer_is_me) = (created.plus(args.expires.seconds()), args.payer_is_me);
-        Ok(Invoice { id, script, amount, created, expires, payer_is_me })
+        let ReceiveArgs { payer_is_me, top_up, label, own_id, .. } = args.clone();
+        let expires = created.plus(args.expires.seconds());
+        Ok(Invoice { id, script, amount, created, expires, payer_is_me, top_up, label, own_id })
     }
 
     /// Refuses what our channels cannot receive, and what cannot be barred once the code is paid.
@@ -233,8 +259,34 @@ impl Daemon {
         Ok(Some(shortfall(wishes, &self.reserve(), fees)))
     }
 
+    /// What the payment will do.
+    async fn terms(
+        &self,
+        queue: &Openable,
+        amount: Option<Amount>,
+        (top_up, payer_is_me): (bool, bool),
+    ) -> Result<Terms, RequestError> {
+        let mut wishes = Vec::new();
+        for wish in &queue.wishes {
+            if let Some(record) = self.store.intent(wish.id).await? {
+                wishes.push((*wish, record.spec.peer));
+            }
+        }
+        let policy = self.host.policy();
+        let fees = |count| self.fee_share(count).map_or(policy.max_fee, |fees| fees.min(policy.max_fee));
+        let offer = Offer {
+            payment: amount.unwrap_or_default(),
+            wishes: &wishes,
+            top_up: top_up || policy.top_up,
+            reserve: self.reserve(),
+            fees: &fees,
+            obstacle: self.obstacle(queue).filter(|_| !payer_is_me),
+        };
+        Ok(offer.terms())
+    }
+
     /// Which limits of the operator's a payment of this amount would meet, at the fee rate of this moment.
-    fn limit(&self, wishes: &[ChannelWish], amount: Option<Amount>) -> Option<String> {
+    fn limit(&self, wishes: &[ChannelWish], amount: Option<Amount>, top_up: bool) -> Option<String> {
         let least = |wish: &ChannelWish| match wish.amount {
             ChannelAmount::Exact(amount) => amount,
             ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
@@ -242,7 +294,9 @@ impl Daemon {
         let smallest = wishes.iter().map(least).min()?;
         let lacking = amount.and_then(|amount| smallest.checked_sub(amount)).unwrap_or_default();
         let rate = self.chain.fee_rate();
-        forewarning(&self.host.policy(), rate, rate.checked_mul_by_weight(added(1))?, lacking)
+        let mut policy = self.host.policy();
+        policy.top_up |= top_up;
+        forewarning(&policy, rate, rate.checked_mul_by_weight(added(1))?, lacking)
     }
 
     /// Why a payment now would open none of the queued channels, if that is sure.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::LedgerError;
-use crate::InvoiceId;
+use crate::{InvoiceId, Timestamp};
 
 /// Which way such a code was paid. Whatever comes first bars the other way, durably.
 #[async_trait]
@@ -16,7 +16,10 @@ pub trait Claims: Send + Sync {
 
     /// Whether a Lightning payment with this hash, which is here, may be taken. After [`Claim::Taken`] no Original is
     /// admitted for its invoice.
-    async fn claim(&self, hash: [u8; 32]) -> Result<Claim, LedgerError>;
+    async fn claim(&self, hash: [u8; 32], now: Timestamp) -> Result<Claim, LedgerError>;
+
+    /// Whether a Lightning payment was taken for this invoice.
+    async fn paid_over_lightning(&self, invoice: &InvoiceId) -> Result<bool, LedgerError>;
 }
 
 /// What a Lightning payment pays.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LedgerError, StateWrite};
 use crate::{
-    Admission, ExchangeId, FundedChannel, Holder, Invoice, InvoiceId, Obligation, OriginalId, Release,
+    Admission, ExchangeId, Fees, FundedChannel, Holder, Invoice, InvoiceId, Obligation, OriginalId, Release,
     Settled, Timestamp,
 };
 
@@ -152,6 +152,9 @@ pub trait Exchanges: Send + Sync {
         limit: u32,
     ) -> Result<Vec<ExchangeRecord>, LedgerError>;
 
+    /// All exchanges at this invoice, newest first.
+    async fn exchanges_at(&self, invoice: &InvoiceId) -> Result<Vec<ExchangeRecord>, LedgerError>;
+
     /// One exchange.
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError>;
 }
@@ -221,6 +224,18 @@ pub struct ExchangeRecord {
     /// What a payment without payjoin pays the code; `None` for others.
     #[serde(rename = "plain_sat", with = "as_sat::opt")]
     pub plain: Option<Amount>,
+    /// What the payer pays the code; `None` where an earlier version did not keep it.
+    #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    pub amount: Option<Amount>,
+    /// What the payjoin pays the miners beyond what the Original does: our part, and what the payer adds to it. `None`
+    /// without a payjoin.
+    #[serde(rename = "fee_sat", with = "as_sat::opt")]
+    pub fee: Option<Amount>,
+    /// What the payjoin saved once it was mined: see [`Fees::saved`](crate::Fees::saved).
+    #[serde(rename = "saved_sat", with = "as_sat::opt")]
+    pub saved: Option<Amount>,
+    /// The height of the block that holds [`ExchangeRecord::mined_txid`].
+    pub mined_height: Option<u32>,
     /// When the Original is to be broadcast if nothing was seen. A payment without payjoin is given up then.
     pub fallback_at: Timestamp,
     /// When it was admitted first.
@@ -230,6 +245,12 @@ pub struct ExchangeRecord {
 }
 
 impl ExchangeRecord {
+    /// What [`ExchangeRecord::fee`] says of an exchange with these fees that `released` a payjoin and ended so.
+    #[must_use]
+    pub fn paid_to_miners(released: bool, fees: Fees, settled: Option<Settled>) -> Option<Amount> {
+        (released && matches!(settled, None | Some(Settled::Payjoin))).then(|| fees.added())
+    }
+
     /// What [`ExchangeRecord::reason`] says of a payment without payjoin that pays less than was asked for.
     #[must_use]
     pub fn underpaid(plain: Option<Amount>, asked: Option<Amount>) -> Option<String> {

@@ -2,10 +2,11 @@
 
 use bitcoin::{OutPoint, Txid};
 use payjoin_core::{
-    ChannelLimits, ChannelSpec, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError, Timestamp,
+    ChannelLimits, ChannelSpec, EntryKind, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError, Timestamp,
 };
 
 use super::{Data, Intent};
+use crate::memory::journal::Listed;
 
 impl Intent {
     fn funding(&self) -> Option<OutPoint> {
@@ -45,9 +46,12 @@ impl Data {
         match intent.record.state {
             IntentState::Open { .. } | IntentState::Confirming { .. } if may_end => {
                 let OutPoint { txid, vout } = funding;
-                let (closing, reason) = (intent.closing, reason.to_owned());
+                let (closing, why, reason) = (intent.closing, reason.to_owned(), reason.to_owned());
                 intent.record.state = IntentState::Closed { txid, vout, closing, reason };
                 intent.ended = Some(now);
+                let id = intent.record.id;
+                self.list(Listed::Close(id), now);
+                self.tell_channel(EntryKind::ChannelClosed, id, Some(why));
                 true
             }
             IntentState::Closed { .. } => true,
@@ -86,6 +90,7 @@ impl Data {
         let buried = self.buried().into_iter().find(|(buried, _)| *buried == id);
         if let (Some((_, at)), Some(intent)) = (buried, self.intents.get_mut(&id)) {
             intent.record.state = IntentState::Open { txid: at.txid, vout: at.vout };
+            self.tell_channel(EntryKind::ChannelUsable, id, None);
         }
     }
 }

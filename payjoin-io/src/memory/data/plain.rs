@@ -1,8 +1,9 @@
 //! Payments that came without payjoin.
 
-use payjoin_core::{ExchangeId, ExchangeState, LedgerError, OriginalId, PlainPayment, Settled, paid_to};
+use payjoin_core::{EntryKind, ExchangeId, ExchangeState, Fact, LedgerError, OriginalId, PlainPayment, Settled, paid_to};
 
 use super::{Data, Exchange};
+use crate::memory::journal::Listed;
 
 impl Exchange {
     /// What it pays: by what was mined, or was seen first.
@@ -47,6 +48,9 @@ impl Data {
         exchange.pay_plainly();
         self.exchanges.insert(id, exchange);
         self.seen.extend(inputs().map(|input| (input, id)));
+        self.list(Listed::Exchange(id), plain.now);
+        let (txid, detail) = (Some(txid), Some("plain".to_owned()));
+        self.tell(Fact { txid, detail, ..self.of_exchange(EntryKind::PaymentSeen, id) });
         Ok(Some(id))
     }
 }

@@ -2,11 +2,11 @@
 
 use bitcoin::consensus::encode::serialize;
 use bitcoin::{ScriptBuf, Transaction, Txid};
-use payjoin_core::{ExchangeId, LedgerError, PlainPayment, paid_to};
+use payjoin_core::{EntryKind, ExchangeId, Fact, LedgerError, PlainPayment, paid_to};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{some_transaction, txid};
-use crate::store::{DbError, invoices, locks};
+use crate::store::{DbError, invoices, journal, listed, locks};
 
 /// Records a payment, unless it is on record: see [`Exchanges::record_plain`](payjoin_core::Exchanges::record_plain).
 pub(in crate::store) fn record_plain(
@@ -42,6 +42,9 @@ pub(in crate::store) fn record_plain(
         }
     };
     locks::record_seen(db, transaction, id)?;
+    listed::list(db, "exchange", id.0, *now)?;
+    let (txid, detail) = (Some(txid), Some("plain".to_owned()));
+    journal::tell(db, &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::PaymentSeen, id)? })?;
     Ok(Some(id))
 }
 

@@ -40,7 +40,8 @@ pub(super) fn obligation(db: &Connection, row: &Row<'_>) -> Result<Obligation, D
 pub(super) const RECORD: &str =
     "id, invoice, state, original, payjoin, channels, reason, fallback_at, created, outcome,
     mined, signed, plain, original_txid, payjoin_txid, mined_txid,
-    (SELECT amount FROM invoices WHERE id = invoice), partitions";
+    (SELECT amount FROM invoices WHERE id = invoice), partitions, amount, original_fee, payjoin_fee, saved,
+    mined_height";
 
 pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
     let id = ExchangeId(row.get(0)?);
@@ -60,6 +61,8 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
     };
     let sat = |column| Ok::<_, DbError>(row.get::<_, Option<u64>>(column)?.map(Amount::from_sat));
     let (plain, asked) = (sat(12)?, sat(16)?);
+    let settled = row.get::<_, Option<String>>(9)?.map(|outcome| word(id, outcome)).transpose()?;
+    let fees = Fees { original: sat(19)?.unwrap_or_default(), payjoin: sat(20)?.unwrap_or_default() };
     let reason: Option<String> = row.get(6)?;
     Ok(ExchangeRecord {
         id,
@@ -71,10 +74,14 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
         channels: channels(id, &row.get::<_, String>(5)?)?,
         partitions: row.get(17)?,
         reason: reason.or_else(|| ExchangeRecord::underpaid(plain, asked)),
+        amount: plain.or(sat(18)?),
+        fee: ExchangeRecord::paid_to_miners(released.is_some(), fees, settled),
+        saved: sat(21)?,
+        mined_height: row.get(22)?,
         plain,
         fallback_at: Timestamp(row.get(7)?),
         created: Timestamp(row.get(8)?),
-        settled: row.get::<_, Option<String>>(9)?.map(|outcome| word(id, outcome)).transpose()?,
+        settled,
     })
 }
 
