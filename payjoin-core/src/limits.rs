@@ -93,8 +93,8 @@ fn shown(rate: FeeRate) -> String {
 
 fn top_up(lacking: Amount) -> String {
     format!(
-        "the channel needs {} sat more than the payment, and `top_up` under [policy] is false: it would have to be true, or \
-         the payment larger by that",
+        "the channel needs {} sat more than the payment, and `top_up` under [policy] is false: make the code with `receive \
+         --top-up`, set it to true, or let the payment be larger by that",
         lacking.to_sat()
     )
 }

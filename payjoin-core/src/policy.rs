@@ -17,7 +17,8 @@ pub struct Policy {
     pub max_fee_rate: FeeRate,
     /// Absolute cap on what we pay in fees for one exchange. Default 50,000 sat.
     pub max_fee: Amount,
-    /// May wallet coins make up for a payment smaller than the queued channels? Default yes.
+    /// May wallet coins make up for a payment smaller than the queued channels, also where the code does not
+    /// say so ([`Invoice::top_up`](crate::Invoice::top_up))? Default no.
     pub top_up: bool,
     /// Seconds for all Lightning work of one exchange. Default 20.
     pub channel_seconds: u64,
@@ -61,7 +62,7 @@ impl Default for Policy {
             min_fee_rate: FeeRate::ZERO,
             max_fee_rate: FeeRate::from_sat_per_vb_u32(100),
             max_fee: Amount::from_sat(50_000),
-            top_up: true,
+            top_up: false,
             channel_seconds: 20,
             accept_seconds: 6,
             sign_seconds: 5,

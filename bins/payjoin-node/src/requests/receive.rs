@@ -269,7 +269,7 @@ impl Daemon {
         let mut wishes = Vec::new();
         for wish in &queue.wishes {
             if let Some(record) = self.store.intent(wish.id).await? {
-                wishes.push((*wish, record.spec.peer));
+                wishes.push((wish.clone(), record.spec.peer));
             }
         }
         let policy = self.host.policy();
