@@ -20,6 +20,7 @@ mod older;
 mod onion;
 mod operator;
 mod own;
+mod package;
 mod pages;
 mod payers;
 mod peer;
@@ -54,6 +55,7 @@ impl Case {
             ("payer-python", &[Need::Python]),
             ("payer-cli-old", &[Need::OldPayjoinCli]),
             ("cln-", &[Need::Cln]),
+            ("deb-install", &[Need::Dpkg]),
         ];
         kinds.iter().find(|(begin, _)| self.name.starts_with(begin)).map_or(&[], |(_, needs)| needs)
     }
@@ -74,6 +76,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         plugin::CASES,
         rune::CASES,
         pages::CASES,
+        package::CASES,
     ]
     .into_iter()
     .flatten()
