@@ -58,7 +58,10 @@ impl std::fmt::Display for Label {
 /// character, and what is longer than a label is cut off.
 #[must_use]
 pub fn tame(text: &str) -> String {
-    text.chars().take(Label::MOST).map(|letter| if misleads(letter) { char::REPLACEMENT_CHARACTER } else { letter }).collect()
+    text.chars()
+        .take(Label::MOST)
+        .map(|letter| if misleads(letter) { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
 }
 
 /// Control characters, separators of lines, and what shows text in another order than it has.

@@ -17,6 +17,8 @@ pub struct HttpRequest {
     pub url: String,
     /// The `Accept` header; without one anything is welcome.
     pub accept: Option<&'static str>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     /// Body and its `Content-Type`.
     pub body: Option<(&'static str, Vec<u8>)>,
     /// Time for the whole exchange.
@@ -144,6 +146,9 @@ impl DirectClient {
         let mut outgoing = client.request(method, &request.url).timeout(request.timeout);
         if let Some(accept) = request.accept {
             outgoing = outgoing.header(ACCEPT, accept);
+        }
+        for (name, value) in request.headers {
+            outgoing = outgoing.header(name, value);
         }
         if let Some((content_type, body)) = request.body {
             // Of other bodies it keeps a copy while it waits for the answer, as if it would send them again.

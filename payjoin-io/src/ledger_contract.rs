@@ -41,11 +41,11 @@ use bitcoin::{
     Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
 };
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, Entry, EntryId,
-    EntryKind, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, Fact, FailureKind, FundedChannel,
-    Holder, IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError, LightningEnd, LightningPayment,
-    LightningRecord, Moved, Movement, OriginalId, Paid, PeerRecord, Release, SessionKey, SessionKind, Settled,
-    StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, Entry,
+    EntryId, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, Fact, FailureKind,
+    FundedChannel, Holder, IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError, LightningEnd,
+    LightningPayment, LightningRecord, Moved, Movement, OriginalId, Paid, PeerRecord, Release, SessionKey,
+    SessionKind, Settled, StateWrite, Timestamp,
 };
 
 use self::state::kv;

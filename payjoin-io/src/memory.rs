@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, EntryKind, ExchangeId, ExchangeRecord, ExchangeState,
-    Exchanges, Fact, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, NodeState,
-    Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
-    SessionKind, Sessions, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, EntryKind, ExchangeId, ExchangeRecord,
+    ExchangeState, Exchanges, Fact, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
+    NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release,
+    SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};

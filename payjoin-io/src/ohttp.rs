@@ -199,8 +199,8 @@ impl Ohttp {
         fresh: bool,
     ) -> Result<HttpResponse, HttpError> {
         let (url, body) = (request.url, Some((request.content_type, request.body)));
-        let (accept, tunnel, limit) = (None, None, MESSAGE);
-        self.client.send(HttpRequest { url, accept, body, timeout, limit, tunnel, fresh }).await
+        let (accept, headers, tunnel, limit) = (None, Vec::new(), None, MESSAGE);
+        self.client.send(HttpRequest { url, accept, headers, body, timeout, limit, tunnel, fresh }).await
     }
 
     async fn fetch_keys(&self, directory: &str) -> Result<OhttpKeys, OhttpError> {
@@ -212,6 +212,7 @@ impl Ohttp {
             let request = HttpRequest {
                 url: url.clone(),
                 accept: Some("application/ohttp-keys"),
+                headers: Vec::new(),
                 body: None,
                 timeout: KEYS_TIMEOUT,
                 limit: KEYS_LIMIT,

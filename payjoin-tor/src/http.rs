@@ -123,6 +123,9 @@ async fn talk(
     if let Some(accept) = request.accept {
         outgoing = outgoing.header(ACCEPT, accept);
     }
+    for (name, value) in &request.headers {
+        outgoing = outgoing.header(*name, value);
+    }
     let body = match request.body {
         None => Bytes::new(),
         Some((content_type, body)) => {
@@ -203,6 +206,7 @@ mod tests {
         let request = HttpRequest {
             url,
             accept: Some("text/plain"),
+            headers: vec![("Event-Id", "7".to_owned())],
             body,
             timeout,
             limit: 4,
@@ -216,7 +220,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_sent_with_what_it_needs_and_nothing_else() {
         let (sent, answer) = exchange("HTTP/1.1 202 A\r\ncontent-length: 4\r\n\r\nbody", None).await;
-        assert_eq!(sent, "GET /box?v=2 HTTP/1.1\r\nhost: aaa.onion:81\r\naccept: text/plain\r\n\r\n");
+        assert_eq!(
+            sent,
+            "GET /box?v=2 HTTP/1.1\r\nhost: aaa.onion:81\r\naccept: text/plain\r\nevent-id: 7\r\n\r\n"
+        );
         assert_eq!(answer, Ok(HttpResponse { status: 202, body: b"body".to_vec() }));
         let (sent, _) = exchange("HTTP/1.1 200 O\r\n\r\n", Some(("a/b", b"hello".to_vec()))).await;
         assert!(sent.starts_with("POST /box?v=2 ") && sent.ends_with("\r\n\r\nhello"), "{sent}");

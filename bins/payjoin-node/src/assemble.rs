@@ -20,6 +20,7 @@ use crate::pay::Payments;
 use crate::start_error::StartError;
 use crate::tor::Tor;
 use crate::watch::{self, BlockNews, Blocks, Unrecorded};
+use crate::webhook::Webhook;
 
 /// Database, node and roles, with everything undone that a crash left half done.
 pub(crate) struct Assembled {
@@ -28,6 +29,7 @@ pub(crate) struct Assembled {
     pub(crate) news: BlockNews,
     /// Where no embedded node follows the chain.
     pub(crate) following: Option<Following>,
+    pub(crate) webhook: Option<Webhook>,
 }
 
 pub(crate) async fn assemble(
@@ -59,6 +61,7 @@ pub(crate) async fn assemble(
     blocks.follow(host.watched().clone());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let poller = outside.poller(&settings, &host);
+    let webhook = outside.webhook(&settings, &store)?;
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());
         let (kept, told) = (store.clone(), events.clone());
@@ -68,7 +71,7 @@ pub(crate) async fn assemble(
     let (chain, tor) = (view, tor.map(Tor::state));
     let daemon =
         Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
-    Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
+    Ok(Assembled { daemon: Arc::new(daemon), settler, news, following, webhook })
 }
 
 fn channels(node: &dyn LightningNode, policy: &Policy) -> Channels {

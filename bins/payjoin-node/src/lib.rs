@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod fresh;
 pub mod init;
+mod journal;
 mod keep;
 mod leftover;
 mod mempool;
@@ -35,6 +36,7 @@ mod tor;
 mod values;
 mod watch;
 mod ways;
+mod webhook;
 
 pub use asked::Asked;
 pub use builder::{Builder, Recover};
@@ -42,7 +44,10 @@ pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};
 pub use node::Node;
 pub use output::Output;
-pub use payjoin_core::{ChannelAmount, Event, ExchangeId, IntentId, InvoiceId, PeerAddress, Step, Timestamp};
+pub use payjoin_core::{
+    ChannelAmount, Entry, EntryId, EntryKind, Event, ExchangeId, Fact, IntentId, InvoiceId, Label,
+    MovementId, PeerAddress, Step, Timestamp,
+};
 pub use requests::{Request, Response};
 pub use rescue::{Owed, RescueError, Rescued, rescue};
 pub use settings::Settings;

@@ -11,9 +11,10 @@ use payjoin_io::{
 
 use crate::clock::now;
 use crate::keep::Store;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::start_error::{StartError, io};
 use crate::tor::Tor;
+use crate::webhook::Webhook;
 
 /// HTTP to others, and the relays where some are configured.
 pub(crate) struct Outside {
@@ -30,6 +31,18 @@ impl Outside {
             false => Some(Arc::new(Ohttp::new(client.clone(), relays)?)),
         };
         Ok(Self { client, ohttp })
+    }
+
+    /// Posts events, where that is set up: directly to this machine, elsewhere as everything else goes out.
+    pub(crate) fn webhook(&self, settings: &Settings, store: &Store) -> Result<Option<Webhook>, StartError> {
+        let settings::Webhook { url: Some(url), secret: Some(secret) } = settings.webhook.clone() else {
+            return Ok(None);
+        };
+        let client: Arc<dyn HttpClient> = match settings::Webhook::is_here(&url) {
+            true => Arc::new(DirectClient::new(DirectSettings::default())?),
+            false => self.client.clone(),
+        };
+        Ok(Some(Webhook::new(url, secret, client, store.clone())))
     }
 
     /// Pays payjoins, v2 only with a relay.
@@ -96,7 +109,16 @@ mod tests {
         let client = OnionsByTor { tor: Arc::new(Answers), direct };
         let (url, tunnel) = (url.to_owned(), tunnel.map(str::to_owned));
         let timeout = Duration::from_secs(10);
-        let request = HttpRequest { url, accept: None, body: None, timeout, limit: 1, tunnel, fresh: false };
+        let request = HttpRequest {
+            url,
+            accept: None,
+            headers: Vec::new(),
+            body: None,
+            timeout,
+            limit: 1,
+            tunnel,
+            fresh: false,
+        };
         match client.send(request).await {
             Ok(_) => true,
             Err(HttpError::Transport(_)) => false,

@@ -10,6 +10,7 @@ mod reload;
 mod table;
 mod tor;
 mod url;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -26,6 +27,7 @@ pub use file::{FILE, FileError};
 pub use listen::PlainListen;
 pub use table::{Entry, SECTIONS, Section, Shown};
 pub use tor::Tor;
+pub use webhook::Webhook;
 
 use crate::values::sat_per_vb;
 
@@ -58,6 +60,8 @@ pub struct Settings {
     pub fees: Fees,
     /// The database, and how long it keeps what is over.
     pub store: Store,
+    /// Who is told what happens.
+    pub webhook: Webhook,
 }
 
 /// `[bitcoind]`
@@ -154,11 +158,13 @@ pub struct Store {
     pub count_file: Option<PathBuf>,
     /// Days after which a settled exchange keeps no transactions, and a cancelled intent leaves.
     pub keep_days: u64,
+    /// Days after which an event of the journal leaves.
+    pub event_days: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { count_file: None, keep_days: 365 }
+        Self { count_file: None, keep_days: 365, event_days: 90 }
     }
 }
 
@@ -272,6 +278,7 @@ impl Default for Settings {
             policy: Allowed::default(),
             fees: Fees::default(),
             store: Store::default(),
+            webhook: Webhook::default(),
         }
     }
 }

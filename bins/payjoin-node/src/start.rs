@@ -17,6 +17,7 @@ use crate::certificate::Certificate;
 use crate::clock::clock;
 use crate::daemon::Daemon;
 use crate::fresh::Fresh;
+use crate::journal;
 use crate::keep::database;
 use crate::leftover::prune;
 use crate::node::Node;
@@ -52,7 +53,7 @@ impl Builder {
             false => None,
         };
         listeners.extend(tor.as_ref().map(Tor::listener));
-        let Assembled { daemon, settler, news, following } =
+        let Assembled { daemon, settler, news, following, webhook } =
             assemble(self, store, tor.as_ref(), certificate.map(Arc::new)).await?;
         if let Some(payments) = &daemon.payments {
             payments.resume().await?;
@@ -66,6 +67,10 @@ impl Builder {
         let chain = daemon.chain.clone();
         let keep_days = daemon.settings.store.keep_days;
         tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
+        tasks.spawn(journal::keep(store.clone(), daemon.settings.store.event_days, stopped.clone()));
+        if let Some(webhook) = webhook {
+            tasks.spawn(webhook.run(stopped.clone()));
+        }
         tasks.spawn(watch::run(settler, news, (node, chain), store, every, stopped));
         if let Some(certificate) = daemon.certificate.clone() {
             tasks.spawn(certificate.keep(daemon.stop.subscribe()));

@@ -16,6 +16,9 @@ impl Asked {
                 via: args.via.map(Into::into),
                 payer_is_me: args.payer_is_me,
                 lightning: args.lightning,
+                top_up: args.top_up,
+                label: args.label,
+                own_id: args.own_id,
             }),
             Self::Send(args) => Request::Send(SendArgs {
                 uri: args.uri,
@@ -136,7 +139,7 @@ mod tests {
         for (args, request) in [
             (
                 &["receive"][..],
-                r#"{"receive":{"amount":null,"expires":86400,"via":null,"payer_is_me":false,"lightning":false}}"#,
+                r#"{"receive":{"amount":null,"expires":86400,"via":null,"payer_is_me":false,"lightning":false,"top_up":false,"label":null,"own_id":null}}"#,
             ),
             (
                 &[
@@ -149,8 +152,13 @@ mod tests {
                     "onion",
                     "--payer-is-me",
                     "--lightning",
+                    "--top-up",
+                    "--label",
+                    "tea",
+                    "--id",
+                    "17",
                 ],
-                r#"{"receive":{"amount":5,"expires":60,"via":"onion","payer_is_me":true,"lightning":true}}"#,
+                r#"{"receive":{"amount":5,"expires":60,"via":"onion","payer_is_me":true,"lightning":true,"top_up":true,"label":"tea","own_id":"17"}}"#,
             ),
             (
                 &["send", "bitcoin:x", "--fee-rate", "5"],

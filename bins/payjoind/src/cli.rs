@@ -1,15 +1,19 @@
 //! The command line.
 
+mod seen;
+
 use std::path::PathBuf;
 
 use bitcoin::Network;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use payjoin_node::settings::Kind;
-use payjoin_node::{Lifetime, Recover, SatPerVb};
+use payjoin_node::{Label, Lifetime, Recover, SatPerVb};
 
 use crate::config;
 use crate::help::{self, *};
+
+pub(crate) use seen::{EventsArgs, PaymentCommand, WaitArgs};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -57,6 +61,15 @@ pub(crate) enum Command {
     /// What the running daemon is asked.
     #[command(flatten)]
     Ask(Asked),
+    /// Everything that moves money, in and out.
+    #[command(subcommand)]
+    Payment(PaymentCommand),
+    /// What happened: one line of JSON for each event.
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArgs),
+    /// Wait until a code is paid or has expired. Exits with 0 for paid, 3 for expired, 4 when the time is over.
+    #[command(after_help = WAIT_HELP)]
+    Wait(WaitArgs),
     /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     Rescue,
@@ -214,6 +227,15 @@ pub(crate) struct ReceiveArgs {
     /// The code can also be paid over Lightning: once, either way.
     #[arg(long)]
     pub(crate) lightning: bool,
+    /// Coins of the wallet may make up for a payment smaller than the channels.
+    #[arg(long)]
+    pub(crate) top_up: bool,
+    /// Your words for the code, shown wherever its payments are. No payer sees them.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<Label>,
+    /// Your own name for the code, such as the number of an order. No payer sees it.
+    #[arg(long = "id", value_name = "YOUR_ID")]
+    pub(crate) own_id: Option<Label>,
 }
 
 fn satoshis(text: &str) -> Result<u64, String> {
@@ -419,6 +441,7 @@ mod tests {
             (&["receive", "--expires", "0s"][..], "a second at least"),
             (&["receive", "--expires", "367d"], "a year at most"),
             (&["receive", "--amount", "1.5"], "whole number of satoshis"),
+            (&["receive", "--label", "two\nlines"], "control character"),
             (&["send", "bitcoin:x", "--fee-rate", "0"], "from 0.001 to 1000 sat/vB"),
             (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 0.001 to 1000 sat/vB"),
         ] {

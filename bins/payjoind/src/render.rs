@@ -11,6 +11,11 @@ pub(crate) fn error(why: impl Display) -> Value {
     json!({ "error": why.to_string() })
 }
 
+/// A line among events for those that are not kept any more.
+pub(crate) fn lost(count: u64) -> Value {
+    json!({ "kind": "events_lost", "count": count })
+}
+
 /// The widest table; what is wider is shown as one block for each row.
 const WIDEST: usize = 100;
 

@@ -166,7 +166,8 @@ fn a_plain_payjoin_tells_the_operator_why_no_queued_channel_was_opened() {
 #[test]
 fn a_limit_that_keeps_channels_from_opening_is_named_with_the_value_that_would_do() {
     let sat_per_vb = FeeRate::from_sat_per_vb_u32;
-    let whole = Policy::default();
+    let whole = Policy { top_up: true, ..Policy::default() };
+    let invoice = || Invoice { top_up: false, ..invoice() };
     let payment = payment(&[Kind::P2wpkh]);
     let reason = |policy: Policy, channel| {
         let host = Host::new(&payment.spends).with_coins(&[our_coin(0, 400_000)]);

@@ -254,7 +254,7 @@ pub(crate) fn invoice() -> Invoice {
         created: NOW,
         expires: NOW.plus(3600),
         payer_is_me: false,
-        top_up: false,
+        top_up: true,
         label: None,
         own_id: None,
     }

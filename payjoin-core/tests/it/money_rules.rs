@@ -471,3 +471,19 @@ fn money_rule_12_slots_no_second_round_begins_when_the_time_for_channels_is_over
     assert_eq!(host.abandoned.len(), 1);
     assert!(host.release.unwrap().channels.is_empty());
 }
+
+#[test]
+fn money_rule_13_top_up_coins_of_ours_go_into_channels_only_where_the_code_or_the_operator_says_so() {
+    let payment = payment(&[Kind::P2wpkh]);
+    for (code, operator) in [(false, false), (true, false), (false, true)] {
+        let host = Host::new(&payment.spends).with_coins(&[our_coin(0, 400_000)]);
+        let mut host = host.with_wishes(&[exact(1, PAID + 1_000)]);
+        let request = Request { authenticated: true, ..payment.request() };
+        let (invoice, policy) =
+            (Invoice { top_up: code, ..invoice() }, Policy { top_up: operator, ..Policy::default() });
+        host.run(&mut Exchange::new(NOW, invoice, request, policy));
+        let Release { channels, reason, .. } = host.release.unwrap();
+        assert_eq!(channels.len(), usize::from(code || operator), "{code} {operator}");
+        assert_eq!(reason.is_some_and(|why| why.contains("--top-up")), !(code || operator));
+    }
+}

@@ -62,7 +62,7 @@ fn setting(payment: u64, wishes: &[ChannelWish], coins: &[u64]) -> Setting {
         stock: None,
         contribution: 0,
         payer_is_me: false,
-        policy: Policy::default(),
+        policy: Policy { top_up: true, ..Policy::default() },
     }
 }
 
@@ -349,7 +349,7 @@ fn change_that_would_be_dust_drops_the_last_intent() {
 fn fee_limits_bound_what_is_planned() {
     let wishes = [exact(1, 100_000), exact(2, 100_000)];
     let limit = |policy| Setting { policy, ..setting(600_000, &wishes, &[50_000]) };
-    limit(Policy { max_fee: sats(COIN + CHANNEL), ..Policy::default() }).gives(
+    limit(Policy { max_fee: sats(COIN + CHANNEL), top_up: true, ..Policy::default() }).gives(
         &[(1, 100_000)],
         &[50_000],
         Some(550_000 - COIN - CHANNEL),

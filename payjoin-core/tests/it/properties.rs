@@ -211,7 +211,7 @@ fn run(case: &Case, built: Built, seen: &mut Seen) {
         None => request(&raw_query(&case.wishes), psbt.to_string().as_bytes()),
     };
     request.authenticated = case.authenticated;
-    let invoice = Invoice { payer_is_me: case.payer_is_me, ..invoice() };
+    let invoice = Invoice { payer_is_me: case.payer_is_me, top_up: false, ..invoice() };
     let reply = host.run(&mut Exchange::new(NOW, invoice, request, policy.clone()));
     if reply.status() != 200 {
         let hopeless = reply.status() == 503 && lacks_its_own_rate(case, &spends, &psbt);

@@ -24,7 +24,16 @@ async fn server(answer: &'static [u8]) -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn get(url: String) -> HttpRequest {
     let timeout = Duration::from_millis(500);
-    HttpRequest { url, accept: None, body: None, timeout, limit: 10, tunnel: None, fresh: false }
+    HttpRequest {
+        url,
+        accept: None,
+        headers: vec![("Event-Id", "7".to_owned())],
+        body: None,
+        timeout,
+        limit: 10,
+        tunnel: None,
+        fresh: false,
+    }
 }
 
 fn direct() -> DirectClient {

@@ -31,7 +31,11 @@ pub async fn a_code_of_which_an_original_is_kept_takes_no_lightning_payment(new:
     assert_eq!(fixture.ledger.claim(HASH, NOW).await, Ok(Claim::PaidOnChain(here())));
     fixture.ledger.fail(id, "no proposal").await.unwrap();
     let fixture = fixture.reopened().await;
-    assert_eq!(fixture.ledger.claim(HASH, NOW).await, Ok(Claim::PaidOnChain(here())), "it is owed its broadcast");
+    assert_eq!(
+        fixture.ledger.claim(HASH, NOW).await,
+        Ok(Claim::PaidOnChain(here())),
+        "it is owed its broadcast"
+    );
     fixture.ledger.settle(id, Settled::Original, NOW).await.unwrap();
     assert_eq!(fixture.ledger.claim(HASH, NOW).await, Ok(Claim::PaidOnChain(here())));
     assert_eq!(fixture.admit(&admission("first", &[1])).await, Ok(AdmitOutcome::Seen));

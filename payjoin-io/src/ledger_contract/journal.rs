@@ -79,8 +79,10 @@ pub async fn what_becomes_of_a_payment_is_told_in_its_order_and_across_a_restart
     assert_eq!((record.mined_height, record.fee), (Some(8), Some(Amount::from_sat(1_000))));
     assert!(record.saved.is_some_and(|saved| saved > Amount::ZERO), "{record:?}");
     let moved = fixture.moved().await;
-    assert!(matches!(&moved[..], [Movement { what: Moved::Close(closed), .. }, Movement { what: Moved::Exchange(_), .. }]
-        if closed.reason == "asked" && closed.intent == intent));
+    assert!(
+        matches!(&moved[..], [Movement { what: Moved::Close(closed), .. }, Movement { what: Moved::Exchange(_), .. }]
+        if closed.reason == "asked" && closed.intent == intent)
+    );
 }
 
 pub async fn a_payment_that_does_not_arrive_is_told_as_lost(new: NewHome<'_>) {
@@ -226,5 +228,8 @@ pub async fn a_payment_over_lightning_ends_once_and_well_for_good(new: NewHome<'
     let expected = [(sat(6), Some(received)), (sat(5), Some(LightningEnd::Sent(1_500)))];
     assert_eq!(ends.collect::<Vec<_>>(), expected);
     let older = fixture.ledger.movements(Some(moved[0].id), 9).await.unwrap();
-    assert_eq!((older.len(), fixture.ledger.movement(moved[1].id).await.unwrap()), (1, older.first().cloned()));
+    assert_eq!(
+        (older.len(), fixture.ledger.movement(moved[1].id).await.unwrap()),
+        (1, older.first().cloned())
+    );
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ExchangeId, ExchangeState, Fees, FundedChannel, Holder,
-    Fact, EntryKind, IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation,
-    OriginalId, Paid, PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, paid_to,
+    Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeState, Fact, Fees, FundedChannel, Holder,
+    IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation, OriginalId, Paid,
+    PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, paid_to,
 };
 
 use super::journal::{Listed, Told};

@@ -134,7 +134,8 @@ impl Data {
     }
 
     fn entry(&self, id: EntryId, time: Timestamp, fact: Fact) -> Entry {
-        let code = fact.invoice.as_ref().and_then(|invoice| self.invoices.iter().find(|one| one.id == *invoice));
+        let code =
+            fact.invoice.as_ref().and_then(|invoice| self.invoices.iter().find(|one| one.id == *invoice));
         let (label, own_id) = code.map(|code| (code.label.clone(), code.own_id.clone())).unwrap_or_default();
         Entry { id, time, fact, label, own_id }
     }
@@ -163,7 +164,11 @@ impl Data {
         let due: Vec<Invoice> =
             self.invoices.iter().filter(expired).filter(|code| !is_paid(self, &code.id)).cloned().collect();
         for Invoice { id, amount, .. } in &due {
-            self.tell(Fact { invoice: Some(id.clone()), amount: *amount, ..Fact::new(EntryKind::CodeExpired) });
+            self.tell(Fact {
+                invoice: Some(id.clone()),
+                amount: *amount,
+                ..Fact::new(EntryKind::CodeExpired)
+            });
         }
         u32::try_from(due.len()).unwrap_or(u32::MAX)
     }

@@ -185,6 +185,7 @@ async fn a_v1_payer_at_the_directory_keeps_his_payment_whole() {
     let request = HttpRequest {
         url: format!("{}/{mailbox}?v=2", field.directory.url()),
         accept: None,
+        headers: Vec::new(),
         body,
         timeout: Duration::from_secs(10),
         limit: 100_000,

@@ -20,6 +20,7 @@ impl Sender {
                 .send_again(HttpRequest {
                     url: request.url,
                     accept: None,
+                    headers: Vec::new(),
                     body: Some((request.content_type, request.body)),
                     timeout,
                     limit: payjoin::MAX_CONTENT_LENGTH,

@@ -9,8 +9,8 @@ pub(super) use outcome::{record_mined, record_signed};
 pub(super) use plain::record_plain;
 pub(super) use prune::{lost, prune};
 
-use bitcoin::consensus::encode::serialize;
 use bitcoin::OutPoint;
+use bitcoin::consensus::encode::serialize;
 use payjoin_core::{
     Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Fact, InvoiceId,
     LedgerError, Obligation, OriginalId, Release, Settled, Timestamp, paid_to,
@@ -207,7 +207,10 @@ pub(super) fn settle(
         Some(_) => intents::requeue(db, id, lost, true)?,
     }
     let detail = Some(name.to_owned());
-    journal::tell(db, &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::of_outcome(outcome), id)? })?;
+    journal::tell(
+        db,
+        &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::of_outcome(outcome), id)? },
+    )?;
     locks::unlock(db, id, &[])
 }
 

@@ -93,10 +93,8 @@ pub(super) fn close(
                WHERE txid = ?1 AND vout = ?2 AND (state = 'open' OR state = 'confirming'
                    AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled') RETURNING id";
     let at = (funding.txid.to_string(), funding.vout);
-    let closed: Option<u64> = db
-        .prepare_cached(sql)?
-        .query_row(params![at.0, at.1, reason, now.0], |row| row.get(0))
-        .optional()?;
+    let closed: Option<u64> =
+        db.prepare_cached(sql)?.query_row(params![at.0, at.1, reason, now.0], |row| row.get(0)).optional()?;
     if let Some(id) = closed {
         listed::list(db, "intent", id, now)?;
         tell(db, EntryKind::ChannelClosed, IntentId(id), Some(reason.to_owned()))?;

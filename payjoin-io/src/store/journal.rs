@@ -61,7 +61,8 @@ impl Journal for Store {
 pub(super) fn tell(db: &Connection, fact: &Fact) -> Result<(), DbError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let hash = fact.payment_hash.as_deref().map(hash_of).transpose()?;
-    let sql = "INSERT INTO journal (time, kind, invoice, exchange, payment, intent, txid, hash, amount, detail)
+    let sql =
+        "INSERT INTO journal (time, kind, invoice, exchange, payment, intent, txid, hash, amount, detail)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     db.prepare_cached(sql)?.execute(params![
         now,
@@ -110,7 +111,8 @@ fn after(db: &Connection, since: EntryId, limit: u32) -> Result<Vec<Entry>, DbEr
 
 fn decode(row: &Row<'_>) -> Result<Entry, DbError> {
     let id: u64 = row.get(0)?;
-    let damaged = |what: &str| DbError::from(LedgerError::Damaged(format!("entry {id} of the journal: {what}")));
+    let damaged =
+        |what: &str| DbError::from(LedgerError::Damaged(format!("entry {id} of the journal: {what}")));
     let kind = serde_json::from_value(row.get::<_, String>(2)?.into()).map_err(|_| damaged("its kind"))?;
     let txid = row.get::<_, Option<String>>(7)?.map(|txid| txid.parse()).transpose();
     let hash: Option<Vec<u8>> = row.get(8)?;

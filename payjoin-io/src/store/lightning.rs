@@ -2,9 +2,7 @@
 
 use bitcoin::Amount;
 use bitcoin::hex::DisplayHex as _;
-use payjoin_core::{
-    EntryKind, Fact, InvoiceId, LightningEnd, LightningPayment, LightningRecord, Timestamp,
-};
+use payjoin_core::{EntryKind, Fact, InvoiceId, LightningEnd, LightningPayment, LightningRecord, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{DbError, journal, listed};
@@ -66,8 +64,7 @@ pub(super) fn conclude(
     let sql = "UPDATE lightning_payments SET state = ?2, fee = ?3, reason = ?4, amount = coalesce(?5, amount)
                WHERE hash = ?1 AND (state = 'begun' OR state = 'failed' AND ?2 <> 'failed') RETURNING amount";
     let row = params![hash, state, fee, detail, received];
-    let changed: Option<Option<u64>> =
-        db.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+    let changed: Option<Option<u64>> = db.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
     let Some(amount) = changed else { return Ok(()) };
     listed::list(db, "hash", hash, now)?;
     let (amount, payment_hash) = (amount.map(Amount::from_sat), Some(hash.to_lower_hex_string()));

@@ -54,11 +54,7 @@ fn decode(db: &Connection, row: &Row<'_>) -> Result<Movement, DbError> {
         _ => None,
     };
     let damaged = || LedgerError::Damaged(format!("nothing is known of payment {id}"));
-    Ok(Movement {
-        id: MovementId(id),
-        created: Timestamp(row.get(1)?),
-        what: found.ok_or_else(damaged)?,
-    })
+    Ok(Movement { id: MovementId(id), created: Timestamp(row.get(1)?), what: found.ok_or_else(damaged)? })
 }
 
 fn closed(db: &Connection, intent: IntentId) -> Result<Option<ClosedChannel>, DbError> {

@@ -30,6 +30,7 @@ mod refusals;
 mod rune;
 mod safety;
 mod salvage;
+mod seen;
 mod send;
 mod slots;
 mod strangers;
@@ -76,6 +77,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         plugin::CASES,
         rune::CASES,
         pages::CASES,
+        seen::CASES,
         package::CASES,
     ]
     .into_iter()

@@ -22,7 +22,7 @@ use crate::run::in_a_world;
 mod payments;
 
 /// Payers who do not come back are waited for so long; peers that stand still for less.
-const POLICY: &str = "fallback_seconds = 8\nchannel_seconds = 3\nwasted_a_day = 1000000";
+const POLICY: &str = "fallback_seconds = 8\nchannel_seconds = 3\nwasted_a_day = 1000000\ntop_up = true";
 const FALLBACK: Duration = Duration::from_secs(8);
 
 /// For what is under way in a daemon when the ledger looks.

@@ -46,6 +46,9 @@ pub(super) const COMMANDS: &[Command] = &[
             ("expires", Some(Default::Text("24h"))),
             ("via", Some(Default::None)),
             ("payer_is_me", Some(Default::No)),
+            ("top_up", Some(Default::No)),
+            ("label", Some(Default::None)),
+            ("own_id", Some(Default::None)),
         ],
         request: receive,
     },
@@ -187,13 +190,13 @@ mod tests {
             (
                 "payjoin-receive",
                 "[]",
-                r#"{"receive":{"amount":null,"expires":86400,"via":null,"payer_is_me":false,"lightning":false}}"#
+                r#"{"receive":{"amount":null,"expires":86400,"via":null,"payer_is_me":false,"lightning":false,"top_up":false,"label":null,"own_id":null}}"#
                     .to_owned(),
             ),
             (
                 "payjoin-receive",
                 r#"{"amount":5,"expires":"1m","via":"directory"}"#,
-                r#"{"receive":{"amount":5,"expires":60,"via":"directory","payer_is_me":false,"lightning":false}}"#
+                r#"{"receive":{"amount":5,"expires":60,"via":"directory","payer_is_me":false,"lightning":false,"top_up":false,"label":null,"own_id":null}}"#
                     .to_owned(),
             ),
             ("payjoin-queue", &format!(r#"["{PEER}",500000]"#), queue("500000", 0)),

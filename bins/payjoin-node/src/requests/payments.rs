@@ -167,9 +167,7 @@ impl Daemon {
 
     async fn row(&self, movement: Movement) -> Result<PaymentRow, RequestError> {
         let row = match &movement.what {
-            Moved::Exchange(exchange) => {
-                of_exchange(&movement, exchange, self.chain.best_block().height)
-            }
+            Moved::Exchange(exchange) => of_exchange(&movement, exchange, self.chain.best_block().height),
             Moved::Send(payment) => self.of_send(&movement, payment).await?,
             Moved::Lightning(payment) => of_lightning(&movement, payment),
             Moved::Close(closed) => of_close(&movement, closed),
@@ -182,7 +180,11 @@ impl Daemon {
         Ok(PaymentRow { label: label.map(Into::into).or(row.label), own_id, ..row })
     }
 
-    async fn of_send(&self, movement: &Movement, payment: &PaymentRecord) -> Result<PaymentRow, RequestError> {
+    async fn of_send(
+        &self,
+        movement: &Movement,
+        payment: &PaymentRecord,
+    ) -> Result<PaymentRow, RequestError> {
         let outcome = if payment.settled { Outcome::Settled } else { Outcome::Pending };
         let way = match &payment.paid {
             Some(paid) if paid.fallback.is_none() => Kind::Payjoin,
@@ -197,7 +199,13 @@ impl Daemon {
         let reason = payment.paid.as_ref().and_then(|paid| paid.fallback.clone());
         let txid = payment.paid.as_ref().map(|paid| paid.transaction.compute_txid());
         let fee = cost.zip(amount).and_then(|(cost, amount)| cost.checked_sub(amount));
-        Ok(PaymentRow { amount, fee, txid, reason, ..PaymentRow::new(movement, Direction::Out, way, outcome) })
+        Ok(PaymentRow {
+            amount,
+            fee,
+            txid,
+            reason,
+            ..PaymentRow::new(movement, Direction::Out, way, outcome)
+        })
     }
 }
 
@@ -238,7 +246,9 @@ fn of_lightning(movement: &Movement, record: &LightningRecord) -> PaymentRow {
     let (outcome, fee, reason) = match end {
         None => (Outcome::Pending, None, None),
         Some(LightningEnd::Received(_)) => (Outcome::Settled, None, None),
-        Some(LightningEnd::Sent(msat)) => (Outcome::Settled, Some(Amount::from_sat(msat.div_ceil(1_000))), None),
+        Some(LightningEnd::Sent(msat)) => {
+            (Outcome::Settled, Some(Amount::from_sat(msat.div_ceil(1_000))), None)
+        }
         Some(LightningEnd::Failed(why)) => (Outcome::Failed, None, Some(why.clone())),
     };
     PaymentRow {

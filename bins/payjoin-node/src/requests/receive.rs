@@ -9,7 +9,8 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{
-    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, bip21_v1, forewarning,
+    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, bip21_v1,
+    forewarning,
 };
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;

@@ -143,7 +143,11 @@ impl Daemon {
     }
 
     /// What we paid with a transaction that spends the inputs of `original`, fee included.
-    pub(super) async fn cost(&self, original: &Psbt, paid: &Transaction) -> Result<Option<Amount>, RequestError> {
+    pub(super) async fn cost(
+        &self,
+        original: &Psbt,
+        paid: &Transaction,
+    ) -> Result<Option<Amount>, RequestError> {
         let spent = original.inputs.iter().map(|input| Some(input.witness_utxo.as_ref()?.value));
         let owned = self.owns(paid.output.iter().map(|output| &output.script_pubkey)).await?;
         let back = paid.output.iter().zip(owned).filter(|(_, owned)| *owned);

@@ -29,13 +29,16 @@ fn txid(byte: &str) -> Txid {
 #[test]
 fn amounts_in_requests_are_whole_satoshis() {
     reads(
-        r#"{"receive":{"amount":250000,"expires":3600,"via":"directory","payer_is_me":true,"lightning":true}}"#,
+        r#"{"receive":{"amount":250000,"expires":3600,"via":"directory","payer_is_me":true,"lightning":true,"top_up":true,"label":"tea","own_id":"17"}}"#,
         Request::Receive(ReceiveArgs {
             amount: Some(Amount::from_sat(250_000)),
             expires: Lifetime::try_from(3600).unwrap(),
             via: Some(Via::Directory),
             payer_is_me: true,
             lightning: true,
+            top_up: true,
+            label: "tea".parse().ok(),
+            own_id: "17".parse().ok(),
         }),
     );
     reads(
@@ -92,7 +95,10 @@ fn what_may_be_left_out_of_a_request_may_be_left_out() {
             expires,
             via: None,
             payer_is_me: false,
-            lightning: false
+            lightning: false,
+            top_up: false,
+            label: None,
+            own_id: None,
         })
     );
     let request: Request = serde_json::from_str(r#"{"send":{"uri":"bitcoin:x","wait":1}}"#).unwrap();
@@ -119,6 +125,8 @@ fn what_is_out_of_bounds_is_no_request() {
         r#"{"exchange":{"bump":{"exchange":7,"fee_rate":1001}}}"#,
         r#"{"peer":{"connect":{"peer":"nobody"}}}"#,
         r#"{"channel":{"queue":{"peer":"nobody","amount":"rest","push":0,"private":true}}}"#,
+        r#"{"receive":{"expires":60,"label":"a\nb"}}"#,
+        r#"{"wait":{"invoice":"abc","until":"soon"}}"#,
         r#""run""#,
         r#""stop""#,
     ] {
@@ -145,11 +153,20 @@ fn an_answer_has_every_field_in_its_order_and_null_where_nothing_is_known() {
                 endpoint: "z".into(),
             }],
             lightning: None,
+            terms: Terms {
+                text: "opens nothing".into(),
+                channels: Vec::new(),
+                reserve: Amount::ZERO,
+                fees: Amount::from_sat(9),
+                from_wallet: Amount::ZERO,
+            },
+            label: "tea".parse().ok(),
+            own_id: None,
             observer: "nothing",
             note: None,
         }),
         &format!(
-            r#"{{"uri":"bitcoin:x","address":"{address}","invoice":"abc","amount_sat":null,"via":"https","endpoint":"https://a/abc","expires":60,"alternatives":[{{"via":"onion","uri":"bitcoin:y","endpoint":"z"}}],"lightning":null,"observer":"nothing","note":null}}"#
+            r#"{{"uri":"bitcoin:x","address":"{address}","invoice":"abc","amount_sat":null,"via":"https","endpoint":"https://a/abc","expires":60,"alternatives":[{{"via":"onion","uri":"bitcoin:y","endpoint":"z"}}],"lightning":null,"terms":{{"text":"opens nothing","channels":[],"reserve_sat":0,"fees_up_to_sat":9,"from_wallet_sat":0}},"label":"tea","own_id":null,"observer":"nothing","note":null}}"#
         ),
     );
     writes(

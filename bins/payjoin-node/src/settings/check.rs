@@ -25,6 +25,7 @@ impl Settings {
         self.check_backend()?;
         self.check_numbers()?;
         self.check_tor()?;
+        self.check_webhook()?;
         if self.tor.only { self.check_only() } else { Ok(()) }
     }
 

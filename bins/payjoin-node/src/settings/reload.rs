@@ -57,7 +57,7 @@ mod tests {
         let (running, mut new) = (Settings::default(), Settings::default());
         assert_eq!(running.changes(&new), (vec![], vec![]));
         new.network = bitcoin::Network::Regtest;
-        (new.policy.max_fee, new.policy.burial, new.policy.top_up) = (7, 9, false);
+        (new.policy.max_fee, new.policy.burial, new.policy.top_up) = (7, 9, true);
         new.bitcoind.password = Some("secret".into());
         new.payjoin.directories = vec!["https://directory.example".into()];
         let (taken, restart) = running.changes(&new);
@@ -67,7 +67,7 @@ mod tests {
             ["`network`", "[bitcoind] `password`", "[payjoin] `directories`", "[policy] `burial`"]
         );
         let policy = new.policy_over(running.policy());
-        assert_eq!((policy.max_fee.to_sat(), policy.top_up), (7, false));
+        assert_eq!((policy.max_fee.to_sat(), policy.top_up), (7, true));
         assert_eq!(policy.burial, running.policy().burial);
     }
 }

@@ -276,7 +276,7 @@ pub const SECTIONS: &[Section] = &[
             entry(
                 "top_up",
                 Flag(|s| s.policy.top_up),
-                "coins of ours may make up for a payment smaller than the channels",
+                "coins of ours may make up for a payment smaller than the channels, without --top-up",
             ),
             entry(
                 "channel_seconds",
@@ -335,6 +335,19 @@ pub const SECTIONS: &[Section] = &[
                 bounded(|s| s.store.keep_days, 1, 36_500),
                 "after which a settled payment keeps its ids and no transactions",
             ),
+            entry(
+                "event_days",
+                bounded(|s| s.store.event_days, 1, 36_500),
+                "so long events are kept for those who ask for them",
+            ),
+        ],
+    },
+    Section {
+        name: "webhook",
+        about: "events are posted there as they happen: docs/events.md",
+        entries: &[
+            entry("url", Other("\"https://shop.example/hook\""), "https, or http on this machine"),
+            entry("secret", Other("\"what openssl rand -hex 32 prints\""), "signs each event"),
         ],
     },
 ];

@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn an_entry_is_flat_in_json() {
         let fact = Fact { amount: Some(Amount::from_sat(7)), ..Fact::new(EntryKind::PaymentSeen) };
-        let entry = Entry { id: EntryId(3), time: Timestamp(9), fact, label: None, own_id: "17".parse().ok() };
+        let entry =
+            Entry { id: EntryId(3), time: Timestamp(9), fact, label: None, own_id: "17".parse().ok() };
         let json = serde_json::to_string(&entry).unwrap();
         assert!(json.starts_with(r#"{"id":3,"time":9,"kind":"payment_seen","invoice":null"#), "{json}");
         assert!(json.ends_with(r#""amount_sat":7,"detail":null,"label":null,"own_id":"17"}"#), "{json}");

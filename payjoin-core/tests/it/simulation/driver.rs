@@ -367,7 +367,7 @@ impl<'a> Driver<'a> {
 }
 
 fn policy() -> Policy {
-    Policy { burial: BURIAL, ..Policy::default() }
+    Policy { burial: BURIAL, top_up: true, ..Policy::default() }
 }
 
 impl Transactions {

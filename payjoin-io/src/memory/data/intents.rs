@@ -2,7 +2,8 @@
 
 use bitcoin::{OutPoint, Txid};
 use payjoin_core::{
-    ChannelLimits, ChannelSpec, EntryKind, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError, Timestamp,
+    ChannelLimits, ChannelSpec, EntryKind, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError,
+    Timestamp,
 };
 
 use super::{Data, Intent};

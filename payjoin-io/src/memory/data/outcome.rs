@@ -2,8 +2,8 @@
 
 use bitcoin::{Transaction, Txid};
 use payjoin_core::{
-    EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Fact, IntentState, LedgerError, Obligation, Settled,
-    Timestamp,
+    EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Fact, IntentState, LedgerError, Obligation,
+    Settled, Timestamp,
 };
 
 use super::Data;
@@ -98,7 +98,11 @@ impl Data {
         Ok(())
     }
 
-    pub(in crate::memory) fn record_signed(&mut self, id: ExchangeId, payjoin: &Transaction) -> Result<(), LedgerError> {
+    pub(in crate::memory) fn record_signed(
+        &mut self,
+        id: ExchangeId,
+        payjoin: &Transaction,
+    ) -> Result<(), LedgerError> {
         let exchange = self.exchanges.get_mut(&id).ok_or(LedgerError::WrongState(id))?;
         if exchange.signed.replace(payjoin.clone()).is_none() {
             let (txid, detail) = (Some(payjoin.compute_txid()), Some("payjoin".to_owned()));

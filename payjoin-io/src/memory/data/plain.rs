@@ -1,6 +1,8 @@
 //! Payments that came without payjoin.
 
-use payjoin_core::{EntryKind, ExchangeId, ExchangeState, Fact, LedgerError, OriginalId, PlainPayment, Settled, paid_to};
+use payjoin_core::{
+    EntryKind, ExchangeId, ExchangeState, Fact, LedgerError, OriginalId, PlainPayment, Settled, paid_to,
+};
 
 use super::{Data, Exchange};
 use crate::memory::journal::Listed;

@@ -182,7 +182,7 @@ fn v2_too_long(world: &World<'_>) -> Result<()> {
 
     let peers = [world.daemon("peer-a")?, world.daemon("peer-b")?, world.daemon("peer-c")?];
     let intents = peers.each_ref().map(|peer| node.queue(peer, "380000", &[]));
-    let txid = world.finish(world.begin(&world.receive(&node, Some(290_000))?, &relay)?)?;
+    let txid = world.finish(world.begin(&world.receive_by(&node, Some(290_000), &["--top-up"])?, &relay)?)?;
     let mut opened = 0;
     for (intent, peer) in intents.into_iter().zip(&peers) {
         let intent = intent?;
@@ -260,7 +260,7 @@ fn absorb(world: &World<'_>) -> Result<()> {
     ensure!(told.contains("--absorb goes with `rest`"), "not the reason that was expected: {told}");
     let intent = node.queue(&peer, "rest", &["--absorb"])?;
     ensure!(node.intent(intent)?["amount"] == "absorb", "it was queued as something else");
-    let invoice = world.receive(&node, Some(400_000))?;
+    let invoice = world.receive_by(&node, Some(400_000), &["--top-up"])?;
     let txid = world.finish(world.begin(&invoice, &relay)?)?;
     let payjoin = world.chain.transaction(txid)?;
     let channel = payjoin.output.iter().find(|output| output.script_pubkey.is_p2wsh());

@@ -70,7 +70,8 @@ impl Offer<'_> {
             .collect();
         let from_wallet = sum(&chosen).checked_sub(self.payment).unwrap_or_default();
         let fees = (self.fees)(channels.len());
-        let reserve = self.reserve.per_channel.checked_mul(channels.len() as u64).unwrap_or(Amount::MAX_MONEY);
+        let reserve =
+            self.reserve.per_channel.checked_mul(channels.len() as u64).unwrap_or(Amount::MAX_MONEY);
         let text = match channels.is_empty() {
             true => self.nothing(lacking),
             false => told(&channels, (reserve, fees, from_wallet), lacking),
@@ -204,10 +205,13 @@ mod tests {
         let wishes = [wish(1, exact(100_000)), wish(2, exact(900_000)), wish(3, ChannelAmount::Rest)];
         let terms = offer(200_000, 50_000, false, &wishes);
         assert_eq!(opened(&terms), [1, 3]);
-        assert_eq!((terms.reserve.to_sat(), terms.fees.to_sat(), terms.from_wallet.to_sat()), (20_000, 2_000, 0));
+        assert_eq!(
+            (terms.reserve.to_sat(), terms.fees.to_sat(), terms.from_wallet.to_sat()),
+            (20_000, 2_000, 0)
+        );
         let text = format!(
             "opens 100000 sat with {PEER}, what is left of the payment with {PEER}; reserve 20000 sat, our fees up to \
-             2000 sat, from the wallet 0 sat; not intent 2: it needs 762000 sat more than payment and wallet have"
+             2000 sat, from the wallet 0 sat; not intent 2: it needs 772000 sat more than payment and wallet have"
         );
         assert_eq!(terms.text, text);
     }
@@ -219,6 +223,10 @@ mod tests {
             "opens no channel: none is queued (`channel queue`); the payment arrives on chain"
         );
         let poor = offer(100_000, 0, true, &[wish(7, exact(95_000))]);
-        assert!(poor.text.contains("intent 7 needs 6000 sat more than payment and wallet have"), "{}", poor.text);
+        assert!(
+            poor.text.contains("intent 7 needs 6000 sat more than payment and wallet have"),
+            "{}",
+            poor.text
+        );
     }
 }
