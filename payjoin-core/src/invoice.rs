@@ -38,6 +38,22 @@ pub struct Invoice {
 }
 
 impl Invoice {
+    /// One over any amount, paid by somebody else.
+    #[must_use]
+    pub fn new(id: InvoiceId, script: ScriptBuf, created: Timestamp, expires: Timestamp) -> Self {
+        Self {
+            id,
+            script,
+            amount: None,
+            created,
+            expires,
+            payer_is_me: false,
+            top_up: false,
+            label: None,
+            own_id: None,
+        }
+    }
+
     /// For so long after an invoice has expired, payments to it without payjoin are looked for: a year.
     pub const WATCHED_SECONDS: u64 = 366 * 24 * 3600;
 

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (wallet, funder) = (Arc::new(wallet), Arc::new(NoChannels));
     let (host, owed) = Host::new(node.clone(), wallet, funder, store, Policy::default(), now);
     let (id, expires) = (InvoiceId::from_entropy(rand::random()), now().plus(86_400));
-    let invoice = Invoice { id, script, amount: None, created: now(), expires, payer_is_me: false };
+    let invoice = Invoice::new(id, script, now(), expires);
     host.add_invoice(&invoice).await?;
     println!("{}", bip21_v1(&address, None, &format!("{endpoint}/{}", invoice.id))?);
     let (server, settler) = (Server::new(host.clone(), Limits::default()), Settler::new(host, owed).await?);

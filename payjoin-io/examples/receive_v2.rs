@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if poller.resume().await? == 0 {
         let id = InvoiceId::from_entropy(rand::random());
         let (created, expires) = (now(), now().plus(86_400));
-        let invoice = Invoice { id, script, amount: None, created, expires, payer_is_me: false };
+        let invoice = Invoice::new(id, script, created, expires);
         host.add_invoice(&invoice).await?;
         poller.open(&invoice, Network::Regtest).await?;
     }

@@ -84,7 +84,7 @@ async fn bury(database: &Path, channels: u32) {
     let invoice = InvoiceId("dead".into());
     let (script, created, expires) = (ScriptBuf::new(), Timestamp(1), Timestamp(2));
     let amount = None;
-    let record = Invoice { id: invoice.clone(), script, amount, created, expires, payer_is_me: false };
+    let record = Invoice { amount, ..Invoice::new(invoice.clone(), script, created, expires) };
     store.insert_invoice(&record).await.unwrap();
     // Side by side: they share the writes to the disk.
     for first in (0..channels).step_by(500) {

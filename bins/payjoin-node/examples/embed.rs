@@ -39,13 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         unchecked: false,
     };
     node.request(Request::Channel(ChannelRequest::Queue(channel))).await?;
-    let code = ReceiveArgs {
-        amount: None,
-        expires: Lifetime::try_from(3600)?,
-        via: None,
-        payer_is_me: true,
-        lightning: false,
-    };
+    let code = ReceiveArgs { payer_is_me: true, ..ReceiveArgs::new(Lifetime::try_from(3600)?) };
     if let Response::Code(code) = node.request(Request::Receive(code)).await? {
         println!("{}", code.uri);
     }

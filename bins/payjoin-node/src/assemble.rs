@@ -60,8 +60,7 @@ pub(crate) async fn assemble(
     let settler = Settler::new(host.clone(), owed).await?;
     blocks.follow(host.watched().clone());
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let poller = outside.poller(&settings, &host);
-    let webhook = outside.webhook(&settings, &store)?;
+    let (poller, webhook) = (outside.poller(&settings, &host), outside.webhook(&settings, &store)?);
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());
         let (kept, told) = (store.clone(), events.clone());

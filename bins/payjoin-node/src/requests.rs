@@ -153,7 +153,7 @@ pub enum SessionRequest {
 #[serde(untagged)]
 pub enum Response {
     /// To `receive`.
-    Code(Code),
+    Code(Box<Code>),
     /// To `send`.
     Payment(Payment),
     /// To `channel queue`.
@@ -207,7 +207,7 @@ pub enum Response {
 impl Daemon {
     pub(crate) async fn answer(&self, request: Request) -> Result<Response, RequestError> {
         Ok(match request {
-            Request::Receive(args) => Response::Code(self.receive(args).await?),
+            Request::Receive(args) => Response::Code(Box::new(self.receive(args).await?)),
             Request::Send(args) => Response::Payment(self.send(args).await?),
             Request::Channel(request) => self.answer_channel(request).await?,
             Request::Wallet(WalletRequest::Address) => Response::Address(self.address().await?),

@@ -1,19 +1,23 @@
 //! The command line.
 
+mod receive;
 mod seen;
 
 use std::path::PathBuf;
 
 use bitcoin::Network;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use payjoin_node::settings::Kind;
-use payjoin_node::{Label, Lifetime, Recover, SatPerVb};
+use payjoin_node::{Recover, SatPerVb};
 
 use crate::config;
 use crate::help::{self, *};
 
-pub(crate) use seen::{EventsArgs, PaymentCommand, WaitArgs};
+pub(crate) use receive::{ReceiveArgs, Via};
+#[cfg(test)]
+pub(crate) use seen::Until;
+pub(crate) use seen::{EventsArgs, PaymentCommand, SeenCommand, WaitArgs};
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -61,15 +65,9 @@ pub(crate) enum Command {
     /// What the running daemon is asked.
     #[command(flatten)]
     Ask(Asked),
-    /// Everything that moves money, in and out.
-    #[command(subcommand)]
-    Payment(PaymentCommand),
-    /// What happened: one line of JSON for each event.
-    #[command(after_help = EVENTS_HELP)]
-    Events(EventsArgs),
-    /// Wait until a code is paid or has expired. Exits with 0 for paid, 3 for expired, 4 when the time is over.
-    #[command(after_help = WAIT_HELP)]
-    Wait(WaitArgs),
+    /// What came and went.
+    #[command(flatten)]
+    Seen(SeenCommand),
     /// Print the plain payments that are still owed, straight from the database, damaged or not.
     #[command(after_help = RESCUE_HELP)]
     Rescue,
@@ -209,48 +207,8 @@ fn backends() -> impl TypedValueParser<Value = Kind> {
     PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(known)
 }
 
-/// Arguments of `receive`.
-#[derive(Debug, Args)]
-pub(crate) struct ReceiveArgs {
-    /// Amount in satoshis. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
-    #[arg(long, value_name = "SAT", value_parser = satoshis, allow_negative_numbers = true)]
-    pub(crate) amount: Option<u64>,
-    /// How long the code can be paid by payjoin: 90s, 30m, 24h, 7d. Its address stays good.
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    pub(crate) expires: Lifetime,
-    /// How the payer reaches us.
-    #[arg(long)]
-    pub(crate) via: Option<Via>,
-    /// You are the payer: this code opens channels even if the wallet has no coin of its own to add.
-    #[arg(long)]
-    pub(crate) payer_is_me: bool,
-    /// The code can also be paid over Lightning: once, either way.
-    #[arg(long)]
-    pub(crate) lightning: bool,
-    /// Coins of the wallet may make up for a payment smaller than the channels.
-    #[arg(long)]
-    pub(crate) top_up: bool,
-    /// Your words for the code, shown wherever its payments are. No payer sees them.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) label: Option<Label>,
-    /// Your own name for the code, such as the number of an order. No payer sees it.
-    #[arg(long = "id", value_name = "YOUR_ID")]
-    pub(crate) own_id: Option<Label>,
-}
-
 fn satoshis(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "an amount is a whole number of satoshis, such as 250000".into())
-}
-
-/// How a payer reaches us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Via {
-    /// A mailbox at a BIP 77 directory, behind OHTTP relays.
-    Directory,
-    /// Our own server, BIP 78.
-    Https,
-    /// Our own onion service, BIP 78.
-    Onion,
 }
 
 /// Arguments of `send`.

@@ -24,12 +24,11 @@ use std::time::Duration;
 use clap::Parser;
 use payjoin_node::requests::ExchangeRequest;
 use payjoin_node::{Output, Recover, Request, control};
-use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use cli::{Cli, Command, PaymentCommand, RunArgs};
+use cli::{Cli, Command, RunArgs};
 use config::Place;
-use tell::{fail, misused, print, show, show_all, unanswered_text, written};
+use tell::{answered, fail, misused, print, show_all, written};
 
 /// The last lines have this long to be read, on each of two ways.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -60,9 +59,7 @@ fn main() -> ExitCode {
         },
         Command::Init(args) => init::init(cli.json, &place, args),
         Command::Doctor(args) => init::doctor(&runtime, cli.json, &place, &args),
-        Command::Payment(command) => payments(&runtime, cli.json, &place, &command),
-        Command::Events(args) => runtime.block_on(seen::events(&place, cli.json, &args)),
-        Command::Wait(args) => runtime.block_on(seen::wait(&place, cli.json, args)),
+        Command::Seen(command) => runtime.block_on(seen::run(&place, cli.json, command)),
         Command::Completions { shell } => written(cli.json, print(&generate::completions(shell))),
         Command::Man { folder } => written(cli.json, generate::manual(&folder)),
         Command::Stop => ask(&runtime, cli.json, &place, None),
@@ -107,18 +104,4 @@ fn ask(runtime: &Runtime, json: bool, place: &Place, request: Option<&Request>) 
         request => runtime.block_on(control::ask(&socket, request)).map(Some),
     };
     answered(json, place, answer)
-}
-
-fn payments(runtime: &Runtime, json: bool, place: &Place, command: &PaymentCommand) -> ExitCode {
-    let answer = runtime.block_on(pages::payments(&place.daemon(), command, json, print));
-    answered(json, place, answer)
-}
-
-/// Shows an answer that is not printed yet.
-fn answered(json: bool, place: &Place, answer: std::io::Result<Option<Value>>) -> ExitCode {
-    match answer {
-        Ok(Some(answer)) => show(json, &answer),
-        Ok(None) => ExitCode::SUCCESS,
-        Err(e) => fail(json, &unanswered_text(place, &e)),
-    }
 }

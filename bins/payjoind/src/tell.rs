@@ -29,6 +29,15 @@ pub(crate) fn show(json: bool, answer: &Value) -> ExitCode {
     print(&text).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
+/// Shows an answer of the daemon that is not printed yet.
+pub(crate) fn answered(json: bool, place: &Place, answer: std::io::Result<Option<Value>>) -> ExitCode {
+    match answer {
+        Ok(Some(answer)) => show(json, &answer),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(e) => fail(json, &unanswered_text(place, &e)),
+    }
+}
+
 /// `println!` would panic when the reader has left, as `head` does.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();

@@ -3,8 +3,8 @@
 use bitcoin::Witness;
 use bitcoin::psbt::raw::ProprietaryKey;
 use payjoin_core::{
-    Acceptance, Admission, Answer, ChannelFailure, Delivery, Exchange, FailureKind, IntentId, Left, Output,
-    Policy, Question, Reply, Request, Settlement, SettlementInput, SettlementOutput,
+    Acceptance, Admission, Answer, ChannelFailure, Delivery, Exchange, FailureKind, IntentId, Invoice, Left,
+    Output, Policy, Question, Release, Reply, Request, Settlement, SettlementInput, SettlementOutput,
 };
 
 use crate::kit::*;

@@ -14,8 +14,8 @@ use payjoin_core::{
     PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, paid_to,
 };
 
-use super::journal::{Listed, Told};
 use super::peers::Peers;
+use super::told::{Listed, Told};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Data {

@@ -12,29 +12,10 @@ use payjoin_core::{
 
 use super::MemoryLedger;
 use super::data::Data;
+use super::told::Listed;
 
 /// Nobody tells who waits: it looks so often.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// What the journal needs.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    entries: Vec<(EntryId, Timestamp, Fact)>,
-    last: u64,
-    readers: Vec<(String, EntryId)>,
-    expired: Option<Timestamp>,
-    lightning: Vec<LightningRecord>,
-    listed: Vec<(MovementId, Timestamp, Listed)>,
-}
-
-/// What a row of the list names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Exchange(ExchangeId),
-    Send(PaymentId),
-    Lightning([u8; 32]),
-    Close(IntentId),
-}
 
 #[async_trait]
 impl Journal for MemoryLedger {

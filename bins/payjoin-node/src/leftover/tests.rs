@@ -26,17 +26,7 @@ async fn store(folder: &std::path::Path, outcomes: &[Option<Settled>]) -> Store 
     let store: Store = Arc::new(payjoin_io::Store::open(folder.join("store")).unwrap());
     let (id, script) = (InvoiceId("a".into()), ScriptBuf::new());
     let (created, expires) = (Timestamp(1), Timestamp(2));
-    let invoice = Invoice {
-        id,
-        script,
-        amount: None,
-        created,
-        expires,
-        payer_is_me: false,
-        top_up: false,
-        label: None,
-        own_id: None,
-    };
+    let invoice = Invoice::new(id, script, created, expires);
     store.insert_invoice(&invoice).await.unwrap();
     for (n, outcome) in (0..).zip(outcomes) {
         let exchange = store.new_exchange();

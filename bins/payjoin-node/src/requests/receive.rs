@@ -56,6 +56,23 @@ pub struct ReceiveArgs {
     pub own_id: Option<Label>,
 }
 
+impl ReceiveArgs {
+    /// Whatever the queued channels need, by the first way that is configured.
+    #[must_use]
+    pub fn new(expires: Lifetime) -> Self {
+        Self {
+            amount: None,
+            expires,
+            via: None,
+            payer_is_me: false,
+            lightning: false,
+            top_up: false,
+            label: None,
+            own_id: None,
+        }
+    }
+}
+
 /// A code to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Code {
@@ -109,9 +126,7 @@ impl Daemon {
         let ways = self.ways();
         let way = ways.choose(args.via).map_err(|missing| ErrorKind::Settings.error(missing))?;
         let (queue, amount) = self.asked_for(&args).await?;
-        let coins = if args.payer_is_me { None } else { self.obstacle(&queue) };
-        let terms = self.terms(&queue, amount, (args.top_up, args.payer_is_me)).await?;
-        let note = coins.or_else(|| self.limit(&queue.wishes, amount, args.top_up));
+        let (terms, note) = self.terms(&queue, amount, &args).await?;
         let invoice = self.new_invoice(amount, &args).await?;
         let address = Address::from_script(&invoice.script, self.settings.network);
         let address = address.map_err(|error| ErrorKind::Wallet.error(error))?;
@@ -125,7 +140,6 @@ impl Daemon {
         let alternatives = ways.besides(way).map(|endpoint| code_of_ours(endpoint, &address, &invoice));
         let unified = |code: Alternative| unified(code, lightning.as_deref());
         let alternatives = alternatives.map(|code| code.map(unified)).collect::<Result<_, _>>()?;
-        let (label, own_id) = (args.label, args.own_id);
         let (Alternative { via, uri, endpoint }, invoice) = (unified(code), invoice.id);
         self.events.tell(Step::Code { invoice: invoice.clone(), amount, uri: uri.clone() });
         Ok(Code {
@@ -139,8 +153,8 @@ impl Daemon {
             alternatives,
             lightning,
             terms,
-            label,
-            own_id,
+            label: args.label,
+            own_id: args.own_id,
             observer: observer(&queue.wishes),
             note,
         })
@@ -260,13 +274,13 @@ impl Daemon {
         Ok(Some(shortfall(wishes, &self.reserve(), fees)))
     }
 
-    /// What the payment will do.
+    /// What the payment will do, and what keeps it from opening channels.
     async fn terms(
         &self,
         queue: &Openable,
         amount: Option<Amount>,
-        (top_up, payer_is_me): (bool, bool),
-    ) -> Result<Terms, RequestError> {
+        args: &ReceiveArgs,
+    ) -> Result<(Terms, Option<String>), RequestError> {
         let mut wishes = Vec::new();
         for wish in &queue.wishes {
             if let Some(record) = self.store.intent(wish.id).await? {
@@ -278,12 +292,14 @@ impl Daemon {
         let offer = Offer {
             payment: amount.unwrap_or_default(),
             wishes: &wishes,
-            top_up: top_up || policy.top_up,
+            top_up: args.top_up || policy.top_up,
             reserve: self.reserve(),
             fees: &fees,
-            obstacle: self.obstacle(queue).filter(|_| !payer_is_me),
+            obstacle: self.obstacle(queue).filter(|_| !args.payer_is_me),
         };
-        Ok(offer.terms())
+        let note = offer.obstacle.clone();
+        let note = note.or_else(|| self.limit(&queue.wishes, amount, args.top_up));
+        Ok((offer.terms(), note))
     }
 
     /// Which limits of the operator's a payment of this amount would meet, at the fee rate of this moment.

@@ -139,7 +139,7 @@ fn an_answer_has_every_field_in_its_order_and_null_where_nothing_is_known() {
     let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
     let checked = address.parse::<bitcoin::Address<_>>().unwrap().assume_checked();
     writes(
-        Response::Code(Code {
+        Response::Code(Box::new(Code {
             uri: "bitcoin:x".into(),
             address: checked,
             invoice: InvoiceId("abc".into()),
@@ -164,7 +164,7 @@ fn an_answer_has_every_field_in_its_order_and_null_where_nothing_is_known() {
             own_id: None,
             observer: "nothing",
             note: None,
-        }),
+        })),
         &format!(
             r#"{{"uri":"bitcoin:x","address":"{address}","invoice":"abc","amount_sat":null,"via":"https","endpoint":"https://a/abc","expires":60,"alternatives":[{{"via":"onion","uri":"bitcoin:y","endpoint":"z"}}],"lightning":null,"terms":{{"text":"opens nothing","channels":[],"reserve_sat":0,"fees_up_to_sat":9,"from_wallet_sat":0}},"label":"tea","own_id":null,"observer":"nothing","note":null}}"#
         ),

@@ -76,17 +76,7 @@ async fn owing(folder: &std::path::Path) -> Store {
     let store: Store = Arc::new(payjoin_io::Store::open(folder.join("store")).unwrap());
     let (id, script) = (InvoiceId("a".into()), bitcoin::ScriptBuf::new());
     let (created, expires) = (Timestamp(1), Timestamp(2));
-    let invoice = Invoice {
-        id: id.clone(),
-        script,
-        amount: None,
-        created,
-        expires,
-        payer_is_me: false,
-        top_up: false,
-        label: None,
-        own_id: None,
-    };
+    let invoice = Invoice::new(id.clone(), script, created, expires);
     store.insert_invoice(&invoice).await.unwrap();
     let (coins, intents) = (vec![OutPoint { txid: Txid::all_zeros(), vout: 2 }], Vec::new());
     let (now, fallback_at, original_id) = (created, expires, OriginalId("o".into()));

@@ -48,17 +48,7 @@ fn webhook(answers: Vec<Result<u16, HttpError>>) -> (Webhook, Arc<Receiver>, Sto
 }
 
 async fn code(store: &Store, name: &str) {
-    let invoice = Invoice {
-        id: InvoiceId(name.into()),
-        script: bitcoin::ScriptBuf::new(),
-        amount: None,
-        created: Timestamp(1),
-        expires: Timestamp(2),
-        payer_is_me: false,
-        top_up: false,
-        label: None,
-        own_id: None,
-    };
+    let invoice = Invoice::new(InvoiceId(name.into()), bitcoin::ScriptBuf::new(), Timestamp(1), Timestamp(2));
     store.insert_invoice(&invoice).await.unwrap();
 }
 

@@ -5,6 +5,20 @@ use payjoin_node::{Lifetime, requests};
 
 use crate::help::*;
 
+/// What came and went.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SeenCommand {
+    /// Everything that moves money, in and out.
+    #[command(subcommand)]
+    Payment(PaymentCommand),
+    /// What happened: one line of JSON for each event.
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArgs),
+    /// Wait until a code is paid or has expired. Exits with 0 for paid, 3 for expired, 4 when the time is over.
+    #[command(after_help = WAIT_HELP)]
+    Wait(WaitArgs),
+}
+
 /// `payment …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PaymentCommand {
@@ -71,6 +85,33 @@ impl From<Until> for requests::Until {
             Until::Seen => Self::Seen,
             Until::Confirmed => Self::Confirmed,
             Until::Settled => Self::Settled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::Cli;
+
+    fn refused(args: &[&str]) -> String {
+        Cli::try_parse_from([&["payjoind"], args].concat()).map_or_else(|e| e.to_string(), |_| "good".into())
+    }
+
+    #[test]
+    fn what_cannot_be_asked_for_is_refused_at_once() {
+        for (args, told) in [
+            (&["payment", "list", "--csv"][..], "good"),
+            (&["payment", "list", "--csv", "--json"], "cannot be used with"),
+            (&["payment", "show"], "required"),
+            (&["events", "--follow", "--since", "7"], "good"),
+            (&["events", "--since", "now"], "invalid"),
+            (&["wait", "abc", "--until", "seen", "--timeout", "15m"], "good"),
+            (&["wait", "abc", "--until", "soon"], "possible values"),
+            (&["wait", "abc", "--timeout", "0s"], "a second at least"),
+        ] {
+            assert!(refused(args).contains(told), "{args:?}: {}", refused(args));
         }
     }
 }

@@ -7,7 +7,7 @@ use payjoin_core::{
 };
 
 use super::{Data, Intent};
-use crate::memory::journal::Listed;
+use crate::memory::told::Listed;
 
 impl Intent {
     fn funding(&self) -> Option<OutPoint> {

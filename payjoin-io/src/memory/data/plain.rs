@@ -5,7 +5,7 @@ use payjoin_core::{
 };
 
 use super::{Data, Exchange};
-use crate::memory::journal::Listed;
+use crate::memory::told::Listed;
 
 impl Exchange {
     /// What it pays: by what was mined, or was seen first.

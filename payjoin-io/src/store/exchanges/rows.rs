@@ -21,13 +21,12 @@ pub(super) fn obligation(db: &Connection, row: &Row<'_>) -> Result<Obligation, D
         true => Some(Amount::ZERO),
         false => row.get::<_, Option<u64>>(8)?.map(Amount::from_sat),
     };
-    let sat = |column| row.get(column).map(Amount::from_sat);
     Ok(Obligation {
         exchange: id,
         payment: Invoice::owed(ScriptBuf::from_bytes(row.get(7)?), amount, &original),
         original,
         payjoin: txid(id, row.get(2)?)?,
-        fees: Fees { original: sat(9)?, payjoin: sat(10)? },
+        fees: fees(row, 9)?,
         coins: locks::held(db, id)?,
         channels: channels(id, &row.get::<_, String>(3)?)?,
         plain,
@@ -62,8 +61,6 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
     let sat = |column| Ok::<_, DbError>(row.get::<_, Option<u64>>(column)?.map(Amount::from_sat));
     let (plain, asked) = (sat(12)?, sat(16)?);
     let settled = row.get::<_, Option<String>>(9)?.map(|outcome| word(id, outcome)).transpose()?;
-    let fees = Fees { original: sat(19)?.unwrap_or_default(), payjoin: sat(20)?.unwrap_or_default() };
-    let reason: Option<String> = row.get(6)?;
     Ok(ExchangeRecord {
         id,
         invoice: InvoiceId(row.get(1)?),
@@ -73,9 +70,9 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
         mined_txid,
         channels: channels(id, &row.get::<_, String>(5)?)?,
         partitions: row.get(17)?,
-        reason: reason.or_else(|| ExchangeRecord::underpaid(plain, asked)),
+        reason: row.get::<_, Option<String>>(6)?.or_else(|| ExchangeRecord::underpaid(plain, asked)),
         amount: plain.or(sat(18)?),
-        fee: ExchangeRecord::paid_to_miners(released.is_some(), fees, settled),
+        fee: ExchangeRecord::paid_to_miners(released.is_some(), fees(row, 19)?, settled),
         saved: sat(21)?,
         mined_height: row.get(22)?,
         plain,
@@ -83,6 +80,12 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
         created: Timestamp(row.get(8)?),
         settled,
     })
+}
+
+/// What the Original and the payjoin pay the miners, in this column and the next.
+fn fees(row: &Row<'_>, column: usize) -> Result<Fees, DbError> {
+    let sat = |column| row.get(column).map(Amount::from_sat);
+    Ok(Fees { original: sat(column)?, payjoin: sat(column + 1)? })
 }
 
 pub(super) fn some_transaction(

@@ -86,12 +86,7 @@ pub(super) fn relay_down(world: &World<'_>) -> Result<()> {
         &directories.each_ref().map(Mailroom::url),
     )?;
     world.give(&node, &[300_000])?;
-    let ask = || {
-        Ok::<_, Error>((
-            node.queue(&peer, "200000", &[])?,
-            world.receive_by(&node, Some(190_000), &["--top-up"])?,
-        ))
-    };
+    let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, topped_up(world, &node)?));
 
     let (intent, invoice) = ask()?;
     relays[0].stop();
@@ -125,6 +120,11 @@ pub(super) fn falls_back(world: &World<'_>) -> Result<()> {
     expect_channel(world, &node, &peer, intent, txid)
 }
 
+/// A code for less than the channel.
+fn topped_up(world: &World<'_>, node: &Daemon) -> Result<Invoice> {
+    world.receive_by(node, Some(190_000), &["--top-up"])
+}
+
 pub(super) fn cancelled(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
     let node = reachable(world, &[relay.url()], &[directory.url()])?;
@@ -146,7 +146,7 @@ pub(super) fn resume(world: &World<'_>) -> Result<()> {
     for (turn, step) in STEPS.into_iter().enumerate() {
         let peer = &peers[turn / 4];
         let intent = node.queue(peer, "200000", &[])?;
-        let invoice = world.receive_by(&node, Some(190_000), &["--top-up"])?;
+        let invoice = topped_up(world, &node)?;
         node.kill_at(step);
         let sending = world.begin(&invoice, &relay)?;
         node.await_death()?;
@@ -160,12 +160,7 @@ pub(super) fn resume(world: &World<'_>) -> Result<()> {
 
 /// The same at moments that are no step of a session.
 fn killed_between(world: &World<'_>, node: &Daemon, peer: &Daemon, relay: &Mailroom) -> Result<()> {
-    let ask = || {
-        Ok::<_, Error>((
-            node.queue(peer, "200000", &[])?,
-            world.receive_by(node, Some(190_000), &["--top-up"])?,
-        ))
-    };
+    let ask = || Ok::<_, Error>((node.queue(peer, "200000", &[])?, topped_up(world, node)?));
 
     let (intent, invoice) = ask()?;
     node.kill();
@@ -256,12 +251,7 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let (node, peer) = (reachable(world, &[relay.url()], &[directory.url()])?, world.daemon("peer")?);
     // A coin for each payjoin.
     world.give(&node, &[300_000; 2])?;
-    let ask = || {
-        Ok::<_, Error>((
-            node.queue(&peer, "200000", &[])?,
-            world.receive_by(&node, Some(190_000), &["--top-up"])?,
-        ))
-    };
+    let ask = || Ok::<_, Error>((node.queue(&peer, "200000", &[])?, topped_up(world, &node)?));
 
     let (intent, invoice) = ask()?;
     directory.stop();
@@ -282,7 +272,7 @@ pub(super) fn restart(world: &World<'_>) -> Result<()> {
     let txid = world.finish(world.resume(&relay)?)?;
     expect_channel(world, &node, &peer, intent, txid).context("a payer waited")?;
 
-    let old = world.receive_by(&node, Some(190_000), &["--top-up"])?;
+    let old = topped_up(world, &node)?;
     directory.stop();
     directory.forget_key()?;
     directory.run()?;

@@ -3,7 +3,7 @@
 mod receiver;
 
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -161,7 +161,8 @@ struct Follower {
 impl Follower {
     fn start(node: &Daemon) -> Result<Self> {
         let printed = node.folder().with_file_name("events");
-        let mut command: Command = node.asking(&["events", "--follow", "--since", "0"]);
+        let mut command = node.command();
+        command.args(["events", "--follow", "--since", "0"]);
         let server = Server::start(command.stdout(File::create(&printed)?).stderr(Stdio::null()))?;
         Ok(Self { _server: server, printed })
     }
@@ -191,7 +192,8 @@ struct Waiter(Server);
 
 impl Waiter {
     fn start(node: &Daemon, code: &str) -> Result<Self> {
-        let mut command = node.asking(&["wait", code]);
+        let mut command = node.command();
+        command.args(["wait", code]);
         Ok(Self(Server::start(command.stdout(Stdio::null()).stderr(Stdio::null()))?))
     }
 

@@ -276,14 +276,7 @@ impl Daemon {
         &self.dir
     }
 
-    /// The command line of a command, to be run beside the case.
-    pub(crate) fn asking(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command();
-        command.args(arguments);
-        command
-    }
-
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         self.words(Command::new(&self.program))
     }
 
