@@ -40,8 +40,7 @@ async fn payjoin_cli_pays_by_payjoin_through_a_directory() {
     let poller = Poller::new(host.clone(), ohttp, PollSettings { directories, ..PollSettings::default() });
     let (id, script) = (InvoiceId::from_entropy([1; 16]), address.script_pubkey());
     let amount = Some(Amount::from_sat(1_000_000));
-    let invoice =
-        Invoice { id, script, amount, created: now(), expires: now().plus(600), payer_is_me: false };
+    let invoice = Invoice { amount, ..Invoice::new(id, script, now(), now().plus(600)) };
     host.store.insert_invoice(&invoice).await.unwrap();
     let uri = poller.open(&invoice, Network::Regtest).await.unwrap();
 
