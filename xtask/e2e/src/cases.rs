@@ -12,6 +12,7 @@ mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod doctor;
 mod fees;
 mod hostile;
 mod house;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         rune::CASES,
         pages::CASES,
         package::CASES,
+        doctor::CASES,
     ]
     .into_iter()
     .flatten()
