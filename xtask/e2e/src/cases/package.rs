@@ -30,8 +30,8 @@ const FILES: &[&str] = &[
     "usr/share/bash-completion/completions/payjoind",
     "usr/share/zsh/vendor-completions/_payjoind",
     "usr/share/fish/vendor_completions.d/payjoind.fish",
-    "usr/share/man/man1/payjoind.1.gz",
-    "usr/share/man/man1/payjoind-channel-queue.1.gz",
+    "usr/share/man/man1/payjoind.1",
+    "usr/share/man/man1/payjoind-channel-queue.1",
     UNIT,
 ];
 
