@@ -19,6 +19,8 @@ pub mod exchanges;
 #[doc(hidden)]
 pub mod intents;
 #[doc(hidden)]
+pub mod own;
+#[doc(hidden)]
 pub mod payments;
 #[doc(hidden)]
 pub mod peers;
@@ -105,6 +107,13 @@ macro_rules! ledger_contract {
             money_rule_9_a_channel_that_closes_ends_its_intent_once_its_payjoin_is_buried
             money_rule_9_a_channel_that_closed_before_its_payjoin_lost_is_queued_again
         );
+        $crate::ledger_contract!(@ $home, own:
+            money_rule_1_an_opening_of_our_own_is_kept_with_its_transaction
+            money_rule_9_an_opening_of_our_own_that_was_interrupted_owes_nothing
+            what_comes_back_of_an_opening_is_no_payment
+            an_intent_is_due_at_its_moment_and_only_while_it_is_queued
+            a_payment_that_is_mined_without_a_channel_makes_intents_due
+        );
         $crate::ledger_contract!(@ $home, payments:
             money_rule_7_the_coins_of_a_payment_are_locked_until_it_is_settled_across_a_restart
             a_log_keeps_its_order_and_its_end_across_a_restart
@@ -158,7 +167,7 @@ impl Fixture {
         }
         let mut intents = Vec::new();
         for _ in 0..3 {
-            intents.push(ledger.queue_intent(wish(), LIMITS).await.unwrap());
+            intents.push(ledger.queue_intent(wish(), LIMITS, None).await.unwrap());
         }
         Self { home, ledger, intents }
     }
@@ -275,6 +284,7 @@ fn release() -> Release {
         coins: Vec::new(),
         partitions: Some(2),
         fallback_at: NOW.plus(700),
+        signed: None,
     }
 }
 

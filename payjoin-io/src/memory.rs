@@ -224,8 +224,21 @@ impl Exchanges for MemoryLedger {
 
 #[async_trait]
 impl Intents for MemoryLedger {
-    async fn queue_intent(&self, spec: ChannelSpec, limits: ChannelLimits) -> Result<IntentId, LedgerError> {
-        self.write(|data| Ok(data.queue(spec, &limits)))
+    async fn due_intents(&self, now: Timestamp) -> Result<Vec<IntentId>, LedgerError> {
+        self.read(|data| data.due(now))
+    }
+
+    async fn explain_intent(&self, intent: IntentId, reason: &str) -> Result<(), LedgerError> {
+        self.change(|data| data.explain(intent, reason))
+    }
+
+    async fn queue_intent(
+        &self,
+        spec: ChannelSpec,
+        limits: ChannelLimits,
+        open_by: Option<Timestamp>,
+    ) -> Result<IntentId, LedgerError> {
+        self.write(|data| Ok(data.queue(spec, &limits, open_by)))
     }
 
     async fn cancel_intent(&self, intent: IntentId, now: Timestamp) -> Result<(), LedgerError> {

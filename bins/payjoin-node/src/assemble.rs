@@ -66,8 +66,21 @@ pub(crate) async fn assemble(
     });
     node.meet_peers();
     let (chain, tor) = (view, tor.map(Tor::state));
-    let daemon =
-        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
+    let opening = tokio::sync::Mutex::default();
+    let daemon = Daemon {
+        settings,
+        store,
+        node,
+        chain,
+        host,
+        payments,
+        poller,
+        tor,
+        certificate,
+        events,
+        opening,
+        stop,
+    };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use payjoin_core::Invoice;
 use payjoin_io::{Host, Poller};
 use payjoin_lightning::LightningNode;
 use payjoin_lightning::node::ChainView;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::certificate::Certificate;
 use crate::events::Events;
@@ -36,6 +37,8 @@ pub(crate) struct Daemon {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// Where everything is told.
     pub(crate) events: Events,
+    /// Whoever opens a channel from the wallet holds this: one at a time. In it is a script for change that is still free.
+    pub(crate) opening: Mutex<Option<Invoice>>,
     /// Turns `true` once the node is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -12,6 +12,7 @@ mod clock;
 pub mod control;
 mod daemon;
 pub mod doctor;
+mod due;
 mod error;
 mod events;
 mod fresh;

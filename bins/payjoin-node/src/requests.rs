@@ -10,6 +10,7 @@ mod coins;
 mod connect;
 mod exchanges;
 mod invoice;
+mod open;
 mod pay;
 mod queue;
 mod receive;
@@ -31,6 +32,7 @@ pub use coins::{Coin, Coins};
 pub use connect::{ConnectArgs, Connected, Peer, Peers};
 pub use exchanges::{Exchanges, ExchangesArgs, ShowExchangeArgs};
 pub use invoice::{Bolt11, InvoiceArgs};
+pub use open::{OpenArgs, Opened};
 pub use pay::{PaidInvoice, PayArgs};
 pub use queue::{QueueArgs, Queued};
 pub use receive::{Alternative, Code, ReceiveArgs};
@@ -74,6 +76,8 @@ pub enum Request {
 pub enum ChannelRequest {
     /// Queue one; the next payment that can fund it opens it.
     Queue(QueueArgs),
+    /// Open one at once, with coins of the wallet alone.
+    Open(OpenArgs),
     /// All of them.
     List,
     /// Remove one from the queue, before a payment takes it.
@@ -138,6 +142,8 @@ pub enum Response {
     Payment(Payment),
     /// To `channel queue`.
     Queued(Queued),
+    /// To `channel open`.
+    Opened(Opened),
     /// To `channel list`.
     Channels(Channels),
     /// To `channel cancel`.
@@ -208,6 +214,7 @@ impl Daemon {
     async fn answer_channel(&self, request: ChannelRequest) -> Result<Response, RequestError> {
         Ok(match request {
             ChannelRequest::Queue(args) => Response::Queued(self.queue(args).await?),
+            ChannelRequest::Open(args) => Response::Opened(self.open(args).await?),
             ChannelRequest::List => Response::Channels(self.channels().await?),
             ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
             ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),

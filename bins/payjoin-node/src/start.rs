@@ -16,6 +16,7 @@ use crate::builder::{Builder, Recover};
 use crate::certificate::Certificate;
 use crate::clock::clock;
 use crate::daemon::Daemon;
+use crate::due;
 use crate::fresh::Fresh;
 use crate::keep::database;
 use crate::leftover::prune;
@@ -66,6 +67,7 @@ impl Builder {
         let chain = daemon.chain.clone();
         let keep_days = daemon.settings.store.keep_days;
         tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
+        tasks.spawn(due::run(daemon.clone(), every, stopped.clone()));
         tasks.spawn(watch::run(settler, news, (node, chain), store, every, stopped));
         if let Some(certificate) = daemon.certificate.clone() {
             tasks.spawn(certificate.keep(daemon.stop.subscribe()));

@@ -87,7 +87,7 @@ pub async fn an_intent_is_given_back_as_it_was_queued(new: NewHome<'_>) {
     let rest = ChannelSpec { amount: ChannelAmount::Rest, ..wish() };
     let absorb = ChannelSpec { amount: ChannelAmount::Absorb, ..wish() };
     for spec in [rest, absorb] {
-        let id = fixture.ledger.queue_intent(spec.clone(), LIMITS).await.unwrap();
+        let id = fixture.ledger.queue_intent(spec.clone(), LIMITS, None).await.unwrap();
         let record = fixture.ledger.intent(id).await.unwrap().unwrap();
         assert_eq!((&record.spec, &record.wish), (&spec, &spec.wish(id, &LIMITS)));
         assert_eq!(record.state, IntentState::Queued { reason: None });

@@ -64,7 +64,6 @@ pub(super) struct Intent {
     pub(super) failures: u32,
     exchange: Option<ExchangeId>,
     closing: Option<Txid>,
-    ended: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +104,12 @@ impl Exchange {
             plain: None,
             created,
         }
+    }
+}
+
+impl Exchange {
+    pub(super) fn is_own(&self) -> bool {
+        self.original.input.is_empty()
     }
 }
 
@@ -151,6 +156,9 @@ impl Data {
         let exchange = self.admitted(id, admission)?;
         self.exchanges.insert(id, exchange);
         self.seen.extend(inputs().map(|input| (input, id)));
+        if admission.is_own() {
+            self.seen.extend(admission.coins.iter().map(|coin| (*coin, id)));
+        }
         self.take(id, &admission.intents, admission.height)?;
         Ok(AdmitOutcome::Admitted)
     }
@@ -204,6 +212,7 @@ impl Data {
         exchange.channels.clone_from(&release.channels);
         exchange.reason.clone_from(&release.reason);
         exchange.partitions = release.partitions;
+        exchange.signed = release.signed.clone().or(exchange.signed.take());
         exchange.offered = !release.coins.is_empty();
         exchange.locks.clone_from(&release.coins);
         exchange.fallback_at = release.fallback_at;
@@ -226,6 +235,10 @@ impl Data {
     pub(super) fn fail(&mut self, id: ExchangeId, reason: &str) -> Result<(), LedgerError> {
         let exchange = self.exchange(id, &[ExchangeState::Admitted])?;
         (exchange.state, exchange.reason) = (ExchangeState::Failed, Some(reason.to_owned()));
+        if exchange.is_own() {
+            (exchange.state, exchange.settled) = (ExchangeState::Settled, Some(Settled::Gone));
+            exchange.settled_at = Some(exchange.created);
+        }
         exchange.locks.clear();
         self.requeue(id, Some(reason), false);
         Ok(())
@@ -268,6 +281,9 @@ impl Data {
         let in_block = ntxid.is_some() && ntxid == payjoin;
         exchange.mined = mined;
         exchange.pay_plainly();
+        if exchange.mined.is_some() && exchange.channels.is_empty() && !exchange.is_own() {
+            self.hurry();
+        }
         self.each_of(id, |state| match *state {
             IntentState::Released { txid, vout } if in_block => {
                 *state = IntentState::Confirming { txid, vout }
@@ -338,6 +354,7 @@ impl Data {
                 .payjoin
                 .and_then(|id| ExchangeRecord::settled_txid(id, &exchange.original, known)),
             mined_txid: mined.as_ref().map(Transaction::compute_txid),
+            own: exchange.is_own(),
             channels: exchange.channels.clone(),
             partitions: exchange.partitions,
             reason: exchange

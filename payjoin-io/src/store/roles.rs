@@ -169,8 +169,22 @@ impl Exchanges for Store {
 
 #[async_trait]
 impl Intents for Store {
-    async fn queue_intent(&self, spec: ChannelSpec, limits: ChannelLimits) -> Result<IntentId, LedgerError> {
-        self.write(move |db| intents::queue(db, &spec, &limits)).await
+    async fn queue_intent(
+        &self,
+        spec: ChannelSpec,
+        limits: ChannelLimits,
+        open_by: Option<Timestamp>,
+    ) -> Result<IntentId, LedgerError> {
+        self.write(move |db| intents::queue(db, &spec, &limits, open_by)).await
+    }
+
+    async fn due_intents(&self, now: Timestamp) -> Result<Vec<IntentId>, LedgerError> {
+        self.read(|db| intents::due(db, now))
+    }
+
+    async fn explain_intent(&self, intent: IntentId, reason: &str) -> Result<(), LedgerError> {
+        let reason = reason.to_owned();
+        self.write(move |db| intents::explain(db, intent, &reason)).await
     }
 
     async fn cancel_intent(&self, intent: IntentId, now: Timestamp) -> Result<(), LedgerError> {

@@ -124,6 +124,7 @@ fn release() -> Release {
         coins: Vec::new(),
         partitions: None,
         fallback_at: NOW.plus(700),
+        signed: None,
     }
 }
 

@@ -49,6 +49,7 @@ fn amounts_in_requests_are_whole_satoshis() {
             push: Amount::from_sat(9),
             private: true,
             unchecked: false,
+            within: None,
         };
         let json = format!(
             r#"{{"channel":{{"queue":{{"peer":"{PEER}","amount":"{text}","push":9,"private":true,"unchecked":false}}}}}}"#

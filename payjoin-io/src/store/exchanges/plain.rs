@@ -41,7 +41,7 @@ pub(in crate::store) fn record_plain(
             id
         }
     };
-    locks::record_seen(db, transaction, id)?;
+    locks::record_seen(db, transaction.input.iter().map(|input| input.previous_output), id)?;
     Ok(Some(id))
 }
 

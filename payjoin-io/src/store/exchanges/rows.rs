@@ -40,7 +40,7 @@ pub(super) fn obligation(db: &Connection, row: &Row<'_>) -> Result<Obligation, D
 pub(super) const RECORD: &str =
     "id, invoice, state, original, payjoin, channels, reason, fallback_at, created, outcome,
     mined, signed, plain, original_txid, payjoin_txid, mined_txid,
-    (SELECT amount FROM invoices WHERE id = invoice), partitions";
+    (SELECT amount FROM invoices WHERE id = invoice), partitions, own";
 
 pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
     let id = ExchangeId(row.get(0)?);
@@ -70,6 +70,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
         mined_txid,
         channels: channels(id, &row.get::<_, String>(5)?)?,
         partitions: row.get(17)?,
+        own: row.get(18)?,
         reason: reason.or_else(|| ExchangeRecord::underpaid(plain, asked)),
         plain,
         fallback_at: Timestamp(row.get(7)?),
