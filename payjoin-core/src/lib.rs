@@ -50,7 +50,7 @@ pub use conservation::{CheckedProposal, Conservation, ConservationError, StableP
 pub use event::{Event, Step};
 pub use exchange::{Delivery, Exchange, ExchangeError, Output, Request};
 pub use fees::{FeeTerms, MinFeeRate};
-pub use intent::{ChannelAmount, ChannelWish, IntentId, IntentState, PlannedChannel};
+pub use intent::{ChannelAmount, ChannelEnd, ChannelWish, Closure, IntentId, IntentState, PlannedChannel};
 pub use invoice::{Invoice, InvoiceId, PaymentOutput, paid_to};
 pub use limits::forewarning;
 pub use opening::{OwnFunding, OwnFundingError, OwnFundingRequest};

@@ -41,10 +41,10 @@ use bitcoin::{
     Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
 };
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, ExchangeId,
-    ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, FailureKind, FundedChannel, Holder, IntentId,
-    IntentState, Invoice, InvoiceId, Ledger, LedgerError, OriginalId, Paid, PeerRecord, Release, SessionKey,
-    SessionKind, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelAmount, ChannelEnd, ChannelFailure, ChannelLimits, ChannelSpec, Claim,
+    Closure, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, FailureKind, FundedChannel, Holder,
+    IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError, OriginalId, Paid, PeerRecord, Release,
+    SessionKey, SessionKind, Settled, StateWrite, Timestamp,
 };
 
 use self::state::kv;

@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord, ExchangeState,
-    Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, NodeState,
-    Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
-    SessionKind, Sessions, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelEnd, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord,
+    ExchangeState, Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
+    NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release,
+    SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};
@@ -264,10 +264,10 @@ impl Intents for MemoryLedger {
     async fn close_intent(
         &self,
         funding: OutPoint,
-        reason: &str,
+        end: &ChannelEnd,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
-        self.write(|data| Ok(data.close(funding, reason, now)))
+        self.write(|data| Ok(data.close(funding, end, now)))
     }
 
     async fn record_closing(&self, funding: OutPoint, closing: Txid) -> Result<(), LedgerError> {

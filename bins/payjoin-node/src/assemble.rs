@@ -8,6 +8,7 @@ use payjoin_io::{Host, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
 
+use crate::away::Away;
 use crate::backend::{self, Backend};
 use crate::builder::Builder;
 use crate::certificate::Certificate;
@@ -78,6 +79,7 @@ pub(crate) async fn assemble(
         tor,
         certificate,
         events,
+        away: Away::default(),
         opening,
         stop,
     };

@@ -8,6 +8,7 @@ use payjoin_lightning::LightningNode;
 use payjoin_lightning::node::ChainView;
 use tokio::sync::{Mutex, watch};
 
+use crate::away::Away;
 use crate::certificate::Certificate;
 use crate::events::Events;
 use crate::keep::Store;
@@ -37,6 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// Where everything is told.
     pub(crate) events: Events,
+    /// Since when peers are away.
+    pub(crate) away: Away,
     /// Whoever opens a channel from the wallet holds this: one at a time. In it is a script for change that is still free.
     pub(crate) opening: Mutex<Option<Invoice>>,
     /// Turns `true` once the node is asked to stop.

@@ -5,6 +5,7 @@
 
 mod asked;
 mod assemble;
+mod away;
 mod backend;
 mod builder;
 mod certificate;

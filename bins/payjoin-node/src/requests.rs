@@ -26,7 +26,7 @@ use crate::error::RequestError;
 pub use balance::{Address, Balance};
 pub use bump::{BumpArgs, Bumped};
 pub use cancel::{CancelArgs, Cancelled};
-pub use channels::{Channels, Intent, IntentStage};
+pub use channels::{Channels, Intent, IntentStage, Slots};
 pub use close::{CloseArgs, Closing};
 pub use coins::{Coin, Coins};
 pub use connect::{ConnectArgs, Connected, Peer, Peers};
@@ -78,8 +78,10 @@ pub enum ChannelRequest {
     Queue(QueueArgs),
     /// Open one at once, with coins of the wallet alone.
     Open(OpenArgs),
-    /// All of them.
+    /// Those that are wanted, and those that exist.
     List,
+    /// The same with those that are closed or cancelled.
+    All,
     /// Remove one from the queue, before a payment takes it.
     Cancel(CancelArgs),
     /// Close a live one.
@@ -144,7 +146,7 @@ pub enum Response {
     Queued(Queued),
     /// To `channel open`.
     Opened(Opened),
-    /// To `channel list`.
+    /// To `channel list`, with `--all` and without.
     Channels(Channels),
     /// To `channel cancel`.
     Cancelled(Cancelled),
@@ -215,7 +217,8 @@ impl Daemon {
         Ok(match request {
             ChannelRequest::Queue(args) => Response::Queued(self.queue(args).await?),
             ChannelRequest::Open(args) => Response::Opened(self.open(args).await?),
-            ChannelRequest::List => Response::Channels(self.channels().await?),
+            ChannelRequest::List => Response::Channels(self.channels(false).await?),
+            ChannelRequest::All => Response::Channels(self.channels(true).await?),
             ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
             ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),
         })

@@ -68,7 +68,7 @@ impl Builder {
         let keep_days = daemon.settings.store.keep_days;
         tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
         tasks.spawn(due::run(daemon.clone(), every, stopped.clone()));
-        tasks.spawn(watch::run(settler, news, (node, chain), store, every, stopped));
+        tasks.spawn(watch::run(settler, news, (node, chain), store, (every, daemon.away.clone()), stopped));
         if let Some(certificate) = daemon.certificate.clone() {
             tasks.spawn(certificate.keep(daemon.stop.subscribe()));
         }

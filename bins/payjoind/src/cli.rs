@@ -255,7 +255,11 @@ pub(crate) enum ChannelCommand {
     Open(OpenArgs),
     /// Channels that were asked for, and channels that exist.
     #[command(after_help = CHANNELS_HELP)]
-    List,
+    List {
+        /// Show those too that are closed or cancelled, with how and why.
+        #[arg(long)]
+        all: bool,
+    },
     /// Remove a channel from the queue, before a payment takes it.
     #[command(after_help = "JSON: intent, state\n\nExample:\n  payjoind channel cancel 3")]
     Cancel {

@@ -2,8 +2,8 @@
 
 use bitcoin::{Amount, OutPoint, Txid};
 use payjoin_core::{
-    ChannelAmount, ChannelLimits, ChannelSpec, ChannelWish, ExchangeId, FundedChannel, IntentId,
-    IntentRecord, IntentState, LedgerError, PeerAddress, Timestamp,
+    ChannelAmount, ChannelEnd, ChannelLimits, ChannelSpec, ChannelWish, Closure, ExchangeId, FundedChannel,
+    IntentId, IntentRecord, IntentState, LedgerError, PeerAddress, Timestamp,
 };
 use rusqlite::{Connection, Row, params};
 
@@ -14,7 +14,7 @@ pub(super) const WISH: &str = "intents.id, intents.amount, intents.min, intents.
 /// The value of a channel that takes payment and coins whole: no exact one is so small. The rest has none.
 const ABSORB: u64 = 0;
 const COLUMNS: &str = "id, amount, min, max, peer, push, announced, state, reason, txid, vout, closing,
-    open_by, ended";
+    open_by, ended, how";
 
 pub(super) fn queue(
     db: &Connection,
@@ -93,14 +93,14 @@ pub(super) fn open(db: &Connection, id: IntentId) -> Result<(), DbError> {
 pub(super) fn close(
     db: &Connection,
     funding: OutPoint,
-    reason: &str,
+    end: &ChannelEnd,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4
+    let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4, how = ?5
                WHERE txid = ?1 AND vout = ?2 AND (state = 'open' OR state = 'confirming'
                    AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled')";
     let at = (funding.txid.to_string(), funding.vout);
-    db.prepare_cached(sql)?.execute(params![at.0, at.1, reason, now.0])?;
+    db.prepare_cached(sql)?.execute(params![at.0, at.1, end.reason, now.0, name(end.how)])?;
     let sql = "SELECT 1 FROM intents WHERE txid = ?1 AND vout = ?2 AND state IN ('released', 'confirming')";
     Ok(!db.prepare_cached(sql)?.exists(params![at.0, at.1])?)
 }
@@ -172,6 +172,24 @@ pub(super) fn buried(db: &Connection, exchange: ExchangeId) -> Result<(), DbErro
     confirming(db, exchange, true)
 }
 
+/// As the file spells it.
+fn name(how: Closure) -> &'static str {
+    match how {
+        Closure::Cooperative => "cooperative",
+        Closure::ForcedByUs => "forced_by_us",
+        Closure::ForcedByPeer => "forced_by_peer",
+        Closure::NotFunded => "not_funded",
+        Closure::Unknown => "unknown",
+    }
+}
+
+/// Of channels that closed before version 12 nobody knows.
+fn how(text: Option<String>) -> Option<Closure> {
+    use Closure::{Cooperative, ForcedByPeer, ForcedByUs, NotFunded, Unknown};
+    let all = [Cooperative, ForcedByUs, ForcedByPeer, NotFunded, Unknown];
+    all.into_iter().find(|how| Some(name(*how)) == text.as_deref())
+}
+
 /// Puts the intents that the exchange took back into the queue; those it released only when told so.
 pub(super) fn requeue(
     db: &Connection,
@@ -228,5 +246,13 @@ fn decode(row: &Row<'_>) -> Result<IntentRecord, DbError> {
         other => return Err(damaged(format!("its state {other:?}"))),
     };
     let time = |column| Ok::<_, DbError>(row.get::<_, Option<u64>>(column)?.map(Timestamp));
-    Ok(IntentRecord { id: wish.id, spec, wish, state, open_by: time(12)?, ended: time(13)? })
+    Ok(IntentRecord {
+        id: wish.id,
+        spec,
+        wish,
+        state,
+        open_by: time(12)?,
+        ended: time(13)?,
+        how: how(row.get(14)?),
+    })
 }

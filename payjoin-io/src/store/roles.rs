@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use bitcoin::consensus::encode::serialize;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord, ExchangeState,
-    Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, Obligation,
-    OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey, SessionKind,
-    Sessions, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelEnd, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord,
+    ExchangeState, Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
+    Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
+    SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use super::{Store, exchanges, intents, invoices, kv, locks, payments, sessions};
@@ -210,11 +210,11 @@ impl Intents for Store {
     async fn close_intent(
         &self,
         funding: OutPoint,
-        reason: &str,
+        end: &ChannelEnd,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
-        let reason = reason.to_owned();
-        self.write(move |db| intents::close(db, funding, &reason, now)).await
+        let end = end.clone();
+        self.write(move |db| intents::close(db, funding, &end, now)).await
     }
 
     async fn record_closing(&self, funding: OutPoint, closing: Txid) -> Result<(), LedgerError> {

@@ -18,6 +18,7 @@ mod house;
 mod lnd;
 mod older;
 mod onion;
+mod opening;
 mod operator;
 mod own;
 mod pages;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         plugin::CASES,
         rune::CASES,
         pages::CASES,
+        opening::CASES,
     ]
     .into_iter()
     .flatten()

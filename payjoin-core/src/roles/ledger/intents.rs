@@ -5,7 +5,7 @@ use bitcoin::{OutPoint, Txid};
 use serde::Serialize;
 
 use super::LedgerError;
-use crate::{ChannelLimits, ChannelSpec, ChannelWish, IntentId, IntentState, Timestamp};
+use crate::{ChannelEnd, ChannelLimits, ChannelSpec, ChannelWish, Closure, IntentId, IntentState, Timestamp};
 
 /// The channels that were asked for. What an exchange does to intents is in the calls of
 /// [`Exchanges`](super::Exchanges), and how the queue stands, in those of [`PeerBook`](super::PeerBook).
@@ -49,7 +49,7 @@ pub trait Intents: Send + Sync {
     async fn close_intent(
         &self,
         funding: OutPoint,
-        reason: &str,
+        end: &ChannelEnd,
         now: Timestamp,
     ) -> Result<bool, LedgerError>;
 
@@ -73,6 +73,8 @@ pub struct IntentRecord {
     pub state: IntentState,
     /// While it is queued: when the wallet alone opens it, if no payment did.
     pub open_by: Option<Timestamp>,
+    /// How its channel was closed.
+    pub how: Option<Closure>,
     /// When it was closed or cancelled.
     pub ended: Option<Timestamp>,
 }

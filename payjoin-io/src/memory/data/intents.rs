@@ -2,7 +2,8 @@
 
 use bitcoin::{OutPoint, Txid};
 use payjoin_core::{
-    ChannelLimits, ChannelSpec, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError, Timestamp,
+    ChannelEnd, ChannelLimits, ChannelSpec, ExchangeState, IntentId, IntentRecord, IntentState, LedgerError,
+    Timestamp,
 };
 
 use super::{Data, Intent};
@@ -29,7 +30,7 @@ impl Data {
         self.last_intent += 1;
         let id = IntentId(self.last_intent);
         let (wish, state) = (spec.wish(id, limits), IntentState::Queued { reason: None });
-        let record = IntentRecord { id, spec, wish, state, open_by, ended: None };
+        let record = IntentRecord { id, spec, wish, state, open_by, ended: None, how: None };
         self.intents.insert(id, Intent { record, failures: 0, exchange: None, closing: None });
         id
     }
@@ -65,7 +66,7 @@ impl Data {
         Ok(())
     }
 
-    pub(in crate::memory) fn close(&mut self, funding: OutPoint, reason: &str, now: Timestamp) -> bool {
+    pub(in crate::memory) fn close(&mut self, funding: OutPoint, end: &ChannelEnd, now: Timestamp) -> bool {
         let buried = self.buried().into_iter().any(|(_, at)| at == funding);
         let Some(intent) = self.intents.values_mut().find(|intent| intent.funding() == Some(funding)) else {
             return true;
@@ -74,9 +75,9 @@ impl Data {
         match intent.record.state {
             IntentState::Open { .. } | IntentState::Confirming { .. } if may_end => {
                 let OutPoint { txid, vout } = funding;
-                let (closing, reason) = (intent.closing, reason.to_owned());
+                let (closing, reason) = (intent.closing, end.reason.clone());
                 intent.record.state = IntentState::Closed { txid, vout, closing, reason };
-                intent.record.ended = Some(now);
+                (intent.record.ended, intent.record.how) = (Some(now), Some(end.how));
                 true
             }
             IntentState::Closed { .. } => true,

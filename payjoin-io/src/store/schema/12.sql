@@ -3,3 +3,5 @@
 ALTER TABLE exchanges ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE intents ADD COLUMN open_by INTEGER;
 CREATE INDEX intents_due ON intents (open_by) WHERE state = 'queued' AND open_by IS NOT NULL;
+-- How a channel closed.
+ALTER TABLE intents ADD COLUMN how TEXT;

@@ -56,6 +56,11 @@ pub(super) const CASES: &[Case] = &[
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A daemon beside an LND.
+pub(super) fn beside(world: &World<'_>) -> Result<Rc<Daemon>> {
+    Ok(Scene::new(world, Options::default(), "")?.node)
+}
+
 /// LND, and the daemon beside it with the smallest macaroon.
 struct Scene<'a> {
     world: &'a World<'a>,
