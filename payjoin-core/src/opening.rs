@@ -105,25 +105,7 @@ impl OwnFunding {
         };
         let minimum = MinFeeRate::from(request.rate);
         let fees = FeeTerms::new(&original, &[], minimum, Amount::ZERO).ok_or(OwnFundingError::FeeRate)?;
-        let fit = |max_fee| {
-            // What the empty part weighs counts, too, so the limit on the rate was looked at before.
-            let policy = Policy {
-                top_up: true,
-                max_fee,
-                max_fee_rate: Psbt::DEFAULT_MAX_FEE_RATE,
-                ..request.policy.clone()
-            };
-            plan(&PlanRequest {
-                payment: &change,
-                outputs: &original.output,
-                output: PaymentOutput::Change,
-                resources: request.resources,
-                types: InputTypes { spent: &[], any: true },
-                fees,
-                payer_is_me: false,
-                policy: &policy,
-            })
-        };
+        let fit = |max_fee| request.fit(&change, fees, max_fee);
         let fits = fit(max_fee);
         let dear = || {
             if fit(Amount::MAX_MONEY).is_some() { OwnFundingError::Fee(max_fee) } else { lacking(request) }
@@ -241,6 +223,25 @@ impl OwnFunding {
             partitions: None,
             fallback_at: now,
             signed: Some(transaction),
+        })
+    }
+}
+
+impl OwnFundingRequest<'_> {
+    /// The plan of a payment of nothing to the change's script.
+    fn fit(&self, change: &TxOut, fees: FeeTerms, max_fee: Amount) -> Option<Plan> {
+        // What the empty part weighs counts, too, so the limit on the rate was looked at before.
+        let max_fee_rate = Psbt::DEFAULT_MAX_FEE_RATE;
+        let policy = Policy { top_up: true, max_fee, max_fee_rate, ..self.policy.clone() };
+        plan(&PlanRequest {
+            payment: change,
+            outputs: std::slice::from_ref(change),
+            output: PaymentOutput::Change,
+            resources: self.resources,
+            types: InputTypes { spent: &[], any: true },
+            fees,
+            payer_is_me: false,
+            policy: &policy,
         })
     }
 }

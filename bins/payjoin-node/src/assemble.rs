@@ -8,12 +8,11 @@ use payjoin_io::{Host, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
 
-use crate::away::Away;
 use crate::backend::{self, Backend};
 use crate::builder::Builder;
 use crate::certificate::Certificate;
 use crate::clock::now;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Live};
 use crate::keep::Store;
 use crate::leftover::archive_dead;
 use crate::outside::Outside;
@@ -66,23 +65,9 @@ pub(crate) async fn assemble(
         Payments::new(&settings, sender, view.clone(), wallet, kept, told, stopped)
     });
     node.meet_peers();
-    let (chain, tor) = (view, tor.map(Tor::state));
-    let opening = tokio::sync::Mutex::default();
-    let daemon = Daemon {
-        settings,
-        store,
-        node,
-        chain,
-        host,
-        payments,
-        poller,
-        tor,
-        certificate,
-        events,
-        away: Away::default(),
-        opening,
-        stop,
-    };
+    let (chain, tor, live) = (view, tor.map(Tor::state), Live::default());
+    let daemon =
+        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, live, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
 }
 

@@ -26,7 +26,7 @@ impl From<OpeningError> for RequestError {
 }
 
 impl Daemon {
-    /// Opens a queued channel. `change` is what [`Daemon::opening`] holds.
+    /// Opens a queued channel. `change` is what [`Live::opening`](crate::daemon::Live::opening) holds.
     pub(crate) async fn open_from_wallet(
         &self,
         intent: IntentId,
@@ -68,7 +68,7 @@ impl Daemon {
             if tried.get(&intent) == Some(&height) {
                 continue;
             }
-            let mut change = self.opening.lock().await;
+            let mut change = self.live.opening.lock().await;
             // Somebody may have opened or cancelled it while we waited.
             if !self.store.due_intents(now()).await?.contains(&intent) {
                 continue;

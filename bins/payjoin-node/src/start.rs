@@ -63,12 +63,10 @@ impl Builder {
         }
         let mut tasks = serve(&daemon, listeners);
         let every = Duration::from_millis(daemon.settings.bitcoind.mempool_poll_ms);
-        let (node, store, stopped) = (daemon.node.clone(), daemon.store.clone(), daemon.stop.subscribe());
-        let chain = daemon.chain.clone();
-        let keep_days = daemon.settings.store.keep_days;
-        tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
+        let (keep_days, stopped) = (daemon.settings.store.keep_days, daemon.stop.subscribe());
+        tasks.spawn(prune(daemon.store.clone(), keep_days, stopped.clone()));
         tasks.spawn(due::run(daemon.clone(), every, stopped.clone()));
-        tasks.spawn(watch::run(settler, news, (node, chain), store, (every, daemon.away.clone()), stopped));
+        tasks.spawn(watch::run(settler, news, daemon.clone(), every, stopped));
         if let Some(certificate) = daemon.certificate.clone() {
             tasks.spawn(certificate.keep(daemon.stop.subscribe()));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::away::Away;
 use crate::clock::now;
+use crate::daemon::Daemon;
 use crate::keep::Store;
 use crate::mempool::Mempool;
 use bitcoin::secp256k1::PublicKey;
@@ -131,13 +132,13 @@ fn read(value: &[u8]) -> Result<BestBlock, LedgerError> {
 pub(crate) async fn run(
     settler: Settler,
     blocks: BlockNews,
-    (node, chain): (Arc<dyn LightningNode>, Arc<dyn ChainView>),
-    store: Store,
-    (every, away): (Duration, Away),
+    daemon: Arc<Daemon>,
+    every: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
+    let (seen, away) = ((&*daemon.node, &**daemon.chain.source()), daemon.live.away.clone());
     tokio::select! {
-        () = follow(settler, blocks, (&*node, &**chain.source()), &store, (every, away)) => {}
+        () = follow(settler, blocks, seen, &daemon.store, (every, away)) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }

@@ -3,6 +3,7 @@
 mod intents;
 mod plain;
 mod prune;
+mod state;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -390,25 +391,5 @@ impl Data {
             self.sessions.len() - 1
         });
         &mut self.sessions[at]
-    }
-
-    pub(super) fn value(&self, primary: &str, secondary: &str, key: &str) -> Option<&StateWrite> {
-        self.node
-            .iter()
-            .find(|write| (&*write.primary, &*write.secondary, &*write.key) == (primary, secondary, key))
-    }
-
-    pub(super) fn put(&mut self, write: StateWrite) {
-        let known = self.node.iter_mut().find(|known| {
-            (&known.primary, &known.secondary, &known.key) == (&write.primary, &write.secondary, &write.key)
-        });
-        match known {
-            None => self.node.push(write),
-            Some(known) if write.generation == 0 || write.generation > known.generation => {
-                known.value = write.value;
-                known.generation = known.generation.max(write.generation);
-            }
-            Some(_) => {}
-        }
     }
 }

@@ -127,7 +127,7 @@ impl Daemon {
                 channel.why = Some("its peer has a later state: only he can close it".to_owned());
             } else if channel.why.is_none() && !connected.contains(&channel.peer) {
                 let error = missed.get(&channel.peer).map(String::as_str);
-                channel.why = Some(self.away.tell(&channel.peer, error, now()));
+                channel.why = Some(self.live.away.tell(&channel.peer, error, now()));
             }
         }
         Ok(channels)
@@ -153,7 +153,8 @@ fn intent(record: IntentRecord, queued: Option<&Waiting>, waits: Option<String>)
     let (own, said) = trouble.map(|trouble| (trouble.reason, trouble.said)).unzip();
     let (reason, said) = (own.or(reason), said.flatten());
     let (txid, vout) = funding.unzip();
-    let open_by = record.open_by.filter(|_| state == IntentStage::Queued);
+    let waits_for_one = matches!(state, IntentStage::Queued | IntentStage::Negotiating);
+    let open_by = record.open_by.filter(|_| waits_for_one);
     let (id, peer, amount) = (record.id, record.spec.peer, record.wish.amount);
     let IntentRecord { how, ended, .. } = record;
     Intent { id, peer, amount, state, reason, said, waits, open_by, txid, vout, closing_txid, how, ended }

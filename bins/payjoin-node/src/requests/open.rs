@@ -1,11 +1,12 @@
 //! `channel open`: opens a channel at once, with coins of the wallet alone.
 
 use bitcoin::amount::serde::as_sat;
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, OutPoint, Txid};
 use payjoin_core::{
     ChannelAmount, ChannelLimits, ChannelSpec, ExchangeId, Failure, FailureKind, IntentId, PeerAddress,
     Timestamp,
 };
+use payjoin_io::OpenedChannel;
 use serde::{Deserialize, Serialize};
 
 use super::channels::IntentStage;
@@ -80,18 +81,10 @@ impl Daemon {
         }
         let rate = args.fee_rate.map_or_else(|| self.chain.fee_rate(), Into::into);
         // From here on it goes on after a crash, too. Nobody else opens it meanwhile.
-        let mut change = self.opening.lock().await;
+        let mut change = self.live.opening.lock().await;
         let intent = self.store.queue_intent(spec, limits, Some(AT_ONCE)).await?;
         match self.open_from_wallet(intent, rate, &mut change).await {
-            Ok(opened) => Ok(Opened {
-                intent,
-                state: IntentStage::Released,
-                txid: opened.funding.txid,
-                vout: opened.funding.vout,
-                fee: opened.fee,
-                exchange: opened.exchange,
-                waits: opened.waits,
-            }),
+            Ok(opened) => Ok(told(intent, opened)),
             Err(error) => {
                 // A payment may have been faster.
                 if let Err(kept) = self.store.cancel_intent(intent, now()).await {
@@ -112,4 +105,9 @@ impl Daemon {
             .unwrap_or_default();
         Ok(ErrorKind::Lightning.error(format_args!("not opened: {failure}{until}")))
     }
+}
+
+fn told(intent: IntentId, opened: OpenedChannel) -> Opened {
+    let OpenedChannel { exchange, funding: OutPoint { txid, vout }, fee, waits } = opened;
+    Opened { intent, state: IntentStage::Released, txid, vout, fee, exchange, waits }
 }

@@ -78,6 +78,11 @@ fn at_once(world: &World<'_>) -> Result<()> {
         Ok(world.chain.mempool()?.contains(&funding.txid).then_some(()))
     })?;
     ensure!(node.locked()? == Amount::from_sat(700_000), "not the smallest coin that serves");
+    let told = node.call(&["channel", "list"])?;
+    let why = told.list("channels")?.first().context("no channel")?.text("why")?.to_owned();
+    ensure!(why.starts_with("not confirmed yet: 0/"), "not why it cannot be used: {why}");
+    let slots = told.list("slots")?.first().with_context(|| format!("no slot is taken: {told}"))?;
+    ensure!(slots.number("taken")? == 1 && slots.number("free_at")? > 2_000, "wrong slots: {slots}");
     ledger::check(world)?;
     // The other coin is free, and the queue is empty: a plain payjoin.
     world.pay(&invoice)?;
@@ -86,7 +91,12 @@ fn at_once(world: &World<'_>) -> Result<()> {
     let told = node.call(&["exchange", "list"])?;
     let settled: Vec<_> = told.list("exchanges")?.iter().map(|one| &one["settled"]).collect();
     ensure!(settled == ["payjoin", "payjoin"], "not two that came to an end: {told}");
-    Ok(())
+    peer.kill();
+    wait::until("the channel says that its peer is away", PATIENCE, || {
+        let told = node.call(&["channel", "list"])?;
+        let why = told.list("channels")?.first().and_then(|one| one["why"].as_str());
+        Ok(why.is_some_and(|why| why.starts_with("its peer is away for")).then_some(()))
+    })
 }
 
 /// A node with a coin that was told to open a channel, and its peer.
@@ -225,7 +235,7 @@ fn by_cln(world: &World<'_>) -> Result<()> {
 }
 
 fn by_lnd(world: &World<'_>) -> Result<()> {
-    by_own(world, super::lnd::beside(world)?)
+    by_own(world, super::lnd::Scene::new(world, Options::default(), "")?.node)
 }
 
 /// The operator's own node has the coins.
