@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use payjoin_node::settings::Kind;
 use payjoin_node::{Lifetime, Recover, SatPerVb};
 
+use crate::config;
 use crate::help::{self, *};
 
 mod channel;
@@ -23,11 +24,17 @@ pub(crate) struct Cli {
         long,
         env = "PAYJOIND_DATADIR",
         value_name = "DIR",
-        default_value = "~/.payjoind",
+        default_value = config::USUAL,
         global = true,
         help_heading = COMMON
     )]
     pub(crate) datadir: PathBuf,
+    /// Settings file. Default: payjoind.toml in the folder.
+    #[arg(long, env = "PAYJOIND_CONFIG", value_name = "FILE", global = true, help_heading = COMMON)]
+    pub(crate) config: Option<PathBuf>,
+    /// Control socket. Default: payjoind.sock in the folder, for its owner only; elsewhere it is for its group, too.
+    #[arg(long, env = "PAYJOIND_SOCKET", value_name = "FILE", global = true, help_heading = COMMON)]
+    pub(crate) socket: Option<PathBuf>,
     /// Print one JSON object instead of text (for `run`: one line per step).
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,

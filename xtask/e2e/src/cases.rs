@@ -12,6 +12,7 @@ mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod doctor;
 mod fees;
 mod hostile;
 mod house;
@@ -21,6 +22,7 @@ mod onion;
 mod opening;
 mod operator;
 mod own;
+mod package;
 mod pages;
 mod payers;
 mod peer;
@@ -55,6 +57,7 @@ impl Case {
             ("payer-python", &[Need::Python]),
             ("payer-cli-old", &[Need::OldPayjoinCli]),
             ("cln-", &[Need::Cln]),
+            ("deb-install", &[Need::Dpkg]),
         ];
         kinds.iter().find(|(begin, _)| self.name.starts_with(begin)).map_or(&[], |(_, needs)| needs)
     }
@@ -76,6 +79,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         rune::CASES,
         pages::CASES,
         opening::CASES,
+        package::CASES,
+        doctor::CASES,
     ]
     .into_iter()
     .flatten()
