@@ -222,7 +222,7 @@ impl OwnFunding {
             coins: self.coins(),
             partitions: None,
             fallback_at: now,
-            signed: Some(transaction),
+            signed: Some(Box::new(transaction)),
         })
     }
 }

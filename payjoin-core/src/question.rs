@@ -205,5 +205,5 @@ pub struct Release {
     /// When the Original is to be broadcast if the payjoin was not seen.
     pub fallback_at: Timestamp,
     /// The transaction with all signatures, where nobody else signs it: from now on it is sent until it is mined.
-    pub signed: Option<Transaction>,
+    pub signed: Option<Box<Transaction>>,
 }

@@ -155,7 +155,7 @@ fn released() -> (Obligation, bitcoin::Transaction) {
         channels: release.channels,
         plain: false,
         fallback_at: NOW,
-        signed: release.signed,
+        signed: release.signed.map(|signed| *signed),
         mined: None,
     };
     (obligation, elsewhere.extract_tx_unchecked_fee_rate())

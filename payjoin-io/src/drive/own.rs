@@ -100,7 +100,7 @@ impl Attempt<'_> {
         }
         let (fee, funding) = (release.fee, OutPoint { txid, vout });
         let opened = OpenedChannel { exchange: id, funding, fee, waits: None };
-        Ok((opened, release.signed.ok_or(OwnFundingError::Unsigned)?))
+        Ok((opened, *release.signed.ok_or(OwnFundingError::Unsigned)?))
     }
 
     /// A write that failed may be on record all the same, and then the transaction is sent: before channels are given up, the
@@ -202,7 +202,7 @@ impl Attempt<'_> {
         }
         let signed = in_time(left(), host.wallet.sign(&checked)).await.map_err(HostError::from)?;
         let release = plan.release(&stable, signed, host.now())?;
-        if let Some(transaction) = &release.signed {
+        if let Some(transaction) = release.signed.as_deref() {
             let seen = in_time(left(), host.chain.inspect(transaction)).await.map_err(HostError::from)?;
             if let Acceptance::No(reason) = seen.acceptable {
                 return Err(HostError(format!("the network would not take the transaction: {reason}")).into());

@@ -27,7 +27,7 @@ fn own() -> Transaction {
 fn released(fixture: &Fixture) -> Release {
     let txid = own().compute_txid();
     let (channels, coins) = (vec![channel(fixture.intents[0], 1)], vec![coin(101)]);
-    Release { txid, channels, coins, signed: Some(own()), ..release() }
+    Release { txid, channels, coins, signed: Some(Box::new(own())), ..release() }
 }
 
 pub async fn money_rule_1_an_opening_of_our_own_is_kept_with_its_transaction(new: NewHome<'_>) {

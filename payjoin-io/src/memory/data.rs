@@ -213,7 +213,7 @@ impl Data {
         exchange.channels.clone_from(&release.channels);
         exchange.reason.clone_from(&release.reason);
         exchange.partitions = release.partitions;
-        exchange.signed = release.signed.clone().or(exchange.signed.take());
+        exchange.signed = release.signed.as_deref().cloned().or(exchange.signed.take());
         exchange.offered = !release.coins.is_empty();
         exchange.locks.clone_from(&release.coins);
         exchange.fallback_at = release.fallback_at;

@@ -154,7 +154,7 @@ pub(super) fn write_release(db: &Connection, id: ExchangeId, release: &Release) 
         release.fallback_at.0,
         release.fee.to_sat(),
         release.partitions,
-        release.signed.as_ref().map(serialize),
+        release.signed.as_deref().map(serialize),
     ];
     changed_one(id, db.prepare_cached(sql)?.execute(row)?)?;
     intents::release(db, id, release.txid, &release.channels)?;
