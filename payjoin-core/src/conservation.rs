@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use bitcoin::policy::MAX_STANDARD_TX_WEIGHT;
 use bitcoin::psbt::Input;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, Psbt, Script, ScriptBuf, Transaction, TxOut, Weight};
+use bitcoin::{Amount, Psbt, Script, ScriptBuf, Sequence, Transaction, TxOut, Weight};
 
 pub use self::proofs::{CheckedProposal, StableProposal};
 use crate::fees::FeeTerms;
@@ -17,6 +17,9 @@ use crate::{Coin, MinFeeRate, PaymentOutput, PlannedChannel};
 const MOST: Weight = Weight::from_wu(MAX_STANDARD_TX_WEIGHT as u64);
 /// "Topologically restricted until confirmation", and the most that such a transaction weighs. BIP 431.
 const TRUC: (Version, Weight) = (Version(3), Weight::from_vb_unchecked(10_000));
+
+/// Of inputs beside no payer's: as most wallets have it.
+pub(crate) const OWN_SEQUENCE: Sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
 
 /// What a proposal must satisfy. All values come from the chain and from the plan, none from the proposal.
 #[derive(Clone, Debug)]
@@ -177,7 +180,8 @@ impl Conservation {
 
     /// The payer's inputs in order with their sequences, and each of our coins once. Gives the indexes of ours.
     fn check_inputs(&self, psbt: &Psbt) -> Result<Vec<usize>, ConservationError> {
-        let sequence = self.original.input.first().ok_or(ConservationError::Inputs)?.sequence;
+        // Nobody pays, or the payer's: see `OwnFunding`.
+        let sequence = self.original.input.first().map_or(OWN_SEQUENCE, |first| first.sequence);
         let mut theirs = self.original.input.iter().peekable();
         let mut coins: Vec<&Coin> = self.coins.iter().collect();
         let mut ours = Vec::new();

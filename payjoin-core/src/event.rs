@@ -98,6 +98,15 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A channel from coins of ours alone is durable, and its transaction is sent.
+    #[serde(rename = "opening")]
+    Opening {
+        /// The transaction.
+        txid: Txid,
+        /// What of it goes into channels.
+        #[serde(rename = "amount_sat", with = "as_sat")]
+        amount: Amount,
+    },
     /// A payment to a code that came without payjoin was seen, in the mempool or in a block.
     #[serde(rename = "plain payment")]
     PlainPayment {

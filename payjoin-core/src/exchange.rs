@@ -357,8 +357,18 @@ impl Exchange {
         let (coins, fee, is_final) = (outpoints(draft.coins()), draft.fee(), draft.has_final_txid());
         let (partitions, fallback_at) = (draft.partitions(), now.plus(self.policy.fallback_seconds));
         let Ok(proposal) = draft.sign(psbt, self.delivery) else { return unsigned(on_record, &channels) };
-        let release =
-            Release { proposal, txid, is_final, fee, channels, reason, coins, partitions, fallback_at };
+        let release = Release {
+            proposal,
+            txid,
+            is_final,
+            fee,
+            channels,
+            reason,
+            coins,
+            partitions,
+            fallback_at,
+            signed: None,
+        };
         match on_record {
             OnRecord::No(admission) => State::Offer(admission, release),
             OnRecord::Yes(exchange) => State::Release(exchange, release),

@@ -54,6 +54,31 @@ pub struct PlannedChannel {
     pub amount: Amount,
 }
 
+/// How a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closure {
+    /// Both sides agreed on the transaction that ended it.
+    Cooperative,
+    /// By force: we sent our commitment.
+    ForcedByUs,
+    /// By force: the peer sent his.
+    ForcedByPeer,
+    /// Its funding was never mined.
+    NotFunded,
+    /// Nobody noted it, or the node does not say.
+    Unknown,
+}
+
+/// The end of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelEnd {
+    /// How.
+    pub how: Closure,
+    /// Why, in words for the operator.
+    pub reason: String,
+}
+
 /// Where an intent stands. Money rule 9: at most one live channel per intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]

@@ -146,7 +146,8 @@ pub struct Admission {
     pub invoice: InvoiceId,
     /// Identity of the Original.
     pub original_id: OriginalId,
-    /// The Original as a transaction that can be broadcast.
+    /// The Original as a transaction that can be broadcast. Without inputs it is nobody's: coins of ours alone open a channel
+    /// ([`OwnFunding`](crate::OwnFunding)).
     pub original: Transaction,
     /// What the Original pays the miners.
     pub fee: Amount,
@@ -160,6 +161,14 @@ pub struct Admission {
     pub height: u32,
     /// When the Original is to be broadcast if nothing else happened.
     pub fallback_at: Timestamp,
+}
+
+impl Admission {
+    /// Nobody pays: what is released is a transaction of ours alone.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.original.input.is_empty()
+    }
 }
 
 /// One channel of a released proposal.
@@ -195,4 +204,6 @@ pub struct Release {
     pub partitions: Option<u32>,
     /// When the Original is to be broadcast if the payjoin was not seen.
     pub fallback_at: Timestamp,
+    /// The transaction with all signatures, where nobody else signs it: from now on it is sent until it is mined.
+    pub signed: Option<Box<Transaction>>,
 }

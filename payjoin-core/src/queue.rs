@@ -37,6 +37,14 @@ pub enum Held {
     Behind,
 }
 
+impl Held {
+    /// It is its own or its peer's, and not the place in the queue.
+    #[must_use]
+    pub fn is_peers(&self) -> bool {
+        matches!(self, Self::Paused(_) | Self::Full { .. })
+    }
+}
+
 /// Chooses what a payment may open. Paused intents and those whose peer is full are left out, then those that failed more
 /// often than others, then all but the first with each peer. `several` names peers that take more than one at a time by
 /// the operator's word.

@@ -139,6 +139,7 @@ impl Settlement {
             Some(settled) => SettlementOutput::Done(settled),
             None => {
                 let may_be_sent = self.is_quiet() && !self.obligation.plain;
+                let may_be_sent = may_be_sent && !self.obligation.is_own();
                 let waits = may_be_sent && self.now < self.obligation.fallback_at;
                 SettlementOutput::Wait(waits.then_some(self.obligation.fallback_at))
             }
@@ -149,8 +150,14 @@ impl Settlement {
     fn classify(&self, transaction: &Transaction) -> Option<Spend> {
         let spends =
             |outpoint: &OutPoint| transaction.input.iter().any(|input| input.previous_output == *outpoint);
+        let ours = self.obligation.coins.iter().any(spends);
+        if self.obligation.is_own() {
+            // Where nobody pays, our coins stand in the payer's place.
+            let outcome = if self.is_payjoin(transaction) { Settled::Payjoin } else { Settled::Conflict };
+            return ours.then_some(Spend::Payer(outcome));
+        }
         if !self.obligation.original.input.iter().any(|input| spends(&input.previous_output)) {
-            return self.obligation.coins.iter().any(spends).then_some(Spend::Coin);
+            return ours.then_some(Spend::Coin);
         }
         Some(Spend::Payer(if self.is_payjoin(transaction) {
             Settled::Payjoin
@@ -334,7 +341,7 @@ impl Settlement {
         let due = self.now >= self.obligation.fallback_at || self.coin_spent.is_some();
         let (which, transaction) = match &self.obligation.signed {
             Some(payjoin) if self.is_possible() => (Which::Payjoin, payjoin.clone()),
-            _ if due => (Which::Original, self.obligation.original.clone()),
+            _ if due && !self.obligation.is_own() => (Which::Original, self.obligation.original.clone()),
             _ => return,
         };
         (self.sent, self.attempt) = (true, Some((which, Step::Alone)));

@@ -1,7 +1,10 @@
 //! The loop around an [`Exchange`]: each question goes to the role that can answer it.
 
 mod channels;
+mod own;
 mod wishes;
+
+pub use own::{OpenedChannel, OpeningError, OwnOpening, open_own};
 
 use std::future::Future;
 use std::sync::Arc;
@@ -309,6 +312,10 @@ fn refusal(outcome: AdmitOutcome) -> Option<Answer> {
 }
 
 fn told(release: &Release) -> Step {
+    if release.signed.is_some() {
+        let amount = release.channels.iter().map(|channel| channel.amount).sum();
+        return Step::Opening { txid: release.txid, amount };
+    }
     let (channels, reason) = (release.channels.len(), release.reason.clone());
     Step::Proposal { txid: release.is_final.then_some(release.txid), channels, reason }
 }

@@ -21,6 +21,8 @@ pub mod intents;
 #[doc(hidden)]
 pub mod journal;
 #[doc(hidden)]
+pub mod own;
+#[doc(hidden)]
 pub mod payments;
 #[doc(hidden)]
 pub mod peers;
@@ -41,11 +43,11 @@ use bitcoin::{
     Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
 };
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelAmount, ChannelFailure, ChannelLimits, ChannelSpec, Claim, Entry,
-    EntryId, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, Fact, FailureKind,
-    FundedChannel, Holder, IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError, LightningEnd,
-    LightningPayment, LightningRecord, Moved, Movement, OriginalId, Paid, PeerRecord, Release, SessionKey,
-    SessionKind, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelAmount, ChannelEnd, ChannelFailure, ChannelLimits, ChannelSpec, Claim,
+    Closure, Entry, EntryId, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, FORGOTTEN_AFTER, Fact,
+    FailureKind, FundedChannel, Holder, IntentId, IntentState, Invoice, InvoiceId, Ledger, LedgerError,
+    LightningEnd, LightningPayment, LightningRecord, Moved, Movement, OriginalId, Paid, PeerRecord, Release,
+    SessionKey, SessionKind, Settled, StateWrite, Timestamp,
 };
 
 use self::state::kv;
@@ -108,6 +110,13 @@ macro_rules! ledger_contract {
             money_rule_9_a_channel_that_closes_ends_its_intent_once_its_payjoin_is_buried
             money_rule_9_a_channel_that_closed_before_its_payjoin_lost_is_queued_again
         );
+        $crate::ledger_contract!(@ $home, own:
+            money_rule_1_an_opening_of_our_own_is_kept_with_its_transaction
+            money_rule_9_an_opening_of_our_own_that_was_interrupted_owes_nothing
+            what_comes_back_of_an_opening_is_no_payment
+            an_intent_is_due_at_its_moment_and_only_while_it_is_queued
+            a_payment_that_is_mined_without_a_channel_makes_intents_due
+        );
         $crate::ledger_contract!(@ $home, payments:
             money_rule_7_the_coins_of_a_payment_are_locked_until_it_is_settled_across_a_restart
             a_log_keeps_its_order_and_its_end_across_a_restart
@@ -169,7 +178,7 @@ impl Fixture {
         }
         let mut intents = Vec::new();
         for _ in 0..3 {
-            intents.push(ledger.queue_intent(wish(), LIMITS).await.unwrap());
+            intents.push(ledger.queue_intent(wish(), LIMITS, None).await.unwrap());
         }
         Self { home, ledger, intents }
     }
@@ -289,6 +298,7 @@ fn release() -> Release {
         coins: Vec::new(),
         partitions: Some(2),
         fallback_at: NOW.plus(700),
+        signed: None,
     }
 }
 

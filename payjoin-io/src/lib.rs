@@ -50,7 +50,7 @@ mod support;
 mod testing;
 mod watched;
 
-pub use drive::{drive, drive_for};
+pub use drive::{OpenedChannel, OpeningError, OwnOpening, drive, drive_for, open_own};
 pub use host::{Claim, Host, HostError, Owed};
 #[cfg(any(feature = "v2", feature = "sender"))]
 pub use http::{DirectClient, DirectSettings, HttpClient, HttpError, HttpRequest, HttpResponse};

@@ -3,6 +3,7 @@
 mod book;
 mod claims;
 mod data;
+mod intents;
 mod journal;
 mod peers;
 mod state;
@@ -13,10 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, EntryKind, ExchangeId, ExchangeRecord,
-    ExchangeState, Exchanges, Fact, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
-    NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release,
-    SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Exchanges, Fact, Holder,
+    Invoice, InvoiceId, LedgerError, NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord,
+    Payments, PlainPayment, Release, SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};
@@ -232,50 +232,6 @@ impl Exchanges for MemoryLedger {
 
     async fn exchange(&self, exchange: ExchangeId) -> Result<Option<ExchangeRecord>, LedgerError> {
         self.read(|data| data.record(exchange))
-    }
-}
-
-#[async_trait]
-impl Intents for MemoryLedger {
-    async fn queue_intent(&self, spec: ChannelSpec, limits: ChannelLimits) -> Result<IntentId, LedgerError> {
-        self.write(|data| Ok(data.queue(spec, &limits)))
-    }
-
-    async fn cancel_intent(&self, intent: IntentId, now: Timestamp) -> Result<(), LedgerError> {
-        self.write(|data| data.cancel(intent, now))
-    }
-
-    async fn intents(&self) -> Result<Vec<IntentRecord>, LedgerError> {
-        self.read(|data| data.intents.values().map(|intent| intent.record.clone()).collect())
-    }
-
-    async fn intent(&self, intent: IntentId) -> Result<Option<IntentRecord>, LedgerError> {
-        self.read(|data| data.intents.get(&intent).map(|intent| intent.record.clone()))
-    }
-
-    async fn buried_intents(&self) -> Result<Vec<(IntentId, OutPoint)>, LedgerError> {
-        self.read(Data::buried)
-    }
-
-    async fn open_intent(&self, intent: IntentId) -> Result<(), LedgerError> {
-        self.change(|data| data.open(intent))
-    }
-
-    async fn close_intent(
-        &self,
-        funding: OutPoint,
-        reason: &str,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        self.write(|data| Ok(data.close(funding, reason, now)))
-    }
-
-    async fn record_closing(&self, funding: OutPoint, closing: Txid) -> Result<(), LedgerError> {
-        self.change(|data| data.record_closing(funding, closing))
-    }
-
-    async fn fundings(&self, since: Timestamp) -> Result<Vec<OutPoint>, LedgerError> {
-        self.read(|data| data.fundings(since))
     }
 }
 

@@ -296,14 +296,14 @@ impl Stage {
     pub(crate) async fn queue_channel(&self) -> IntentId {
         let spec = spec(ChannelAmount::Exact(Amount::from_sat(100_000)));
         let limits = ChannelLimits { min: Amount::from_sat(1_000), max: Amount::from_sat(10_000_000) };
-        self.host.store.queue_intent(spec, limits).await.unwrap()
+        self.host.store.queue_intent(spec, limits, None).await.unwrap()
     }
 
     /// Of which [`PAYMENT`] and a coin of ours pay for two.
     pub(crate) async fn queue_small_channel(&self) -> IntentId {
         let spec = spec(ChannelAmount::Exact(Amount::from_sat(40_000)));
         let limits = ChannelLimits { min: Amount::from_sat(1_000), max: Amount::from_sat(10_000_000) };
-        self.host.store.queue_intent(spec, limits).await.unwrap()
+        self.host.store.queue_intent(spec, limits, None).await.unwrap()
     }
 
     pub(crate) fn exchange(&self, invoice: &Invoice, input: u32) -> Exchange {

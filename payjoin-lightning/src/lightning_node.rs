@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, TxOut};
-use payjoin_core::{PayingWallet, PaymentId, PeerAddress, Wallet, WalletError};
+use payjoin_core::{ChannelEnd, PayingWallet, PaymentId, PeerAddress, Wallet, WalletError};
 use serde::Serialize;
 
 use crate::ChannelFunder;
@@ -118,8 +118,8 @@ pub trait LightningNode: Wallet {
     /// Starts closing a channel: with the peer's help, or with `force` on our own.
     async fn close(&self, channel_id: &str, force: bool) -> Result<(), LightningError>;
 
-    /// Channels of exchanges that closed, by funding output, with the reason; until [`LightningNode::forget_closed`].
-    async fn closed(&self) -> Result<Vec<(OutPoint, String)>, LightningError>;
+    /// Channels of exchanges that closed, by funding output, with how and why; until [`LightningNode::forget_closed`].
+    async fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, LightningError>;
 
     /// Whoever keeps the history has heard of this one.
     async fn forget_closed(&self, funding: &OutPoint) -> Result<(), LightningError>;
@@ -247,6 +247,8 @@ pub struct ChannelInfo {
     pub inbound_msat: u64,
     /// Ready, and the peer is connected.
     pub usable: bool,
+    /// Why it is not, as far as the node knows.
+    pub why: Option<String>,
     /// The peer has a later state of it than we: only he can close it.
     pub fallen: bool,
     /// The funding transaction is deep enough for both sides.

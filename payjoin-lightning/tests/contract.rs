@@ -12,14 +12,15 @@ mod state;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bitcoin::{Amount, OutPoint, ScriptBuf};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf};
 use homes::{Held, Home};
 use lnd_support::until;
 use node_support::{Bitcoind, Setup, free_port, nowhere};
 use payer::Payer;
 use payjoin_core::{
-    ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel, Funder, Holder,
-    IntentId, InvoiceId, PlannedChannel, ResourceRequest, StableProposal, WalletError,
+    ChannelLimits, ChannelSpec, CheckedProposal, Coin, ExchangeId, FailureKind, Funded, FundedChannel,
+    Funder, Holder, IntentId, InvoiceId, OwnFunding, OwnFundingRequest, PlannedChannel, Policy,
+    ResourceRequest, Resources, StableProposal, Timestamp, WalletError,
 };
 use payjoin_lightning::{ChannelInfo, Channels, LightningNode};
 
@@ -30,6 +31,7 @@ macro_rules! contract {
         a_lock_survives_a_restart_and_ends_with_its_record
         coins_of_both_types_are_signed_for_and_no_others
         a_channel_is_opened_once_and_lives_on_after_a_crash
+        a_channel_is_opened_with_coins_of_the_wallet_alone
         each_channel_that_fails_is_named_with_its_kind_and_the_others_open
         what_is_abandoned_or_forgotten_leaves_nothing
     ); })* };
@@ -287,6 +289,49 @@ async fn a_channel_is_opened_once_and_lives_on_after_a_crash(scene: &Scene) {
     })
     .await;
     assert_eq!(node.channels().await.unwrap().len(), 1);
+}
+
+async fn a_channel_is_opened_with_coins_of_the_wallet_alone(scene: &Scene) {
+    let peer = node_support::start(&scene.bitcoind).await;
+    let (node, all) = scene.with_coins().await;
+    let (planned, spec) = planned(0, AMOUNT, &peer);
+    let change = node.new_address().await.unwrap().script_pubkey();
+    let request = ResourceRequest {
+        invoice: InvoiceId::from_entropy([2; 16]),
+        payment: Amount::ZERO,
+        payer_script: change.clone(),
+        channels: true,
+    };
+    let holder = Holder::Exchange(EXCHANGE);
+    let (coins, reserve) = answer(async || node.reserve(holder, &request, &[]).await).await.unwrap();
+    let wishes = vec![spec.wish(planned.intent, &ChannelLimits::default())];
+    let resources = Resources { wishes, coins, reserve, ..Resources::default() };
+    let (rate, policy) = (FeeRate::from_sat_per_vb_u32(5), Policy::default());
+    let plan = OwnFundingRequest { resources: &resources, change: &change, rate, policy: &policy };
+    let plan = OwnFunding::plan(&plan).unwrap();
+    node.hold(holder, &plan.coins()).await.unwrap();
+    assert!(plan.coins().iter().all(|coin| all.contains(coin)) && plan.coins().len() > 2, "{plan:?}");
+
+    let channels = channels(&*node);
+    let splits = match plan.splits() {
+        0 => Vec::new(),
+        count => node.scripts(count).await.unwrap(),
+    };
+    let script = channels.open(EXCHANGE, &[(planned, spec)]).await.unwrap().remove(0).unwrap();
+    let (stable, checked) = plan.draw(&script, &splits).unwrap();
+    assert_eq!(channels.fund(EXCHANGE, &stable, &[]).await, Ok(Funded::All));
+    let signed = node.sign(&checked).await.unwrap();
+    let release = plan.release(&stable, signed, Timestamp(1)).unwrap();
+    scene.home.write(channels.state(EXCHANGE, &release.channels).await.unwrap());
+    scene.bitcoind.broadcast(&release.signed.unwrap()).await;
+    scene.bitcoind.mine(6).await;
+    let funding = OutPoint::new(release.txid, release.channels[0].vout);
+    let is_it = |channel: &ChannelInfo| channel.funding == Some(funding) && channel.usable;
+    until("both ends can use the channel", async || {
+        let ours = node.channels().await.ok()?.iter().any(is_it);
+        (ours && peer.node.channels().iter().any(is_it)).then_some(())
+    })
+    .await;
 }
 
 async fn each_channel_that_fails_is_named_with_its_kind_and_the_others_open(scene: &Scene) {

@@ -119,6 +119,7 @@ async fn bury_one(store: &Store, invoice: &InvoiceId, number: u32) {
         coins: Vec::new(),
         partitions: None,
         fallback_at: Timestamp(2),
+        signed: None,
     };
     let monitor = StateWrite {
         primary: "monitors".into(),

@@ -78,6 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         push: Amount::ZERO,
         private: false,
         unchecked: false,
+        within: None,
     };
     node.request(Request::Channel(ChannelRequest::Queue(channel))).await?;
     let code = ReceiveArgs { payer_is_me: true, ..ReceiveArgs::new(Lifetime::try_from(3600)?) };

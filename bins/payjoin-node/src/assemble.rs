@@ -12,7 +12,7 @@ use crate::backend::{self, Backend};
 use crate::builder::Builder;
 use crate::certificate::Certificate;
 use crate::clock::now;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Live};
 use crate::keep::Store;
 use crate::leftover::archive_dead;
 use crate::outside::Outside;
@@ -67,9 +67,9 @@ pub(crate) async fn assemble(
         Payments::new(&settings, sender, view.clone(), wallet, kept, told, stopped)
     });
     node.meet_peers();
-    let (chain, tor) = (view, tor.map(Tor::state));
+    let (chain, tor, live) = (view, tor.map(Tor::state), Live::default());
     let daemon =
-        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
+        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, live, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following, webhook })
 }
 

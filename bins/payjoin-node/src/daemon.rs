@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use payjoin_core::Invoice;
 use payjoin_io::{Host, Poller};
 use payjoin_lightning::LightningNode;
 use payjoin_lightning::node::ChainView;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
+use crate::away::Away;
 use crate::certificate::Certificate;
 use crate::events::Events;
 use crate::keep::Store;
@@ -36,6 +38,17 @@ pub(crate) struct Daemon {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// Where everything is told.
     pub(crate) events: Events,
+    /// What no start needs.
+    pub(crate) live: Live,
     /// Turns `true` once the node is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
+}
+
+/// What is forgotten with the process.
+#[derive(Default)]
+pub(crate) struct Live {
+    /// Since when peers are away.
+    pub(crate) away: Away,
+    /// Whoever opens a channel from the wallet holds this: one at a time. In it is a script for change that is still free.
+    pub(crate) opening: Mutex<Option<Invoice>>,
 }

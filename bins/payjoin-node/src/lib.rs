@@ -5,6 +5,7 @@
 
 mod asked;
 mod assemble;
+mod away;
 mod backend;
 mod builder;
 mod certificate;
@@ -12,6 +13,7 @@ mod clock;
 pub mod control;
 mod daemon;
 pub mod doctor;
+mod due;
 mod error;
 mod events;
 mod fresh;

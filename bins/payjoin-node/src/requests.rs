@@ -11,6 +11,7 @@ mod connect;
 mod events;
 mod exchanges;
 mod invoice;
+mod open;
 mod pay;
 mod payments;
 mod queue;
@@ -27,13 +28,14 @@ use crate::error::RequestError;
 pub use balance::{Address, Balance};
 pub use bump::{BumpArgs, Bumped};
 pub use cancel::{CancelArgs, Cancelled};
-pub use channels::{Channels, Intent, IntentStage};
+pub use channels::{Channels, Intent, IntentStage, Slots};
 pub use close::{CloseArgs, Closing};
 pub use coins::{Coin, Coins};
 pub use connect::{ConnectArgs, Connected, Peer, Peers};
 pub use events::{CodeState, EventPage, EventsArgs, Standing, Until, WaitArgs};
 pub use exchanges::{Exchanges, ExchangesArgs, ShowExchangeArgs};
 pub use invoice::{Bolt11, InvoiceArgs};
+pub use open::{OpenArgs, Opened};
 pub use pay::{PaidInvoice, PayArgs};
 pub use payments::{Direction, Kind, Outcome, PaymentList, PaymentRow, PaymentsArgs, ShowPaymentArgs};
 pub use queue::{QueueArgs, Queued};
@@ -84,8 +86,12 @@ pub enum Request {
 pub enum ChannelRequest {
     /// Queue one; the next payment that can fund it opens it.
     Queue(QueueArgs),
-    /// All of them.
+    /// Open one at once, with coins of the wallet alone.
+    Open(OpenArgs),
+    /// Those that are wanted, and those that exist.
     List,
+    /// The same with those that are closed or cancelled.
+    All,
     /// Remove one from the queue, before a payment takes it.
     Cancel(CancelArgs),
     /// Close a live one.
@@ -158,7 +164,9 @@ pub enum Response {
     Payment(Payment),
     /// To `channel queue`.
     Queued(Queued),
-    /// To `channel list`.
+    /// To `channel open`.
+    Opened(Opened),
+    /// To `channel list`, with `--all` and without.
     Channels(Channels),
     /// To `channel cancel`.
     Cancelled(Cancelled),
@@ -250,7 +258,9 @@ impl Daemon {
     async fn answer_channel(&self, request: ChannelRequest) -> Result<Response, RequestError> {
         Ok(match request {
             ChannelRequest::Queue(args) => Response::Queued(self.queue(args).await?),
-            ChannelRequest::List => Response::Channels(self.channels().await?),
+            ChannelRequest::Open(args) => Response::Opened(self.open(args).await?),
+            ChannelRequest::List => Response::Channels(self.channels(false).await?),
+            ChannelRequest::All => Response::Channels(self.channels(true).await?),
             ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
             ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),
         })

@@ -16,6 +16,7 @@ use crate::builder::{Builder, Recover};
 use crate::certificate::Certificate;
 use crate::clock::clock;
 use crate::daemon::Daemon;
+use crate::due;
 use crate::fresh::Fresh;
 use crate::journal;
 use crate::keep::database;
@@ -63,15 +64,15 @@ impl Builder {
         }
         let mut tasks = serve(&daemon, listeners);
         let every = Duration::from_millis(daemon.settings.bitcoind.mempool_poll_ms);
-        let (node, store, stopped) = (daemon.node.clone(), daemon.store.clone(), daemon.stop.subscribe());
-        let chain = daemon.chain.clone();
-        let keep_days = daemon.settings.store.keep_days;
+        let (keep_days, stopped) = (daemon.settings.store.keep_days, daemon.stop.subscribe());
+        let store = daemon.store.clone();
         tasks.spawn(prune(store.clone(), keep_days, stopped.clone()));
-        tasks.spawn(journal::keep(store.clone(), daemon.settings.store.event_days, stopped.clone()));
+        tasks.spawn(journal::keep(store, daemon.settings.store.event_days, stopped.clone()));
         if let Some(webhook) = webhook {
             tasks.spawn(webhook.run(stopped.clone()));
         }
-        tasks.spawn(watch::run(settler, news, (node, chain), store, every, stopped));
+        tasks.spawn(due::run(daemon.clone(), every, stopped.clone()));
+        tasks.spawn(watch::run(settler, news, daemon.clone(), every, stopped));
         if let Some(certificate) = daemon.certificate.clone() {
             tasks.spawn(certificate.keep(daemon.stop.subscribe()));
         }

@@ -4,13 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::away::Away;
 use crate::clock::now;
+use crate::daemon::Daemon;
 use crate::keep::Store;
 use crate::mempool::Mempool;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Block, OutPoint, ScriptBuf, Transaction};
 use lightning::chain::BestBlock;
-use payjoin_core::{ChainError, IntentRecord, IntentState, Invoice, LedgerError, StateWrite};
+use payjoin_core::{
+    ChainError, ChannelEnd, Closure, IntentRecord, IntentState, Invoice, LedgerError, StateWrite,
+};
 use payjoin_io::{Settler, Watched};
 use payjoin_lightning::node::{BlockListener, ChainSource, ChainView};
 use payjoin_lightning::{LightningError, LightningNode};
@@ -128,13 +132,13 @@ fn read(value: &[u8]) -> Result<BestBlock, LedgerError> {
 pub(crate) async fn run(
     settler: Settler,
     blocks: BlockNews,
-    (node, chain): (Arc<dyn LightningNode>, Arc<dyn ChainView>),
-    store: Store,
+    daemon: Arc<Daemon>,
     every: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
+    let (seen, away) = ((&*daemon.node, &**daemon.chain.source()), daemon.live.away.clone());
     tokio::select! {
-        () = follow(settler, blocks, (&*node, &**chain.source()), &store, every) => {}
+        () = follow(settler, blocks, seen, &daemon.store, (every, away)) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
@@ -144,7 +148,7 @@ async fn follow(
     mut blocks: BlockNews,
     (node, chain): (&dyn LightningNode, &dyn ChainSource),
     store: &Store,
-    every: Duration,
+    (every, away): (Duration, Away),
 ) {
     let mut look = tokio::time::interval(every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -159,7 +163,7 @@ async fn follow(
                 };
                 sees = report(seen, sees);
                 settler.tick().await;
-                if let Err(error) = resume(node, store, &mut peers).await
+                if let Err(error) = resume(node, store, &mut peers, &away).await
                     && error.is_news()
                 {
                     tracing::warn!(%error, "channels stay paused although their peers are connected");
@@ -235,8 +239,10 @@ async fn resume(
     node: &dyn LightningNode,
     store: &Store,
     known: &mut HashSet<PublicKey>,
+    away: &Away,
 ) -> Result<(), Unrecorded> {
     let peers: HashSet<_> = node.peers().await?.into_iter().map(|peer| peer.node_id).collect();
+    away.look(&peers, known, now());
     let new: Vec<_> = peers.difference(known).copied().collect();
     if !new.is_empty() {
         store.resume(&new).await?;
@@ -261,8 +267,8 @@ async fn open_usable(node: &dyn LightningNode, store: &Store) -> Result<(), Unre
 
 /// Channels that closed end their intents. One whose payjoin is not buried yet is looked at again.
 async fn end_closed(node: &dyn LightningNode, store: &Store) -> Result<(), Unrecorded> {
-    for (funding, reason) in node.closed().await? {
-        if store.close_intent(funding, &reason, now()).await? {
+    for (funding, end) in node.closed().await? {
+        if store.close_intent(funding, &end, now()).await? {
             node.forget_closed(&funding).await?;
         }
     }
@@ -278,7 +284,8 @@ pub(crate) async fn end_forgotten(node: &dyn LightningNode, store: &Store) -> Re
         if let IntentState::Open { txid, vout } = intent.state
             && !channels.contains(&OutPoint { txid, vout })
         {
-            store.close_intent(OutPoint { txid, vout }, "nobody noted why", now()).await?;
+            let end = ChannelEnd { how: Closure::Unknown, reason: "nobody noted why".to_owned() };
+            store.close_intent(OutPoint { txid, vout }, &end, now()).await?;
         }
     }
     Ok(())

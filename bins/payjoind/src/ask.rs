@@ -69,8 +69,18 @@ impl ChannelCommand {
                 push: Amount::from_sat(args.push),
                 private: args.private,
                 unchecked: args.unchecked,
+                within: args.within,
             }),
-            Self::List => ChannelRequest::List,
+            Self::Open(args) => ChannelRequest::Open(OpenArgs {
+                peer: address(&args.peer)?,
+                amount: Amount::from_sat(args.amount),
+                push: Amount::from_sat(args.push),
+                private: args.private,
+                unchecked: args.unchecked,
+                fee_rate: args.fee_rate,
+            }),
+            Self::List { all: false } => ChannelRequest::List,
+            Self::List { all: true } => ChannelRequest::All,
             Self::Cancel { intent } => ChannelRequest::Cancel(CancelArgs { intent: IntentId(intent) }),
             Self::Close { channel, force } => ChannelRequest::Close(CloseArgs { channel, force }),
         })
@@ -166,7 +176,18 @@ mod tests {
             ),
             (&["channel", "queue", PEER, "rest", "--private"], &queue),
             (&["channel", "queue", PEER, "rest", "--private", "--absorb"], &queue.replace("rest", "absorb")),
+            (
+                &["channel", "queue", PEER, "rest", "--private", "--within", "2d"],
+                &queue.replace("false}", r#"false,"within":172800}"#),
+            ),
+            (
+                &["channel", "open", PEER, "500000", "--fee-rate", "3"],
+                &format!(
+                    r#"{{"channel":{{"open":{{"peer":"{PEER}","amount":500000,"push":0,"private":false,"unchecked":false,"fee_rate":3}}}}}}"#
+                ),
+            ),
             (&["channel", "list"], r#"{"channel":"list"}"#),
+            (&["channel", "list", "--all"], r#"{"channel":"all"}"#),
             (&["channel", "cancel", "3"], r#"{"channel":{"cancel":{"intent":3}}}"#),
             (&["channel", "close", "ab"], r#"{"channel":{"close":{"channel":"ab","force":false}}}"#),
             (&["wallet", "balance"], r#"{"wallet":"balance"}"#),

@@ -14,6 +14,9 @@ use payjoin_node::{Recover, SatPerVb};
 use crate::config;
 use crate::help::{self, *};
 
+mod channel;
+
+pub(crate) use channel::ChannelCommand;
 pub(crate) use receive::{ReceiveArgs, Via};
 #[cfg(test)]
 pub(crate) use seen::Until;
@@ -229,60 +232,6 @@ pub(crate) struct SendArgs {
     /// How long to wait for the outcome before leaving it to the background.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) wait: u64,
-}
-
-/// `channel …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ChannelCommand {
-    /// Queue a channel; the next payment that can fund it opens it.
-    #[command(after_help = QUEUE_HELP)]
-    Queue(QueueArgs),
-    /// Channels that were asked for, and channels that exist.
-    #[command(after_help = CHANNELS_HELP)]
-    List,
-    /// Remove a channel from the queue, before a payment takes it.
-    #[command(after_help = "JSON: intent, state\n\nExample:\n  payjoind channel cancel 3")]
-    Cancel {
-        /// The intent's number, as `channel list` shows it.
-        intent: u64,
-    },
-    /// Close a live channel.
-    #[command(after_help = CLOSE_HELP)]
-    Close {
-        /// The channel id, as `channel list` shows it.
-        channel: String,
-        /// Close on chain without the peer.
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-/// Arguments of `channel queue`.
-#[derive(Debug, Args)]
-pub(crate) struct QueueArgs {
-    /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
-    pub(crate) peer: String,
-    /// Satoshis, or `rest` for what the payment leaves after the other channels.
-    #[arg(allow_negative_numbers = true)]
-    pub(crate) amount: String,
-    /// Satoshis of the channel that are the peer's from the start: a gift.
-    #[arg(
-        long,
-        value_name = "SAT",
-        default_value_t = 0,
-        value_parser = satoshis,
-        allow_negative_numbers = true
-    )]
-    pub(crate) push: u64,
-    /// Do not announce the channel to the network.
-    #[arg(long)]
-    pub(crate) private: bool,
-    /// With `rest`: take payment and coin whole, so that no change comes back.
-    #[arg(long)]
-    pub(crate) absorb: bool,
-    /// Do not ask the peer for the channel now: it is away, or it will change its mind.
-    #[arg(long)]
-    pub(crate) unchecked: bool,
 }
 
 /// `wallet …`

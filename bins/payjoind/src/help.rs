@@ -20,6 +20,7 @@ pub(crate) const RECOVER_HELP: &str = include_str!("help/recover.txt").trim_asci
 pub(crate) const COMPLETIONS_HELP: &str = include_str!("help/completions.txt").trim_ascii_end();
 pub(crate) const RECEIVE_HELP: &str = include_str!("help/receive.txt").trim_ascii_end();
 pub(crate) const QUEUE_HELP: &str = include_str!("help/queue.txt").trim_ascii_end();
+pub(crate) const OPEN_HELP: &str = include_str!("help/open.txt").trim_ascii_end();
 pub(crate) const CHANNELS_HELP: &str = include_str!("help/channels.txt").trim_ascii_end();
 pub(crate) const CLOSE_HELP: &str = include_str!("help/close.txt").trim_ascii_end();
 pub(crate) const BALANCE_HELP: &str = include_str!("help/balance.txt").trim_ascii_end();

@@ -11,7 +11,7 @@ use crate::{ExchangeId, FundedChannel, Timestamp};
 pub struct Obligation {
     /// The exchange.
     pub exchange: ExchangeId,
-    /// The Original, ready to broadcast.
+    /// The Original, ready to broadcast; without inputs where nobody pays ([`Obligation::is_own`]).
     pub original: Transaction,
     /// What the invoice is owed, and its script: see [`Invoice::owed`](crate::Invoice::owed).
     pub payment: TxOut,
@@ -32,6 +32,14 @@ pub struct Obligation {
     pub signed: Option<Transaction>,
     /// The transaction that spent the Original's inputs in a block, and that block's height.
     pub mined: Option<(Transaction, u32)>,
+}
+
+impl Obligation {
+    /// Coins of ours alone open channels: there is no payer, and no Original to fall back on.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.original.input.is_empty()
+    }
 }
 
 /// What the two transactions of an exchange pay the miners.
@@ -96,7 +104,8 @@ pub enum Settled {
     Conflict,
     /// A payment without payjoin is buried.
     Plain,
-    /// A payment without payjoin is in no block, and left the mempool long ago. Should it come back it is one again.
+    /// A payment without payjoin is in no block, and left the mempool long ago. Should it come back it is one again. Or a
+    /// channel from coins of ours alone was not opened.
     Gone,
 }
 

@@ -10,6 +10,8 @@ mod flow;
 #[cfg(test)]
 mod money_rules;
 #[cfg(test)]
+mod opening;
+#[cfg(test)]
 mod outgoing;
 #[cfg(test)]
 mod planning;

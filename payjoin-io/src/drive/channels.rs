@@ -11,7 +11,7 @@ use super::{Attempt, Late, in_time};
 use crate::HostError;
 
 /// A funder keeps the time of its channels itself, and says which were late. It is cut when it does not.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 impl Attempt<'_> {
     /// Channels that cannot open are left out, and so are those whose peer has lost a slot and has no other one.
@@ -89,11 +89,22 @@ impl Attempt<'_> {
     }
 
     /// Where channels failed, the next payment tries the others first.
-    async fn or_blame<T>(&mut self, result: Result<T, Late<FunderError>>) -> Result<T, HostError> {
+    pub(super) async fn or_blame<T>(&mut self, result: Result<T, Late<FunderError>>) -> Result<T, HostError> {
         if let Err(Late::Failed(error)) = &result {
             self.blame(error.failures()).await?;
         }
         result.map_err(HostError::from)
+    }
+
+    /// The only channel was not signed. Gives why.
+    pub(super) async fn blame_short(&mut self, left: &[Left]) -> Result<String, HostError> {
+        let failures = left.iter().filter_map(|left| match left {
+            Left::Failed(failure) => Some(failure.clone()),
+            Left::Open | Left::Abandoned => None,
+        });
+        let failures: Vec<_> = failures.collect();
+        self.blame(&failures).await?;
+        Ok(failures.first().map_or_else(|| "the peer did not sign".to_owned(), ToString::to_string))
     }
 
     async fn blame(&mut self, failures: &[ChannelFailure]) -> Result<(), HostError> {

@@ -9,7 +9,7 @@ use super::Attempt;
 use crate::HostError;
 
 /// How often it is looked whether a peer has answered somebody else's question.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 /// A payment waits no longer for it, and leaves the peer out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -52,7 +52,7 @@ impl Attempt<'_> {
 
     /// `None` when the queue has changed since it was read, or, for the `patient`, while a peer answers a question that
     /// nobody pays for: both at once would fail.
-    fn choose(
+    pub(super) fn choose(
         &mut self,
         queue: Vec<Waiting>,
         peers: &[PeerRecord],

@@ -228,6 +228,7 @@ pub async fn an_exchange_is_shown_with_its_channels(new: NewHome<'_>) {
         original_txid: first.original.compute_txid(),
         payjoin_txid: Some(released.txid),
         mined_txid: None,
+        own: false,
         channels,
         partitions: released.partitions,
         reason: None,

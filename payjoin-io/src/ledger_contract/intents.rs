@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn end(reason: &str) -> ChannelEnd {
+    ChannelEnd { how: Closure::Cooperative, reason: reason.into() }
+}
+
 pub async fn money_rule_9_an_intent_is_taken_by_one_exchange(new: NewHome<'_>) {
     let fixture = Fixture::new(new).await;
     let taking = |name, input, which: &[usize]| Admission {
@@ -87,7 +91,7 @@ pub async fn an_intent_is_given_back_as_it_was_queued(new: NewHome<'_>) {
     let rest = ChannelSpec { amount: ChannelAmount::Rest, ..wish() };
     let absorb = ChannelSpec { amount: ChannelAmount::Absorb, ..wish() };
     for spec in [rest, absorb] {
-        let id = fixture.ledger.queue_intent(spec.clone(), LIMITS).await.unwrap();
+        let id = fixture.ledger.queue_intent(spec.clone(), LIMITS, None).await.unwrap();
         let record = fixture.ledger.intent(id).await.unwrap().unwrap();
         assert_eq!((&record.spec, &record.wish), (&spec, &spec.wish(id, &LIMITS)));
         assert_eq!(record.state, IntentState::Queued { reason: None });
@@ -120,13 +124,13 @@ pub async fn money_rule_9_a_channel_that_closes_ends_its_intent_once_its_payjoin
     let ledger = &fixture.ledger;
     assert_eq!(ledger.fundings(NOW).await.unwrap(), [funding]);
     // The peer was quick. The payjoin may still lose, and another payment open this channel.
-    assert!(!ledger.close_intent(funding, "asked", NOW).await.unwrap());
+    assert!(!ledger.close_intent(funding, &end("asked"), NOW).await.unwrap());
     ledger.record_mined(id, Some((payjoin(), 120))).await.unwrap();
-    assert!(!ledger.close_intent(funding, "asked", NOW).await.unwrap());
+    assert!(!ledger.close_intent(funding, &end("asked"), NOW).await.unwrap());
     assert!(matches!(fixture.state(0).await, IntentState::Confirming { .. }));
     ledger.record_closing(funding, closing(7)).await.unwrap();
     ledger.settle(id, Settled::Payjoin, NOW).await.unwrap();
-    assert!(ledger.close_intent(funding, "asked", NOW).await.unwrap());
+    assert!(ledger.close_intent(funding, &end("asked"), NOW).await.unwrap());
     let closed = |closing| IntentState::Closed {
         txid: funding.txid,
         vout: funding.vout,
@@ -142,10 +146,10 @@ pub async fn money_rule_9_a_channel_that_closes_ends_its_intent_once_its_payjoin
     assert_eq!(ledger.fundings(NOW.plus(1)).await.unwrap(), []);
     // It is over: neither does it open again, nor is it queued, nor does a second word change the first.
     ledger.open_intent(intent).await.unwrap();
-    assert!(ledger.close_intent(funding, "once more", NOW).await.unwrap());
+    assert!(ledger.close_intent(funding, &end("once more"), NOW).await.unwrap());
     assert_eq!(fixture.state(0).await, closed(closing(8)));
     assert_eq!(fixture.queued().await, fixture.intents[1..]);
-    assert!(ledger.close_intent(OutPoint { vout: 9, ..funding }, "a stranger's", NOW).await.unwrap());
+    assert!(ledger.close_intent(OutPoint { vout: 9, ..funding }, &end("a stranger's"), NOW).await.unwrap());
 }
 
 pub async fn money_rule_9_a_channel_that_closed_before_its_payjoin_lost_is_queued_again(new: NewHome<'_>) {
@@ -155,9 +159,9 @@ pub async fn money_rule_9_a_channel_that_closed_before_its_payjoin_lost_is_queue
     let released = Release { channels: vec![channel(intent, 1)], ..release() };
     fixture.ledger.release(id, &released, Vec::new()).await.unwrap();
     let funding = OutPoint { txid: released.txid, vout: 1 };
-    assert!(!fixture.ledger.close_intent(funding, "asked", NOW).await.unwrap());
+    assert!(!fixture.ledger.close_intent(funding, &end("asked"), NOW).await.unwrap());
     fixture.ledger.settle(id, Settled::Original, NOW).await.unwrap();
-    assert!(fixture.ledger.close_intent(funding, "asked", NOW).await.unwrap(), "nobody's any more");
+    assert!(fixture.ledger.close_intent(funding, &end("asked"), NOW).await.unwrap(), "nobody's any more");
     assert!(matches!(fixture.state(0).await, IntentState::Queued { .. }));
     assert_eq!(fixture.ledger.fundings(NOW).await.unwrap(), []);
 }

@@ -58,7 +58,7 @@ pub async fn cancelled_intents_leave_and_their_numbers_are_not_given_again(new: 
     let fixture = fixture.reopened().await;
     let left: Vec<_> = fixture.ledger.intents().await.unwrap().iter().map(|intent| intent.id).collect();
     assert_eq!(left, [fixture.intents[1]]);
-    assert!(fixture.ledger.queue_intent(wish(), LIMITS).await.unwrap() > last);
+    assert!(fixture.ledger.queue_intent(wish(), LIMITS, None).await.unwrap() > last);
 }
 
 pub async fn a_payjoin_is_lost_once_another_spend_lies_deep_enough(new: NewHome<'_>) {

@@ -120,7 +120,7 @@ impl PeerBook for MemoryLedger {
                         exchange.state == ExchangeState::Released && unseen && exchange.fallback_at <= now
                     }
                 };
-                !exchange.channels.is_empty() && exchange.created >= since && lost
+                !exchange.channels.is_empty() && !exchange.is_own() && exchange.created >= since && lost
             });
             u32::try_from(wasted.count()).unwrap_or(u32::MAX)
         })

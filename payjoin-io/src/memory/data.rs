@@ -4,6 +4,7 @@ mod intents;
 mod outcome;
 mod plain;
 mod prune;
+mod state;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -70,7 +71,6 @@ pub(super) struct Intent {
     pub(super) failures: u32,
     exchange: Option<ExchangeId>,
     closing: Option<Txid>,
-    ended: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +120,12 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    pub(super) fn is_own(&self) -> bool {
+        self.original.input.is_empty()
+    }
+}
+
 impl Data {
     pub(super) fn of(&self, original: &OriginalId) -> Option<(ExchangeId, &Exchange)> {
         let mut exchanges = self.exchanges.iter();
@@ -163,8 +169,13 @@ impl Data {
         let exchange = self.admitted(id, admission)?;
         self.exchanges.insert(id, exchange);
         self.seen.extend(inputs().map(|input| (input, id)));
+        if admission.is_own() {
+            self.seen.extend(admission.coins.iter().map(|coin| (*coin, id)));
+        }
         self.take(id, &admission.intents, admission.height)?;
-        self.list(Listed::Exchange(id), admission.now);
+        if !admission.is_own() {
+            self.list(Listed::Exchange(id), admission.now);
+        }
         let txid = Some(admission.original.compute_txid());
         self.tell(Fact { txid, ..self.of_exchange(EntryKind::OriginalReceived, id) });
         Ok(AdmitOutcome::Admitted)
@@ -224,6 +235,7 @@ impl Data {
         exchange.channels.clone_from(&release.channels);
         exchange.reason.clone_from(&release.reason);
         exchange.partitions = release.partitions;
+        exchange.signed = release.signed.as_deref().cloned().or(exchange.signed.take());
         exchange.offered = !release.coins.is_empty();
         exchange.locks.clone_from(&release.coins);
         exchange.fallback_at = release.fallback_at;
@@ -248,6 +260,10 @@ impl Data {
     pub(super) fn fail(&mut self, id: ExchangeId, reason: &str) -> Result<(), LedgerError> {
         let exchange = self.exchange(id, &[ExchangeState::Admitted])?;
         (exchange.state, exchange.reason) = (ExchangeState::Failed, Some(reason.to_owned()));
+        if exchange.is_own() {
+            (exchange.state, exchange.settled) = (ExchangeState::Settled, Some(Settled::Gone));
+            exchange.settled_at = Some(exchange.created);
+        }
         exchange.locks.clear();
         self.requeue(id, Some(reason), false);
         let detail = Some(reason.to_owned());
@@ -321,25 +337,5 @@ impl Data {
             self.sessions.len() - 1
         });
         &mut self.sessions[at]
-    }
-
-    pub(super) fn value(&self, primary: &str, secondary: &str, key: &str) -> Option<&StateWrite> {
-        self.node
-            .iter()
-            .find(|write| (&*write.primary, &*write.secondary, &*write.key) == (primary, secondary, key))
-    }
-
-    pub(super) fn put(&mut self, write: StateWrite) {
-        let known = self.node.iter_mut().find(|known| {
-            (&known.primary, &known.secondary, &known.key) == (&write.primary, &write.secondary, &write.key)
-        });
-        match known {
-            None => self.node.push(write),
-            Some(known) if write.generation == 0 || write.generation > known.generation => {
-                known.value = write.value;
-                known.generation = known.generation.max(write.generation);
-            }
-            Some(_) => {}
-        }
     }
 }

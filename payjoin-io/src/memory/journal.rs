@@ -11,7 +11,7 @@ use payjoin_core::{
 };
 
 use super::MemoryLedger;
-use super::data::Data;
+use super::data::{Data, Exchange};
 use super::told::Listed;
 
 /// Nobody tells who waits: it looks so often.
@@ -89,7 +89,14 @@ impl Movements for MemoryLedger {
 }
 
 impl Data {
-    pub(super) fn tell(&mut self, fact: Fact) {
+    pub(super) fn tell(&mut self, mut fact: Fact) {
+        // An opening of ours is nobody's payment: its channels are told, and nothing else of it.
+        if fact.exchange.and_then(|id| self.exchanges.get(&id)).is_some_and(Exchange::is_own) {
+            if fact.intent.is_none() {
+                return;
+            }
+            fact.invoice = None;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let fact = Fact { detail: fact.detail.as_deref().map(tame), ..fact };
         self.told.last += 1;

@@ -105,7 +105,8 @@ async fn the_end_of_a_channel_is_the_one_in_the_chain_also_when_blocks_change_ac
         closing
     });
     case.mine(102, &[&first]).await;
-    assert!(case.stage.host.store.close_intent(funding, "asked", case.stage.host.now()).await.unwrap());
+    let end = payjoin_core::ChannelEnd { how: payjoin_core::Closure::ForcedByPeer, reason: "asked".into() };
+    assert!(case.stage.host.store.close_intent(funding, &end, case.stage.host.now()).await.unwrap());
     let mut case = case.restarted().await;
     case.settler.on_disconnect(102).await;
     case.mine(102, &[&second]).await;

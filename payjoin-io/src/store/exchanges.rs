@@ -109,11 +109,17 @@ pub(super) fn admit(db: &Connection, id: ExchangeId, admission: &Admission) -> R
         true => resume(db, id, admission)?,
         false => insert(db, id, admission)?,
     }
-    locks::record_seen(db, &admission.original, id)?;
+    locks::record_seen(db, admission.original.input.iter().map(|input| input.previous_output), id)?;
+    if admission.is_own() {
+        // What it pays back to us is no payment.
+        locks::record_seen(db, admission.coins.iter().copied(), id)?;
+    }
     locks::lock(db, id, &admission.invoice, &admission.coins)?;
     intents::take(db, id, &admission.intents)?;
     peers::take(db, id, admission.height)?;
-    listed::list(db, "exchange", id.0, admission.now)?;
+    if !admission.is_own() {
+        listed::list(db, "exchange", id.0, admission.now)?;
+    }
     let txid = Some(admission.original.compute_txid());
     journal::tell(db, &Fact { txid, ..journal::of_exchange(db, EntryKind::OriginalReceived, id)? })?;
     Ok(AdmitOutcome::Admitted)
@@ -121,8 +127,8 @@ pub(super) fn admit(db: &Connection, id: ExchangeId, admission: &Admission) -> R
 
 fn insert(db: &Connection, id: ExchangeId, admission: &Admission) -> Result<(), DbError> {
     let sql = "INSERT INTO exchanges
-                   (id, invoice, original_id, original, state, fallback_at, created, original_fee, amount)
-               VALUES (?1, ?2, ?3, ?4, 'admitted', ?5, ?6, ?7, ?8)";
+                   (id, invoice, original_id, original, state, fallback_at, created, original_fee, amount, own)
+               VALUES (?1, ?2, ?3, ?4, 'admitted', ?5, ?6, ?7, ?8, ?9)";
     let invoice = invoices::find(db, &admission.invoice)?;
     let paid = invoice.map(|invoice| paid_to(&invoice.script, &admission.original).to_sat());
     let row = params![
@@ -134,6 +140,7 @@ fn insert(db: &Connection, id: ExchangeId, admission: &Admission) -> Result<(), 
         admission.now.0,
         admission.fee.to_sat(),
         paid,
+        admission.is_own(),
     ];
     db.prepare_cached(sql)?.execute(row)?;
     Ok(())
@@ -151,7 +158,8 @@ pub(super) fn write_release(db: &Connection, id: ExchangeId, release: &Release) 
         serde_json::to_string(&release.channels).map_err(|error| LedgerError::Damaged(error.to_string()))?;
     let sql =
         "UPDATE exchanges SET state = 'released', proposal = ?2, payjoin = ?3, channels = ?4, reason = ?5,
-               offered = ?6, fallback_at = ?7, payjoin_fee = ?8, partitions = ?9 WHERE id = ?1 AND state = 'admitted'";
+               offered = ?6, fallback_at = ?7, payjoin_fee = ?8, partitions = ?9,
+               signed = coalesce(?10, signed) WHERE id = ?1 AND state = 'admitted'";
     let row = params![
         id.0,
         release.proposal,
@@ -162,6 +170,7 @@ pub(super) fn write_release(db: &Connection, id: ExchangeId, release: &Release) 
         release.fallback_at.0,
         release.fee.to_sat(),
         release.partitions,
+        release.signed.as_deref().map(serialize),
     ];
     changed_one(id, db.prepare_cached(sql)?.execute(row)?)?;
     intents::release(db, id, release.txid, &release.channels)?;
@@ -174,7 +183,9 @@ pub(super) fn write_release(db: &Connection, id: ExchangeId, release: &Release) 
 }
 
 pub(super) fn fail(db: &Connection, id: ExchangeId, reason: &str) -> Result<(), DbError> {
-    let sql = "UPDATE exchanges SET state = 'failed', reason = ?2 WHERE id = ?1 AND state = 'admitted'";
+    // Of an opening of our own nothing is owed.
+    let sql = "UPDATE exchanges SET state = iif(own, 'settled', 'failed'), outcome = iif(own, 'gone', NULL),
+                   settled_at = iif(own, created, NULL), reason = ?2 WHERE id = ?1 AND state = 'admitted'";
     changed_one(id, db.prepare_cached(sql)?.execute(params![id.0, reason])?)?;
     intents::requeue(db, id, Some(reason), false)?;
     let detail = Some(reason.to_owned());

@@ -2,8 +2,8 @@
 
 use bitcoin::{Amount, OutPoint, Txid};
 use payjoin_core::{
-    ChannelAmount, ChannelLimits, ChannelSpec, ChannelWish, EntryKind, ExchangeId, Fact, FundedChannel,
-    IntentId, IntentRecord, IntentState, InvoiceId, LedgerError, PeerAddress, Timestamp,
+    ChannelAmount, ChannelEnd, ChannelLimits, ChannelSpec, ChannelWish, Closure, EntryKind, ExchangeId, Fact,
+    FundedChannel, IntentId, IntentRecord, IntentState, InvoiceId, LedgerError, PeerAddress, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -13,12 +13,14 @@ use super::{DbError, journal, listed};
 pub(super) const WISH: &str = "intents.id, intents.amount, intents.min, intents.max, intents.peer";
 /// The value of a channel that takes payment and coins whole: no exact one is so small. The rest has none.
 const ABSORB: u64 = 0;
-const COLUMNS: &str = "id, amount, min, max, peer, push, announced, state, reason, txid, vout, closing";
+const COLUMNS: &str = "id, amount, min, max, peer, push, announced, state, reason, txid, vout, closing,
+    open_by, ended, how";
 
 pub(super) fn queue(
     db: &Connection,
     spec: &ChannelSpec,
     limits: &ChannelLimits,
+    open_by: Option<Timestamp>,
 ) -> Result<IntentId, DbError> {
     let amount = match spec.amount {
         ChannelAmount::Exact(amount) => Some(amount.to_sat()),
@@ -27,10 +29,32 @@ pub(super) fn queue(
     };
     let (min, max) = (spec.least(limits).to_sat(), limits.max.to_sat());
     let (peer, push) = (spec.peer.to_string(), spec.push.to_sat());
-    let row = params![amount, min, max, peer, push, spec.announced];
-    let sql = "INSERT INTO intents (amount, min, max, peer, push, announced, state)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued') RETURNING id";
+    let row = params![amount, min, max, peer, push, spec.announced, open_by.map(|by| by.0)];
+    let sql = "INSERT INTO intents (amount, min, max, peer, push, announced, state, open_by)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7) RETURNING id";
     Ok(IntentId(db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?))
+}
+
+pub(super) fn due(db: &Connection, now: Timestamp) -> Result<Vec<IntentId>, DbError> {
+    let sql =
+        "SELECT id FROM intents WHERE state = 'queued' AND open_by IS NOT NULL AND open_by <= ?1 ORDER BY id";
+    let ids =
+        db.prepare_cached(sql)?.query_map([now.0], |row| row.get(0).map(IntentId))?.collect::<Result<_, _>>();
+    Ok(ids?)
+}
+
+/// A payment was mined that opened no channel: its coins are there, and what waited for a payment waits no longer.
+pub(super) fn hurry(db: &Connection, exchange: ExchangeId) -> Result<(), DbError> {
+    let sql = "UPDATE intents SET open_by = 0 WHERE state = 'queued' AND open_by > 0
+               AND EXISTS (SELECT 1 FROM exchanges WHERE id = ?1 AND channels = '[]' AND NOT own)";
+    db.prepare_cached(sql)?.execute([exchange.0])?;
+    Ok(())
+}
+
+pub(super) fn explain(db: &Connection, id: IntentId, reason: &str) -> Result<(), DbError> {
+    let sql = "UPDATE intents SET reason = ?2 WHERE id = ?1 AND state = 'queued'";
+    db.prepare_cached(sql)?.execute(params![id.0, reason])?;
+    Ok(())
 }
 
 pub(super) fn cancel(db: &Connection, id: IntentId, now: Timestamp) -> Result<(), DbError> {
@@ -86,18 +110,18 @@ fn tell(db: &Connection, kind: EntryKind, id: IntentId, detail: Option<String>) 
 pub(super) fn close(
     db: &Connection,
     funding: OutPoint,
-    reason: &str,
+    end: &ChannelEnd,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4
+    let sql = "UPDATE intents SET state = 'closed', reason = ?3, ended = ?4, how = ?5
                WHERE txid = ?1 AND vout = ?2 AND (state = 'open' OR state = 'confirming'
                    AND (SELECT state FROM exchanges WHERE id = intents.exchange) = 'settled') RETURNING id";
     let at = (funding.txid.to_string(), funding.vout);
-    let closed: Option<u64> =
-        db.prepare_cached(sql)?.query_row(params![at.0, at.1, reason, now.0], |row| row.get(0)).optional()?;
+    let row = params![at.0, at.1, end.reason, now.0, name(end.how)];
+    let closed: Option<u64> = db.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
     if let Some(id) = closed {
         listed::list(db, "intent", id, now)?;
-        tell(db, EntryKind::ChannelClosed, IntentId(id), Some(reason.to_owned()))?;
+        tell(db, EntryKind::ChannelClosed, IntentId(id), Some(end.reason.clone()))?;
     }
     let sql = "SELECT 1 FROM intents WHERE txid = ?1 AND vout = ?2 AND state IN ('released', 'confirming')";
     Ok(!db.prepare_cached(sql)?.exists(params![at.0, at.1])?)
@@ -170,6 +194,24 @@ pub(super) fn buried(db: &Connection, exchange: ExchangeId) -> Result<(), DbErro
     confirming(db, exchange, true)
 }
 
+/// As the file spells it.
+fn name(how: Closure) -> &'static str {
+    match how {
+        Closure::Cooperative => "cooperative",
+        Closure::ForcedByUs => "forced_by_us",
+        Closure::ForcedByPeer => "forced_by_peer",
+        Closure::NotFunded => "not_funded",
+        Closure::Unknown => "unknown",
+    }
+}
+
+/// Of channels that closed before version 12 nobody knows.
+fn how(text: Option<String>) -> Option<Closure> {
+    use Closure::{Cooperative, ForcedByPeer, ForcedByUs, NotFunded, Unknown};
+    let all = [Cooperative, ForcedByUs, ForcedByPeer, NotFunded, Unknown];
+    all.into_iter().find(|how| Some(name(*how)) == text.as_deref())
+}
+
 /// Puts the intents that the exchange took back into the queue; those it released only when told so.
 pub(super) fn requeue(
     db: &Connection,
@@ -225,5 +267,14 @@ fn decode(row: &Row<'_>) -> Result<IntentRecord, DbError> {
         "cancelled" => IntentState::Cancelled,
         other => return Err(damaged(format!("its state {other:?}"))),
     };
-    Ok(IntentRecord { id: wish.id, spec, wish, state })
+    let time = |column| Ok::<_, DbError>(row.get::<_, Option<u64>>(column)?.map(Timestamp));
+    Ok(IntentRecord {
+        id: wish.id,
+        spec,
+        wish,
+        state,
+        open_by: time(12)?,
+        ended: time(13)?,
+        how: how(row.get(14)?),
+    })
 }

@@ -57,8 +57,13 @@ impl Journal for Store {
     }
 }
 
-/// Writes an entry.
+/// Writes an entry. An opening of ours is nobody's payment: its channels are told, and nothing else of it.
 pub(super) fn tell(db: &Connection, fact: &Fact) -> Result<(), DbError> {
+    let own = "SELECT 1 FROM exchanges WHERE id = ?1 AND own";
+    let is_own = fact.exchange.map_or(Ok(false), |id| db.prepare_cached(own)?.exists([id.0]))?;
+    if is_own && fact.intent.is_none() {
+        return Ok(());
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let hash = fact.payment_hash.as_deref().map(hash_of).transpose()?;
     let sql =
@@ -67,7 +72,7 @@ pub(super) fn tell(db: &Connection, fact: &Fact) -> Result<(), DbError> {
     db.prepare_cached(sql)?.execute(params![
         now,
         fact.kind.name(),
-        fact.invoice.as_ref().map(|invoice| &invoice.0),
+        fact.invoice.as_ref().filter(|_| !is_own).map(|invoice| &invoice.0),
         fact.exchange.map(|exchange| exchange.0),
         fact.payment.map(|payment| payment.0),
         fact.intent.map(|intent| intent.0),

@@ -38,10 +38,14 @@ pub(super) fn seen(db: &Connection, original: &Transaction, by: ExchangeId) -> R
     Ok(false)
 }
 
-pub(super) fn record_seen(db: &Connection, original: &Transaction, by: ExchangeId) -> Result<(), DbError> {
+pub(super) fn record_seen(
+    db: &Connection,
+    spent: impl Iterator<Item = OutPoint>,
+    by: ExchangeId,
+) -> Result<(), DbError> {
     let mut insert = db.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2)")?;
-    for input in &original.input {
-        insert.execute(params![input.previous_output.to_string(), by.0])?;
+    for coin in spent {
+        insert.execute(params![coin.to_string(), by.0])?;
     }
     Ok(())
 }

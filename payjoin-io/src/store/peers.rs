@@ -84,7 +84,7 @@ impl PeerBook for Store {
     }
 
     async fn wasted_offers(&self, since: Timestamp, now: Timestamp) -> Result<u32, LedgerError> {
-        let sql = "SELECT count(*) FROM exchanges WHERE channels <> '[]' AND created >= ?1
+        let sql = "SELECT count(*) FROM exchanges WHERE channels <> '[]' AND NOT own AND created >= ?1
                    AND (outcome IN ('original', 'conflict')
                         OR (outcome IS NULL AND signed IS NULL AND mined IS NULL AND fallback_at <= ?2))";
         self.read(|db| Ok(db.prepare_cached(sql)?.query_row([since.0, now.0], |row| row.get(0))?))

@@ -79,13 +79,17 @@ fn exchanges(pages: &Pages) -> BTreeMap<u64, Option<Transaction>> {
         let [Value::Null, Value::Text(_), Value::Text(_), original, Value::Text(state), ..] = &row[..] else {
             continue;
         };
-        let original = match original {
+        let original: Option<Transaction> = match original {
             Value::Blob(original) => deserialize(original).ok(),
             _ => None,
         };
         match (&state[..], original) {
             // The payer broadcast a plain payment himself.
             (b"settled" | b"plain", _) => {
+                found.insert(id, None);
+            }
+            // Nobody paid: coins of ours alone were to open a channel.
+            (_, Some(original)) if original.input.is_empty() => {
                 found.insert(id, None);
             }
             (b"admitted" | b"failed" | b"released", Some(original)) => {
@@ -112,6 +116,7 @@ fn ask(path: &Path) -> Result<Rescued, OpenError> {
         let found: Result<Option<Vec<u8>>, _> = row.query_row([id], |row| row.get(0)).optional();
         match found.map(|bytes| bytes.map(|bytes| deserialize(&bytes))) {
             Ok(None) => {}
+            Ok(Some(Ok(Transaction { input, .. }))) if input.is_empty() => {}
             Ok(Some(Ok(original))) => rescued.originals.push((ExchangeId(id), original)),
             Ok(Some(Err(_))) | Err(_) => rescued.unreadable.push(ExchangeId(id)),
         }

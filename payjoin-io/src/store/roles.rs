@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord, ExchangeState,
-    Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError, Obligation,
-    OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey, SessionKind,
-    Sessions, Settled, StateWrite, Timestamp,
+    Admission, AdmitOutcome, ChannelEnd, ChannelLimits, ChannelSpec, ExchangeId, ExchangeRecord,
+    ExchangeState, Exchanges, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
+    Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
+    SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use super::{Store, exchanges, intents, invoices, kv, locks, payments, sessions};
@@ -172,8 +172,22 @@ impl Exchanges for Store {
 
 #[async_trait]
 impl Intents for Store {
-    async fn queue_intent(&self, spec: ChannelSpec, limits: ChannelLimits) -> Result<IntentId, LedgerError> {
-        self.write(move |db| intents::queue(db, &spec, &limits)).await
+    async fn queue_intent(
+        &self,
+        spec: ChannelSpec,
+        limits: ChannelLimits,
+        open_by: Option<Timestamp>,
+    ) -> Result<IntentId, LedgerError> {
+        self.write(move |db| intents::queue(db, &spec, &limits, open_by)).await
+    }
+
+    async fn due_intents(&self, now: Timestamp) -> Result<Vec<IntentId>, LedgerError> {
+        self.read(|db| intents::due(db, now))
+    }
+
+    async fn explain_intent(&self, intent: IntentId, reason: &str) -> Result<(), LedgerError> {
+        let reason = reason.to_owned();
+        self.write(move |db| intents::explain(db, intent, &reason)).await
     }
 
     async fn cancel_intent(&self, intent: IntentId, now: Timestamp) -> Result<(), LedgerError> {
@@ -199,11 +213,11 @@ impl Intents for Store {
     async fn close_intent(
         &self,
         funding: OutPoint,
-        reason: &str,
+        end: &ChannelEnd,
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
-        let reason = reason.to_owned();
-        self.write(move |db| intents::close(db, funding, &reason, now)).await
+        let end = end.clone();
+        self.write(move |db| intents::close(db, funding, &end, now)).await
     }
 
     async fn record_closing(&self, funding: OutPoint, closing: Txid) -> Result<(), LedgerError> {

@@ -127,6 +127,7 @@ fn release() -> Release {
         coins: Vec::new(),
         partitions: None,
         fallback_at: NOW.plus(700),
+        signed: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, TxOut};
-use payjoin_core::{ChannelSpec, PeerAddress, StateWrite, Step};
+use payjoin_core::{ChannelEnd, ChannelSpec, PeerAddress, StateWrite, Step};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -197,7 +197,7 @@ impl Funder {
     }
 
     /// Those of our channels that have closed, with the reason.
-    pub(super) async fn closed(&self) -> Result<Vec<(OutPoint, String)>, LightningError> {
+    pub(super) async fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, LightningError> {
         const METHOD: &str = "listclosedchannels";
         let secured =
             self.openings.all().into_iter().filter(|(_, opening)| opening.secured && !opening.ended);
@@ -211,7 +211,7 @@ impl Funder {
             secured.into_iter().partition(|funding| stands(funding).is_some());
         let mut closed: Vec<_> = there
             .into_iter()
-            .filter_map(|funding| Some((funding, stands(&funding).filter(|c| c.is_closed())?.why_closed())))
+            .filter_map(|funding| Some((funding, stands(&funding).filter(|c| c.is_closed())?.end())))
             .collect();
         if !missing.is_empty() {
             let answer = self.rpc.call(METHOD, json!({})).await?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, TxOut};
-use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
+use payjoin_core::{ChannelEnd, PayingWallet, PaymentId, PeerAddress};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -45,6 +45,7 @@ impl Cln {
             outbound_msat: channel.spendable_msat,
             inbound_msat: channel.receivable_msat,
             usable: ready && channel.connected,
+            why: (!ready).then(|| channel.status.last().cloned().unwrap_or(channel.state)),
             fallen: false,
             ready,
             funding: channel.funding,
@@ -213,7 +214,7 @@ impl LightningNode for Cln {
         }
     }
 
-    async fn closed(&self) -> Result<Vec<(OutPoint, String)>, LightningError> {
+    async fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, LightningError> {
         self.funder.closed().await
     }
 

@@ -2,7 +2,7 @@
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, Network, OutPoint, ScriptBuf, TxOut};
-use payjoin_core::Coin;
+use payjoin_core::{ChannelEnd, Closure, Coin};
 use serde_json::Value;
 
 /// `getinfo`.
@@ -113,15 +113,29 @@ impl Channel {
     }
 
     /// Why, in words for the operator.
-    pub(super) fn why_closed(&self) -> String {
+    pub(super) fn end(&self) -> ChannelEnd {
         let who = match self.closer.as_deref() {
             Some("local") => "we closed it",
             Some("remote") => "the peer closed it",
             _ => "it closed",
         };
-        match self.status.last() {
+        let reason = match self.status.last() {
             Some(status) => format!("{who}: {status}"),
             None => who.to_owned(),
+        };
+        ChannelEnd { how: self.how(), reason }
+    }
+
+    /// By its state, or by what lightningd tells of the transaction that it found.
+    fn how(&self) -> Closure {
+        let says = |what: &str| self.status.iter().any(|line| line.contains(what));
+        match self.state.as_str() {
+            "CLOSINGD_COMPLETE" => Closure::Cooperative,
+            "AWAITING_UNILATERAL" => Closure::ForcedByUs,
+            _ if says("mutual close") => Closure::Cooperative,
+            _ if says("our own unilateral close") || says("our unilateral close") => Closure::ForcedByUs,
+            _ if says("their unilateral close") => Closure::ForcedByPeer,
+            _ => Closure::Unknown,
         }
     }
 }
@@ -149,12 +163,13 @@ fn channel(channel: &Value) -> Option<Channel> {
 }
 
 /// `listclosedchannels`: by funding output, why each ended.
-pub(super) fn closed(answer: &Value) -> Option<Vec<(OutPoint, String)>> {
+pub(super) fn closed(answer: &Value) -> Option<Vec<(OutPoint, ChannelEnd)>> {
     let rows = answer.get("closedchannels")?.as_array()?;
     let row = |row: &Value| {
         let who = if text(row, "closer") == Some("remote") { "the peer closed it" } else { "it closed" };
         let cause = text(row, "close_cause").unwrap_or("unknown");
-        Some((funding(row)?, format!("{who}, cause: {cause}")))
+        let reason = format!("{who}, cause: {cause}");
+        Some((funding(row)?, ChannelEnd { how: Closure::Unknown, reason }))
     };
     Some(rows.iter().filter_map(row).collect())
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint};
+use payjoin_core::{ChannelEnd, Closure};
 use tokio::join;
 
 use super::calls::{CHANNEL_EVENTS, CHANNELS, CLOSED, PEERS, PENDING};
@@ -30,7 +31,7 @@ pub(super) struct LndChannels {
 pub(super) struct Changes {
     /// Can be used, for the first time.
     pub(super) ready: Vec<ChannelInfo>,
-    pub(super) closed: Vec<(OutPoint, String)>,
+    pub(super) closed: Vec<(OutPoint, ChannelEnd)>,
 }
 
 /// One picture.
@@ -39,7 +40,7 @@ pub(super) struct Seen {
     pub(super) channels: Vec<ChannelInfo>,
     pub(super) closing: Vec<ClosingChannel>,
     /// Closed for good, and how.
-    pub(super) closed: Vec<(OutPoint, String)>,
+    pub(super) closed: Vec<(OutPoint, ChannelEnd)>,
     pub(super) peers: Vec<PeerInfo>,
     /// Peers of channels that are deep enough and cannot be used.
     stuck: Vec<PublicKey>,
@@ -60,7 +61,7 @@ impl Seen {
             self.used.as_ref().is_some_and(|used| !known(used))
         };
         let ready = usable.filter(is_new).cloned().collect();
-        let is_known = |end: &&(OutPoint, String)| self.used.is_none() || self.closed.contains(end);
+        let is_known = |end: &&(OutPoint, ChannelEnd)| self.used.is_none() || self.closed.contains(end);
         let closed = new.closed.iter().filter(|end| !is_known(end)).cloned().collect();
         let mut used = self.used.take().unwrap_or_default();
         used.extend(fundings);
@@ -179,6 +180,7 @@ fn usable(channel: Channel) -> ChannelInfo {
         outbound_msat,
         inbound_msat,
         usable: channel.active,
+        why: None,
         fallen: false,
         ready: true,
         funding: Some(channel.channel_point),
@@ -195,6 +197,7 @@ fn unusable(channel: PendingChannel, ready: bool) -> ChannelInfo {
         outbound_msat: msat(channel.local_balance, None),
         inbound_msat: msat(channel.remote_balance, None),
         usable: false,
+        why: (!ready).then(|| "its funding is not deep enough yet".to_owned()),
         fallen: false,
         ready,
         funding: Some(channel.channel_point),
@@ -213,17 +216,17 @@ fn leaving(channel: &PendingChannel, sat: u64) -> ClosingChannel {
 }
 
 /// `lnrpc.ChannelCloseSummary.ClosureType`.
-fn ended(kind: &str) -> String {
-    let text = match kind {
-        "COOPERATIVE_CLOSE" => "both sides closed it",
-        "LOCAL_FORCE_CLOSE" => "LND closed it by force",
-        "REMOTE_FORCE_CLOSE" => "the peer closed it by force",
-        "BREACH_CLOSE" => "the peer cheated, and LND took all that was in it",
-        "FUNDING_CANCELED" => "its funding was never mined",
-        "ABANDONED" => "it was abandoned at LND",
-        other => return format!("LND says: {other}"),
+fn ended(kind: &str) -> ChannelEnd {
+    let (how, text) = match kind {
+        "COOPERATIVE_CLOSE" => (Closure::Cooperative, "both sides closed it"),
+        "LOCAL_FORCE_CLOSE" => (Closure::ForcedByUs, "LND closed it by force"),
+        "REMOTE_FORCE_CLOSE" => (Closure::ForcedByPeer, "the peer closed it by force"),
+        "BREACH_CLOSE" => (Closure::ForcedByPeer, "the peer cheated, and LND took all that was in it"),
+        "FUNDING_CANCELED" => (Closure::NotFunded, "its funding was never mined"),
+        "ABANDONED" => (Closure::Unknown, "it was abandoned at LND"),
+        other => return ChannelEnd { how: Closure::Unknown, reason: format!("LND says: {other}") },
     };
-    text.to_owned()
+    ChannelEnd { how, reason: text.to_owned() }
 }
 
 #[cfg(test)]
@@ -253,7 +256,7 @@ mod tests {
             "remote_pubkey": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
             "channel_point": at(1).to_string(), "capacity": "1", "local_balance": "1", "remote_balance": "0",
         }));
-        let closed = closed.iter().map(|vout| (at(*vout), "why".to_owned())).collect();
+        let closed = closed.iter().map(|vout| (at(*vout), ended("COOPERATIVE_CLOSE"))).collect();
         Seen { channels: vec![super::usable(channel.unwrap())], closed, ..Seen::default() }
     }
 

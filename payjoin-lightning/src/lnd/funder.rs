@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf};
-use payjoin_core::{ChannelSpec, ChannelTerms, LedgerError, PeerAddress, StateWrite, Step};
+use payjoin_core::{ChannelEnd, ChannelSpec, ChannelTerms, LedgerError, PeerAddress, StateWrite, Step};
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::watch;
@@ -188,13 +188,13 @@ impl LndFunder {
             let key = channel.funding.as_ref().and_then(|funding| self.key(funding));
             self.steps.tell(key, Step::ChannelReady { peer: channel.peer, capacity });
         }
-        for (funding, reason) in changes.closed {
-            self.steps.tell(self.key(&funding), Step::ChannelClosed { peer: None, reason });
+        for (funding, end) in changes.closed {
+            self.steps.tell(self.key(&funding), Step::ChannelClosed { peer: None, reason: end.reason });
         }
     }
 
     /// Of these closed channels, those that an exchange of ours opened.
-    pub(super) fn ours(&self, closed: &[(OutPoint, String)]) -> Vec<(OutPoint, String)> {
+    pub(super) fn ours(&self, closed: &[(OutPoint, ChannelEnd)]) -> Vec<(OutPoint, ChannelEnd)> {
         closed.iter().filter(|(funding, _)| self.names.funded(funding).is_some()).cloned().collect()
     }
 

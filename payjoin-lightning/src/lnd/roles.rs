@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut};
 use payjoin_core::{
-    CheckedProposal, Coin, Holder, PayingWallet, PaymentId, PeerAddress, Reserve, ResourceRequest, Wallet,
-    WalletError,
+    ChannelEnd, CheckedProposal, Coin, Holder, PayingWallet, PaymentId, PeerAddress, Reserve,
+    ResourceRequest, Wallet, WalletError,
 };
 use serde::de::IgnoredAny;
 
@@ -164,7 +164,7 @@ impl LightningNode for Lnd {
         Ok(())
     }
 
-    async fn closed(&self) -> Result<Vec<(OutPoint, String)>, LightningError> {
+    async fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, LightningError> {
         Ok(self.parts.channels.look(|seen| self.parts.funder.ours(&seen.closed)))
     }
 

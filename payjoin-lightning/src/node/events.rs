@@ -19,7 +19,7 @@ use payjoin_core::Step;
 
 use super::broadcast::Broadcaster;
 use super::census::Census;
-use super::closed::Closed;
+use super::closed::{self, Closed};
 use super::closing::{self, Closing};
 use super::fallen::FallenChannels;
 use super::funder::NodeFunder;
@@ -29,7 +29,6 @@ use super::parts::{Bumper, Sweeper};
 use super::payments::Payments;
 use super::types::{ChannelManager, is_mined};
 use super::wallet::NodeWallet;
-use crate::ldk::REASON_CHARS;
 use crate::unborn::Unborn;
 use crate::{ChannelKey, PaidOnce};
 
@@ -142,17 +141,17 @@ impl Events {
         reason: &ClosureReason,
     ) -> Result<(), ReplayEvent> {
         let Some(funding) = funding.map(transaction::OutPoint::into_bitcoin_outpoint) else { return Ok(()) };
-        let reason: String = reason.to_string().chars().take(REASON_CHARS).collect();
-        tracing::info!(%funding, reason, "channel closed");
+        let end = closed::end(reason);
+        tracing::info!(%funding, reason = end.reason, "channel closed");
         self.broadcaster.set_owner(&funding, user_channel_id);
         let key = ChannelKey::from_user_channel_id(user_channel_id);
         if key.is_some() {
-            self.ended.note(&funding, &reason).map_err(|error| {
+            self.ended.note(&funding, &end).map_err(|error| {
                 tracing::error!(%error, "the end of a channel is not recorded; LDK says it again");
                 ReplayEvent()
             })?;
         }
-        self.funder.ldk.tell(key, Step::ChannelClosed { peer, reason });
+        self.funder.ldk.tell(key, Step::ChannelClosed { peer, reason: end.reason });
         Ok(())
     }
 

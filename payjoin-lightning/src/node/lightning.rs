@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, Transaction, TxOut};
-use payjoin_core::{PayingWallet, PaymentId, PeerAddress};
+use payjoin_core::{ChannelEnd, PayingWallet, PaymentId, PeerAddress};
 
 use super::running::Node;
 use crate::{
@@ -130,7 +130,7 @@ impl LightningNode for Node {
         Self::close(self, channel_id, force).map_err(refused)
     }
 
-    async fn closed(&self) -> Result<Vec<(OutPoint, String)>, LightningError> {
+    async fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, LightningError> {
         Self::closed(self).map_err(refused)
     }
 

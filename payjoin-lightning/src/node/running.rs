@@ -123,6 +123,7 @@ impl Node {
             outbound_msat: channel.outbound_capacity_msat,
             inbound_msat: channel.inbound_capacity_msat,
             usable: channel.is_usable,
+            why: waits(&channel),
             fallen: self.fallen.has(&channel.channel_id),
             ready: channel.is_channel_ready,
             funding: channel.funding_txo.map(|funding| funding.into_bitcoin_outpoint()),
@@ -309,4 +310,16 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.switch.throw();
     }
+}
+
+/// What a channel still lacks, but for its peer.
+fn waits(channel: &ChannelDetails) -> Option<String> {
+    if channel.is_channel_ready {
+        return None;
+    }
+    Some(match (channel.funding_txo, channel.confirmations, channel.confirmations_required) {
+        (None, ..) => "it has no funding yet".to_owned(),
+        (_, Some(mined), Some(needed)) => format!("not confirmed yet: {}/{needed}", mined.min(needed)),
+        _ => "its funding is not deep enough yet".to_owned(),
+    })
 }

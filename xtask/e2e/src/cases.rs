@@ -19,6 +19,7 @@ mod house;
 mod lnd;
 mod older;
 mod onion;
+mod opening;
 mod operator;
 mod own;
 mod package;
@@ -79,6 +80,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         rune::CASES,
         pages::CASES,
         seen::CASES,
+        opening::CASES,
         package::CASES,
         doctor::CASES,
     ]

@@ -52,7 +52,9 @@ async fn release(store: &Store, exchange: ExchangeId, n: u32) {
     store.admit(exchange, &admission).await.unwrap();
     let (proposal, txid, channels) = (String::new(), payjoin_of(n), Vec::new());
     let (is_final, reason, coins, partitions) = (true, None, Vec::new(), None);
-    let release = Release { proposal, txid, is_final, fee, channels, reason, coins, partitions, fallback_at };
+    let signed = None;
+    let release =
+        Release { proposal, txid, is_final, fee, channels, reason, coins, partitions, fallback_at, signed };
     store.release(exchange, &release, Vec::new()).await.unwrap();
 }
 

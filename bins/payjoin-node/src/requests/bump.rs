@@ -54,13 +54,20 @@ impl Daemon {
 
     /// The payment as it waits in the mempool; the Original where none does and its time has come.
     async fn waiting(&self, owed: &Obligation) -> Result<Transaction, RequestError> {
-        let inputs: Vec<OutPoint> = owed.original.input.iter().map(|input| input.previous_output).collect();
+        let inputs: Vec<OutPoint> = match owed.is_own() {
+            true => owed.coins.clone(),
+            false => owed.original.input.iter().map(|input| input.previous_output).collect(),
+        };
         let spends = self.chain.source().spenders(&inputs).await?;
         let Some(spend) = spends.into_iter().flatten().next() else {
             if owed.plain {
                 return Err(
                     ErrorKind::State.error("it is not in the mempool: its payer alone can send it again")
                 );
+            }
+            if owed.is_own() {
+                let nothing = || ErrorKind::State.error("the channel is not opened yet");
+                return owed.signed.clone().ok_or_else(nothing);
             }
             if owed.fallback_at > now() {
                 return Err(ErrorKind::State

@@ -4,13 +4,15 @@ use bitcoin::Amount;
 use bitcoin::amount::serde::as_sat;
 use payjoin_core::{
     ChannelAmount, ChannelLimits, ChannelSpec, ChannelTerms, Failure, FailureKind, IntentId, PeerAddress,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use super::channels::IntentStage;
+use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
-use crate::values::AmountOrRest;
+use crate::values::{AmountOrRest, Lifetime};
 
 /// A channel to be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct QueueArgs {
     /// Do not ask the peer: it is away, or it will change its mind.
     #[serde(default)]
     pub unchecked: bool,
+    /// The wallet alone opens it after so many seconds, if no payment did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Lifetime>,
 }
 
 /// A channel that waits for a payment.
@@ -38,6 +43,8 @@ pub struct Queued {
     pub state: IntentStage,
     /// What the peer asks for, if it was asked.
     pub terms: Option<ChannelTerms>,
+    /// When the wallet alone opens it, if no payment did.
+    pub open_by: Option<Timestamp>,
     /// Why it will wait, as far as the peer told.
     pub note: Option<String>,
 }
@@ -51,6 +58,11 @@ impl Daemon {
             push: args.push,
             announced: !args.private,
         };
+        if args.within.is_some() && !matches!(spec.amount, ChannelAmount::Exact(_)) {
+            return Err(ErrorKind::Request.error(
+                "--within goes with an amount: of what a payment leaves, nothing is known without one",
+            ));
+        }
         let limits = ChannelLimits::default();
         spec.validate(&limits).map_err(|error| ErrorKind::Request.error(error))?;
         let answer = match args.unchecked {
@@ -68,13 +80,14 @@ impl Daemon {
                 )));
             }
         };
-        let intent = self.store.queue_intent(spec, limits).await?;
-        Ok(Queued { intent, state: IntentStage::Queued, terms, note })
+        let open_by = args.within.map(|within| now().plus(within.seconds()));
+        let intent = self.store.queue_intent(spec, limits, open_by).await?;
+        Ok(Queued { intent, state: IntentStage::Queued, terms, open_by, note })
     }
 
     /// Asks the peer for the channel. Where another one with the same peer is queued, it is asked for both at once, too:
     /// one payment may open them then.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         spec: &ChannelSpec,
         limits: &ChannelLimits,

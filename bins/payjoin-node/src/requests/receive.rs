@@ -217,7 +217,7 @@ impl Daemon {
     }
 
     /// What keeps us from offering anything new, and what to do.
-    fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         let chain = self.chain.health().trouble();
         chain.or_else(|| self.node.older_copy().map(str::to_owned)).or_else(|| self.node.trouble())
     }

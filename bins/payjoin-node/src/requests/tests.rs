@@ -52,6 +52,7 @@ fn amounts_in_requests_are_whole_satoshis() {
             push: Amount::from_sat(9),
             private: true,
             unchecked: false,
+            within: None,
         };
         let json = format!(
             r#"{{"channel":{{"queue":{{"peer":"{PEER}","amount":"{text}","push":9,"private":true,"unchecked":false}}}}}}"#
@@ -60,6 +61,15 @@ fn amounts_in_requests_are_whole_satoshis() {
     };
     queue(ChannelAmount::Exact(Amount::from_sat(500_000)), "500000");
     queue(ChannelAmount::Rest, "rest");
+    let (peer, amount) = (PEER.parse().unwrap(), Amount::from_sat(500_000));
+    let fee_rate = Some(3.0.try_into().unwrap());
+    let open = OpenArgs { peer, amount, push: Amount::ZERO, private: false, unchecked: true, fee_rate };
+    reads(
+        &format!(
+            r#"{{"channel":{{"open":{{"peer":"{PEER}","amount":500000,"push":0,"private":false,"unchecked":true,"fee_rate":3}}}}}}"#
+        ),
+        Request::Channel(ChannelRequest::Open(open)),
+    );
 }
 
 #[test]
@@ -241,21 +251,36 @@ fn a_channel_that_was_asked_for_is_told_with_where_it_stands() {
     let intent = |amount, state, funding: Option<(Txid, u32)>| {
         let (txid, vout) = funding.unzip();
         let peer = PEER.parse().unwrap();
-        let (reason, said, waits, closing_txid) = (None, None, None, None);
+        let (reason, said, waits, open_by, closing_txid, how, ended) =
+            (None, None, None, None, None, None, None);
         let id = IntentId(1);
-        let intents = vec![Intent { id, peer, amount, state, reason, said, waits, txid, vout, closing_txid }];
-        Response::Channels(Channels { intents, channels: Vec::new(), closing: Vec::new() })
+        let intents = vec![Intent {
+            id,
+            peer,
+            amount,
+            state,
+            reason,
+            said,
+            waits,
+            open_by,
+            txid,
+            vout,
+            closing_txid,
+            how,
+            ended,
+        }];
+        Response::Channels(Channels { intents, channels: Vec::new(), closing: Vec::new(), slots: Vec::new() })
     };
     writes(
         intent(ChannelAmount::Rest, IntentStage::Queued, None),
         &format!(
-            r#"{{"intents":[{{"id":1,"peer":"{PEER}","amount":"rest","state":"queued","reason":null,"said":null,"waits":null,"txid":null,"vout":null,"closing_txid":null}}],"channels":[],"closing":[]}}"#
+            r#"{{"intents":[{{"id":1,"peer":"{PEER}","amount":"rest","state":"queued","reason":null,"said":null,"waits":null,"open_by":null,"txid":null,"vout":null,"closing_txid":null,"how":null,"ended":null}}],"channels":[],"closing":[],"slots":[]}}"#
         ),
     );
     writes(
         intent(ChannelAmount::Exact(Amount::from_sat(9)), IntentStage::Released, Some((txid("ee"), 2))),
         &format!(
-            r#"{{"intents":[{{"id":1,"peer":"{PEER}","amount":9,"state":"released","reason":null,"said":null,"waits":null,"txid":"{}","vout":2,"closing_txid":null}}],"channels":[],"closing":[]}}"#,
+            r#"{{"intents":[{{"id":1,"peer":"{PEER}","amount":9,"state":"released","reason":null,"said":null,"waits":null,"open_by":null,"txid":"{}","vout":2,"closing_txid":null,"how":null,"ended":null}}],"channels":[],"closing":[],"slots":[]}}"#,
             txid("ee")
         ),
     );

@@ -214,6 +214,8 @@ pub struct ExchangeRecord {
     pub payjoin_txid: Option<Txid>,
     /// The transaction in the chain that spent the payer's inputs: one of the two, or another.
     pub mined_txid: Option<Txid>,
+    /// Nobody paid: coins of ours alone open a channel. The Original is nothing then, and the payjoin what opens it.
+    pub own: bool,
     /// Channels that the payjoin funds.
     pub channels: Vec<FundedChannel>,
     /// In how many ways the amounts of the payjoin can be split ([`partitions`](crate::partitions)): in one, an observer of the chain

@@ -5,14 +5,26 @@ use bitcoin::{OutPoint, Txid};
 use serde::Serialize;
 
 use super::LedgerError;
-use crate::{ChannelLimits, ChannelSpec, ChannelWish, IntentId, IntentState, Timestamp};
+use crate::{ChannelEnd, ChannelLimits, ChannelSpec, ChannelWish, Closure, IntentId, IntentState, Timestamp};
 
 /// The channels that were asked for. What an exchange does to intents is in the calls of
 /// [`Exchanges`](super::Exchanges), and how the queue stands, in those of [`PeerBook`](super::PeerBook).
 #[async_trait]
 pub trait Intents: Send + Sync {
     /// Puts an intent at the end of the queue.
-    async fn queue_intent(&self, spec: ChannelSpec, limits: ChannelLimits) -> Result<IntentId, LedgerError>;
+    async fn queue_intent(
+        &self,
+        spec: ChannelSpec,
+        limits: ChannelLimits,
+        open_by: Option<Timestamp>,
+    ) -> Result<IntentId, LedgerError>;
+
+    /// Queued intents that the wallet alone is to open by now, in the operator's order: their moment has come, or a payment was
+    /// mined since they were queued that opened no channel.
+    async fn due_intents(&self, now: Timestamp) -> Result<Vec<IntentId>, LedgerError>;
+
+    /// Says of a queued intent why it was not opened. Nothing changes where it is not queued.
+    async fn explain_intent(&self, intent: IntentId, reason: &str) -> Result<(), LedgerError>;
 
     /// Withdraws an intent that is still queued.
     ///
@@ -37,7 +49,7 @@ pub trait Intents: Send + Sync {
     async fn close_intent(
         &self,
         funding: OutPoint,
-        reason: &str,
+        end: &ChannelEnd,
         now: Timestamp,
     ) -> Result<bool, LedgerError>;
 
@@ -59,6 +71,12 @@ pub struct IntentRecord {
     pub wish: ChannelWish,
     /// Where it stands.
     pub state: IntentState,
+    /// While it is queued: when the wallet alone opens it, if no payment did.
+    pub open_by: Option<Timestamp>,
+    /// How its channel was closed.
+    pub how: Option<Closure>,
+    /// When it was closed or cancelled.
+    pub ended: Option<Timestamp>,
 }
 
 impl IntentRecord {

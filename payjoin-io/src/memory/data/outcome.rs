@@ -83,6 +83,9 @@ impl Data {
         exchange.saved = mined.as_ref().filter(|_| in_block).map(saves);
         exchange.mined.clone_from(&mined);
         exchange.pay_plainly();
+        if exchange.mined.is_some() && exchange.channels.is_empty() && !exchange.is_own() {
+            self.hurry();
+        }
         self.each_of(id, |state| match *state {
             IntentState::Released { txid, vout } if in_block => {
                 *state = IntentState::Confirming { txid, vout }
@@ -129,6 +132,7 @@ impl Data {
                 .payjoin
                 .and_then(|id| ExchangeRecord::settled_txid(id, &exchange.original, known)),
             mined_txid: mined.as_ref().map(Transaction::compute_txid),
+            own: exchange.is_own(),
             channels: exchange.channels.clone(),
             partitions: exchange.partitions,
             reason: exchange

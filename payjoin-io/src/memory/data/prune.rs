@@ -24,10 +24,9 @@ impl Data {
             (exchange.is_pruned, exchange.proposal) = (true, None);
             pruned += 1;
         }
-        let cancelled = self
-            .intents
-            .iter()
-            .filter(|(_, intent)| intent.record.state == IntentState::Cancelled && is_over(intent.ended));
+        let cancelled = self.intents.iter().filter(|(_, intent)| {
+            intent.record.state == IntentState::Cancelled && is_over(intent.record.ended)
+        });
         let cancelled: Vec<IntentId> = cancelled.map(|(id, _)| *id).take(most).collect();
         for id in &cancelled {
             self.intents.remove(id);

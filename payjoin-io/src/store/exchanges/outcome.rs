@@ -22,6 +22,9 @@ pub(in crate::store) fn record_mined(
         .ok_or(LedgerError::WrongState(id))?;
     let mined = mined.map(|(transaction, _)| transaction);
     plain::paid(db, id, mined)?;
+    if mined.is_some() {
+        intents::hurry(db, id)?;
+    }
     let in_block = mined.filter(|mined| payjoin == Some(mined.compute_ntxid().to_string()));
     intents::confirming(db, id, in_block.is_some())?;
     // Of an exchange that is settled already nothing new is told.

@@ -41,7 +41,7 @@ pub(in crate::store) fn record_plain(
             id
         }
     };
-    locks::record_seen(db, transaction, id)?;
+    locks::record_seen(db, transaction.input.iter().map(|input| input.previous_output), id)?;
     listed::list(db, "exchange", id.0, *now)?;
     let (txid, detail) = (Some(txid), Some("plain".to_owned()));
     journal::tell(db, &Fact { txid, detail, ..journal::of_exchange(db, EntryKind::PaymentSeen, id)? })?;

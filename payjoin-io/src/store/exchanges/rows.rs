@@ -40,7 +40,7 @@ pub(super) const RECORD: &str =
     "id, invoice, state, original, payjoin, channels, reason, fallback_at, created, outcome,
     mined, signed, plain, original_txid, payjoin_txid, mined_txid,
     (SELECT amount FROM invoices WHERE id = invoice), partitions, amount, original_fee, payjoin_fee, saved,
-    mined_height";
+    mined_height, own";
 
 pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
     let id = ExchangeId(row.get(0)?);
@@ -70,6 +70,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<ExchangeRecord, DbError> {
         mined_txid,
         channels: channels(id, &row.get::<_, String>(5)?)?,
         partitions: row.get(17)?,
+        own: row.get(23)?,
         reason: row.get::<_, Option<String>>(6)?.or_else(|| ExchangeRecord::underpaid(plain, asked)),
         amount: plain.or(sat(18)?),
         fee: ExchangeRecord::paid_to_miners(released.is_some(), fees(row, 19)?, settled),

@@ -93,7 +93,7 @@ async fn money_rule_5_own_input_intents_lose_the_word_that_payer_and_operator_ar
     let rest = [(3, IntentState::Cancelled), (4, IntentState::Negotiating)];
     assert_eq!((states[0].0, &states[1..]), (1, &rest[..]));
     assert_eq!(
-        store.queue_intent(wish(), ChannelLimits::default()).await.unwrap(),
+        store.queue_intent(wish(), ChannelLimits::default(), None).await.unwrap(),
         IntentId(5),
         "no number is given again"
     );

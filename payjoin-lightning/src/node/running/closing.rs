@@ -8,6 +8,7 @@ use lightning::io;
 use lightning::ln::types::ChannelId;
 use lightning::sign::SpendableOutputDescriptor;
 use lightning::util::sweep::OutputSpendStatus;
+use payjoin_core::ChannelEnd;
 
 use super::Node;
 use crate::ClosingChannel;
@@ -17,7 +18,7 @@ impl Node {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn closed(&self) -> Result<Vec<(OutPoint, String)>, io::Error> {
+    pub fn closed(&self) -> Result<Vec<(OutPoint, ChannelEnd)>, io::Error> {
         self.closed.list()
     }
 

@@ -137,13 +137,14 @@ pub(super) fn closed(world: &World<'_>) -> Result<()> {
     node.call(&["channel", "close", &first])?;
     node.step("channel_closed")?;
     world.closed(agreed, &[&node])?;
-    expect_closed(world, &node, intents[0], agreed)?;
+    expect_closed(world, &node, intents[0], agreed, "cooperative")?;
     // The peer ends the other one, and that is mined, while we are away.
     node.kill();
     peer.call(&["channel", "close", &second, "--force"])?;
     world.closed(forced, &[])?;
     node.restart()?;
-    expect_closed(world, &node, intents[1], forced)?;
+    expect_closed(world, &node, intents[1], forced, "forced_by_peer")?;
+    ensure!(node.call(&["channel", "list"])?.list("intents")?.is_empty(), "what is over is still in the way");
     ensure!(node.channels()? == 0, "which channel is left?");
     // What is swept is in no exchange.
     node.kill();
@@ -156,7 +157,7 @@ fn channel(node: &Daemon, funding: OutPoint) -> Result<String> {
 }
 
 /// The intent says which transaction closed its channel, and why.
-fn expect_closed(world: &World<'_>, node: &Daemon, intent: u64, funding: OutPoint) -> Result<()> {
+fn expect_closed(world: &World<'_>, node: &Daemon, intent: u64, funding: OutPoint, how: &str) -> Result<()> {
     node.await_intent(intent, "closed")?;
     let told = wait::until("the closing transaction is told", Duration::from_secs(20), || {
         let told = node.intent(intent)?;
@@ -165,6 +166,7 @@ fn expect_closed(world: &World<'_>, node: &Daemon, intent: u64, funding: OutPoin
     let closing = world.chain.transaction(told.txid("closing_txid")?)?;
     ensure!(closing.input.iter().any(|input| input.previous_output == funding), "not that one: {told}");
     ensure!(!told.text("reason")?.is_empty(), "nobody knows why: {told}");
+    ensure!(told.text("how")? == how && told.number("ended")? > 0, "not {how}: {told}");
     ensure!(node.funding(intent)? == funding, "its funding is forgotten: {told}");
     Ok(())
 }

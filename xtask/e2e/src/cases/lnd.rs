@@ -57,15 +57,15 @@ pub(super) const CASES: &[Case] = &[
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// LND, and the daemon beside it with the smallest macaroon.
-struct Scene<'a> {
+pub(super) struct Scene<'a> {
     world: &'a World<'a>,
     lnd: Rc<Lnd>,
-    node: Rc<Daemon>,
+    pub(super) node: Rc<Daemon>,
     macaroon: PathBuf,
 }
 
 impl<'a> Scene<'a> {
-    fn new(world: &'a World<'a>, options: Options, table: &str) -> Result<Self> {
+    pub(super) fn new(world: &'a World<'a>, options: Options, table: &str) -> Result<Self> {
         let lnd = world.own_lnd("own", &[])?;
         let macaroon = lnd.macaroon("payjoind");
         lnd.bake(&bake_line()?, &macaroon)?;

@@ -174,7 +174,7 @@ const PEER: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16
 
 /// Runs a command for scripts: its fields must be those that its help names. Where it changes nothing it runs for
 /// people too, and each field must be shown.
-fn show(node: &Daemon, command: &[&str], arguments: &[&str]) -> Result<Value> {
+pub(super) fn show(node: &Daemon, command: &[&str], arguments: &[&str]) -> Result<Value> {
     let words = command.join(" ");
     let help = node.print(&[command, &["--help"]].concat())?;
     ensure!(help.contains(&format!("payjoind {words}")), "`{words}` has no example");

@@ -54,6 +54,8 @@ struct Exchange {
     invoice: String,
     /// It came without payjoin: any amount, and any number of times.
     is_plain: bool,
+    /// Nobody paid: the wallet alone opens a channel.
+    is_own: bool,
     settled: Option<String>,
     channels: Vec<Funding>,
     on_chain: Option<OnChain>,
@@ -96,7 +98,7 @@ impl<'a> Ledger<'a> {
         let exchanges = daemon.call(&["exchange", "list", "--limit", "100000"])?;
         let exchanges = exchanges.list("exchanges")?.iter().map(|told| Exchange::read(world, told));
         let exchanges = exchanges.collect::<Result<_>>()?;
-        let queue = daemon.call(&["channel", "list"])?;
+        let queue = daemon.call(&["channel", "list", "--all"])?;
         let coins = daemon.call(&["wallet", "coins"])?;
         Ok(Self {
             world,
@@ -126,6 +128,9 @@ impl<'a> Ledger<'a> {
     /// Sats in = sats out + fee, nothing goes astray, and each side pays what it must and no more.
     fn check_payment(&self, exchange: &Exchange, on_chain: &OnChain) -> Result<()> {
         let flow = self.flow(exchange, on_chain)?;
+        if exchange.is_own {
+            return self.check_own(&flow);
+        }
         let invoice = self.world.invoice(&exchange.invoice).context("nobody asked for this")?;
         let paid = flow.payer_in.checked_sub(flow.payer_out).context("the payer gained")?;
         let received = flow.our_out + flow.channels;
@@ -138,6 +143,14 @@ impl<'a> Ledger<'a> {
         ensure!(paid >= invoice.amount, "the payer paid {paid} of {}", invoice.amount);
         ensure!(paid <= invoice.amount + fee_cap, "the payer lost {paid} for {}", invoice.amount);
         ensure!(gained + fee_cap >= invoice.amount, "we gained {gained} of {}", invoice.amount);
+        Ok(())
+    }
+
+    /// What goes into a channel is the wallet's, and what is left comes back.
+    fn check_own(&self, flow: &Flow) -> Result<()> {
+        ensure!(flow.payer_in + flow.payer_out == Amount::ZERO, "somebody else has a part in it");
+        let fee = flow.our_in.checked_sub(flow.our_out + flow.channels).context("outputs exceed inputs")?;
+        ensure!(fee <= self.world.fee_cap.get(), "the fee is {fee}");
         Ok(())
     }
 
@@ -285,9 +298,14 @@ impl<'a> Ledger<'a> {
     /// Everything on chain is settled as what it is; channels are real; the wallet holds what it must.
     fn check_settled(&self) -> Result<()> {
         let mut balance = self.world.given(self.daemon);
-        for exchange in &self.exchanges {
+        // What came first is spent later.
+        for exchange in self.exchanges.iter().rev() {
             let cheated = self.world.is_double_spent(&exchange.invoice);
             if cheated && exchange.on_chain.is_none() && exchange.settled.as_deref() == Some("conflict") {
+                continue;
+            }
+            if exchange.is_own && exchange.settled.as_deref() == Some("gone") {
+                ensure!(exchange.on_chain.is_none(), "exchange {} was given up, and sent", exchange.id);
                 continue;
             }
             let on_chain = exchange.on_chain.as_ref().context("settled, but nothing is on chain")?;
@@ -322,6 +340,7 @@ impl Exchange {
             id: told.number("id")?,
             invoice: told.text("invoice")?.to_owned(),
             is_plain: !told["plain_sat"].is_null(),
+            is_own: told.flag("own")?,
             settled: told["settled"].as_str().map(str::to_owned),
             channels: channels.collect::<Result<_>>()?,
             on_chain: on_chain(world, told)?,

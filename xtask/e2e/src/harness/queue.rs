@@ -25,7 +25,7 @@ impl Daemon {
     }
 
     pub(crate) fn intent(&self, id: u64) -> Result<Value> {
-        let all = self.call(&["channel", "list"])?;
+        let all = self.call(&["channel", "list", "--all"])?;
         let intents = all.list("intents")?;
         let found = intents.iter().find(|intent| intent["id"].as_u64() == Some(id));
         found.cloned().with_context(|| format!("intent {id} is gone"))
