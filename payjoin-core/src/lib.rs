@@ -63,11 +63,11 @@ pub use question::{
 pub use queue::{Held, Openable, openable, without_busy};
 pub use reply::{ErrorCode, Reply};
 pub use roles::{
-    Acceptance, AdmitOutcome, Broadcast, Chain, ChainError, ChannelFailure, ChannelTerms, Claim, Claims,
-    ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER, Failure, FailureKind, Funded, Funder,
+    Acceptance, AdmitOutcome, Begun, Broadcast, Call, Chain, ChainError, ChannelFailure, ChannelTerms, Claim,
+    Claims, ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER, Failure, FailureKind, Funded, Funder,
     FunderError, Holder, Inspection, IntentRecord, Intents, Ledger, LedgerError, Left, NoChannels, NodeState,
     PayingWallet, PaymentRecord, Payments, PeerBook, PeerRecord, PlainPayment, SessionKey, SessionKind,
-    Sessions, StateWrite, Trouble, Waiting, Wallet, WalletError, pause_after,
+    Sessions, StateWrite, Token, Tokens, Trouble, Waiting, Wallet, WalletError, pause_after,
 };
 pub use session::{
     AnswerKey, Session, SessionEnd, SessionError, SessionEvent, SessionInput, SessionOutput, SessionTerms,

@@ -41,6 +41,7 @@ impl OriginalId {
 
 /// Names an admitted exchange in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeId(pub u64);
 
 /// Names a payment of ours.
@@ -164,12 +165,14 @@ pub struct Admission {
 
 /// One channel of a released proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FundedChannel {
     /// The intent it serves.
     pub intent: IntentId,
     /// Index of its funding output in the payjoin.
     pub vout: u32,
     /// Its value.
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub amount: Amount,
 }
 

@@ -4,6 +4,7 @@ mod book;
 mod claims;
 mod data;
 mod peers;
+mod tokens;
 
 use std::sync::{Mutex, PoisonError};
 

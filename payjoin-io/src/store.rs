@@ -18,6 +18,7 @@ mod rescue;
 mod roles;
 mod schema;
 mod sessions;
+mod tokens;
 mod writer;
 
 use std::fs::{File, OpenOptions, Permissions};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitcoin::OutPoint;
 use payjoin_core::{ExchangeRecord, LedgerError, Policy, Settled};
-use payjoin_io::{Host, Settler};
+use payjoin_io::{Host, Limits, Rate, Server, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
 
@@ -17,6 +17,7 @@ use crate::keep::Store;
 use crate::leftover::archive_dead;
 use crate::outside::Outside;
 use crate::pay::Payments;
+use crate::settings::Settings;
 use crate::start_error::StartError;
 use crate::tor::Tor;
 use crate::watch::{self, BlockNews, Blocks, Unrecorded};
@@ -42,7 +43,7 @@ pub(crate) async fn assemble(
     let blocks = Arc::new(blocks);
     let Backend { node, chain: view, following } =
         backend::start(&builder, &store, tor, blocks.clone()).await?;
-    let Builder { settings, chain, wallet, funder, events, .. } = builder;
+    let Builder { settings, chain, wallet, funder, events, stop, .. } = builder;
     watch::begin(&store, &*view, &blocks)?;
     let policy = settings.policy();
     let channels = Arc::new(channels(&*node, &policy));
@@ -57,7 +58,7 @@ pub(crate) async fn assemble(
     let host = host.with_events(events.sender()).at_height(view.best_block().height);
     let settler = Settler::new(host.clone(), owed).await?;
     blocks.follow(host.watched().clone());
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let stopped = stop.subscribe();
     let poller = outside.poller(&settings, &host);
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());
@@ -66,9 +67,29 @@ pub(crate) async fn assemble(
     });
     node.meet_peers();
     let (chain, tor) = (view, tor.map(Tor::state));
-    let daemon =
-        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
+    let (server, counts) = (server(&host, &settings), Arc::default());
+    let daemon = Daemon {
+        settings,
+        store,
+        node,
+        chain,
+        host,
+        server,
+        payments,
+        poller,
+        tor,
+        certificate,
+        events,
+        counts,
+        stop,
+    };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
+}
+
+fn server(host: &Host, settings: &Settings) -> Server {
+    let per_minute = settings.http.rate_per_minute;
+    let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
+    Server::new(host.clone(), Limits { per_peer, ..Limits::default() })
 }
 
 fn channels(node: &dyn LightningNode, policy: &Policy) -> Channels {

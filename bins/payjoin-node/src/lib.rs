@@ -3,6 +3,7 @@
 //! [`Settings`] say what it should be, [`Node::builder`] starts it, [`Node::request`] asks it, [`Node::events`] tells
 //! what it does, [`Node::stop`] ends it. Each role of `payjoin-core` can be replaced: see [`Builder`].
 
+mod api;
 mod asked;
 mod assemble;
 mod backend;
@@ -10,6 +11,7 @@ mod builder;
 mod certificate;
 mod clock;
 pub mod control;
+mod counts;
 mod daemon;
 pub mod doctor;
 mod error;
@@ -19,6 +21,7 @@ pub mod init;
 mod keep;
 mod leftover;
 mod mempool;
+mod metrics;
 mod node;
 mod output;
 mod outside;
@@ -27,6 +30,7 @@ mod pay;
 pub mod plugin;
 pub mod requests;
 mod rescue;
+mod rights;
 pub mod settings;
 mod start;
 mod start_error;
@@ -38,6 +42,7 @@ mod ways;
 
 pub use asked::Asked;
 pub use builder::{Builder, Recover};
+pub use counts::Logged;
 pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};
 pub use node::Node;
@@ -45,6 +50,7 @@ pub use output::Output;
 pub use payjoin_core::{ChannelAmount, Event, ExchangeId, IntentId, InvoiceId, PeerAddress, Step, Timestamp};
 pub use requests::{Request, Response};
 pub use rescue::{Owed, RescueError, Rescued, rescue};
+pub use rights::{Access, Right};
 pub use settings::Settings;
 pub use start_error::StartError;
 pub use starting::Starting;

@@ -7,6 +7,7 @@ mod cancel;
 mod channels;
 mod close;
 mod coins;
+pub(crate) mod commands;
 mod connect;
 mod exchanges;
 mod invoice;
@@ -16,11 +17,14 @@ mod receive;
 mod send;
 mod sessions;
 mod status;
+mod tokens;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::RequestError;
+use crate::rights::{Access, Guarded};
 
 pub use balance::{Address, Balance};
 pub use bump::{BumpArgs, Bumped};
@@ -37,13 +41,15 @@ pub use receive::{Alternative, Code, ReceiveArgs};
 pub use send::{Payment, PaymentStatus, SendArgs};
 pub use sessions::{Session, SessionArgs, SessionCancelled, SessionState, Sessions};
 pub use status::{Status, Waiting};
+pub use tokens::{AddTokenArgs, AddedToken, KnownToken, RevokeTokenArgs, RevokedToken, Tokens};
 
 pub(crate) use status::BITCOIND_PATIENCE;
+pub(crate) use tokens::rights_of;
 
 pub use crate::ways::Via;
 
 /// What a running node can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
     /// Make a BIP 21 code.
@@ -66,10 +72,12 @@ pub enum Request {
     Session(SessionRequest),
     /// What the node is doing.
     Status,
+    /// Who may ask over the network.
+    Token(TokenRequest),
 }
 
 /// Requests about channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelRequest {
     /// Queue one; the next payment that can fund it opens it.
@@ -83,7 +91,7 @@ pub enum ChannelRequest {
 }
 
 /// Requests about the wallet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WalletRequest {
     /// A fresh address.
@@ -95,7 +103,7 @@ pub enum WalletRequest {
 }
 
 /// Requests about peers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerRequest {
     /// Connect to one.
@@ -105,7 +113,7 @@ pub enum PeerRequest {
 }
 
 /// Requests about payments to us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExchangeRequest {
     /// The latest, newest first.
@@ -117,7 +125,7 @@ pub enum ExchangeRequest {
 }
 
 /// Requests about codes that wait at directories.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionRequest {
     /// Open ones.
@@ -126,6 +134,18 @@ pub enum SessionRequest {
     Show(SessionArgs),
     /// Cancel an open one.
     Cancel(SessionArgs),
+}
+
+/// Requests about tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRequest {
+    /// Make one.
+    Add(AddTokenArgs),
+    /// All of them, without themselves.
+    List,
+    /// End one.
+    Revoke(RevokeTokenArgs),
 }
 
 /// What a node answers: one variant for each command.
@@ -174,6 +194,12 @@ pub enum Response {
     Status(Box<Status>),
     /// To `status` while the start waits for blocks.
     Waiting(Waiting),
+    /// To `token add`.
+    AddedToken(AddedToken),
+    /// To `token list`.
+    Tokens(Tokens),
+    /// To `token revoke`.
+    RevokedToken(RevokedToken),
 }
 
 impl Daemon {
@@ -202,6 +228,15 @@ impl Daemon {
                 Response::SessionCancelled(self.cancel_session(args)?)
             }
             Request::Status => Response::Status(Box::new(self.status().await?)),
+            Request::Token(request) => self.answer_token(request).await?,
+        })
+    }
+
+    async fn answer_token(&self, request: TokenRequest) -> Result<Response, RequestError> {
+        Ok(match request {
+            TokenRequest::Add(args) => Response::AddedToken(self.add_token(args).await?),
+            TokenRequest::List => Response::Tokens(self.tokens().await?),
+            TokenRequest::Revoke(args) => Response::RevokedToken(self.revoke_token(args).await?),
         })
     }
 
@@ -212,6 +247,38 @@ impl Daemon {
             ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
             ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),
         })
+    }
+}
+
+impl Request {
+    /// Who may ask for this. Each request's file says it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Receive(args) => args.access(),
+            Self::Send(args) => args.access(),
+            Self::Channel(ChannelRequest::Queue(args)) => args.access(),
+            Self::Channel(ChannelRequest::List) => channels::LIST,
+            Self::Channel(ChannelRequest::Cancel(args)) => args.access(),
+            Self::Channel(ChannelRequest::Close(args)) => args.access(),
+            Self::Wallet(WalletRequest::Address) => balance::ADDRESS,
+            Self::Wallet(WalletRequest::Balance) => balance::BALANCE,
+            Self::Wallet(WalletRequest::Coins) => coins::LIST,
+            Self::Peer(PeerRequest::Connect(args)) => args.access(),
+            Self::Peer(PeerRequest::List) => connect::LIST,
+            Self::Invoice(args) => args.access(),
+            Self::Pay(args) => args.access(),
+            Self::Exchange(ExchangeRequest::List(args)) => args.access(),
+            Self::Exchange(ExchangeRequest::Bump(args)) => args.access(),
+            Self::Exchange(ExchangeRequest::Show(args)) => args.access(),
+            Self::Session(SessionRequest::List) => sessions::LIST,
+            Self::Session(SessionRequest::Show(args)) => args.access(),
+            Self::Session(SessionRequest::Cancel(_)) => sessions::CANCEL,
+            Self::Status => status::STATUS,
+            Self::Token(TokenRequest::Add(args)) => args.access(),
+            Self::Token(TokenRequest::List) => tokens::LIST,
+            Self::Token(TokenRequest::Revoke(args)) => args.access(),
+        }
     }
 }
 

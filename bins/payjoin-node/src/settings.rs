@@ -1,7 +1,9 @@
 //! Settings, as plain data: whoever starts a node reads them from where it likes.
 
+mod api;
 mod backend;
 mod check;
+mod example;
 mod file;
 mod home;
 mod listen;
@@ -20,6 +22,7 @@ use bitcoin::{Amount, FeeRate, Network};
 use payjoin_core::Policy;
 use serde::{Deserialize, Serialize};
 
+pub use api::{Api, Log, LogFormat};
 pub use backend::{Cln, Kind, Lnd};
 pub(crate) use check::is_onion;
 pub use file::{FILE, FileError};
@@ -58,6 +61,10 @@ pub struct Settings {
     pub fees: Fees,
     /// The database, and how long it keeps what is over.
     pub store: Store,
+    /// The way in for the operator's programs.
+    pub api: Api,
+    /// How the log looks.
+    pub log: Log,
 }
 
 /// `[bitcoind]`
@@ -272,6 +279,8 @@ impl Default for Settings {
             policy: Allowed::default(),
             fees: Fees::default(),
             store: Store::default(),
+            api: Api::default(),
+            log: Log::default(),
         }
     }
 }

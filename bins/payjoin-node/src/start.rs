@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use payjoin_core::Step;
-use payjoin_io::{Limits, Listener, Rate, Server, Store, StoreError, Tcp, Tls, Unix};
+use payjoin_io::{Listener, Store, StoreError, Tcp, Tls, Unix};
+use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
+use crate::api::Api;
+use crate::asked::Asked;
 use crate::assemble::{Assembled, assemble};
 use crate::builder::{Builder, Recover};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Shown};
 use crate::clock::clock;
 use crate::daemon::Daemon;
 use crate::fresh::Fresh;
@@ -47,6 +50,12 @@ impl Builder {
         make_datadir(&self.settings.datadir)?;
         let store = Arc::new(self.open()?);
         let (mut listeners, certificate) = listeners(&self.settings.http).await?;
+        // It says that we are not ready while the start waits.
+        let asked = Sender::new(Asked::Starting(self.starting.clone()));
+        let mut tasks = JoinSet::new();
+        if let Some(api) = Api::open(&self.settings.api).await? {
+            tasks.spawn(api.serve(asked.subscribe(), store.clone(), self.stop.subscribe()));
+        }
         let tor = match self.settings.tor.enabled {
             true => Some(Tor::start(&self.settings, &self.events).await?),
             false => None,
@@ -60,7 +69,8 @@ impl Builder {
         if let Some(poller) = &daemon.poller {
             poller.resume().await?;
         }
-        let mut tasks = serve(&daemon, listeners);
+        serve(&daemon, listeners, &mut tasks);
+        tasks.spawn(daemon.counts.clone().listen(daemon.events.subscribe(), daemon.stop.subscribe()));
         let every = Duration::from_millis(daemon.settings.bitcoind.mempool_poll_ms);
         let (node, store, stopped) = (daemon.node.clone(), daemon.store.clone(), daemon.stop.subscribe());
         let chain = daemon.chain.clone();
@@ -76,7 +86,9 @@ impl Builder {
             tasks.spawn(following.run(Duration::from_millis(poll), stop));
         }
         tell_ready(&daemon);
-        Ok(Node::new(daemon, tasks, tor))
+        let node = Node::new(daemon, tasks, tor);
+        asked.send_replace(Asked::Running(node.clone()));
+        Ok(node)
     }
 }
 
@@ -119,7 +131,7 @@ async fn listeners(http: &Http) -> Result<(Vec<Arc<dyn Listener>>, Option<Certif
     if let (Some(address), Some(certificate), Some(key)) = (http.listen, &http.certificate, &http.key) {
         let tls = Tls::bind(address, certificate, key).await;
         let tls = Arc::new(tls.map_err(io(listening(address)))?);
-        shown = Some(Certificate::new(tls.clone(), certificate.clone(), key.clone()));
+        shown = Some(Certificate::new(tls.clone(), certificate.clone(), key.clone(), Shown::ToPayers));
         listeners.push(tls);
     }
     match &http.plain_listen {
@@ -141,15 +153,11 @@ fn listening(address: impl Display) -> String {
 }
 
 /// One server on all listeners: they share its limits.
-fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> JoinSet<()> {
-    let per_minute = daemon.settings.http.rate_per_minute;
-    let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
-    let server = Server::new(daemon.host.clone(), Limits { per_peer, ..Limits::default() });
-    let run = |listener: Arc<dyn Listener>| {
-        let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
-        async move {
+fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>, tasks: &mut JoinSet<()>) {
+    for listener in listeners {
+        let (server, mut stop) = (daemon.server.clone(), daemon.stop.subscribe());
+        tasks.spawn(async move {
             server.run(listener.as_ref(), async move { drop(stop.wait_for(|stop| *stop).await) }).await;
-        }
-    };
-    listeners.into_iter().map(run).collect()
+        });
+    }
 }

@@ -42,6 +42,7 @@ impl Asked {
             Self::Exchange(command) => Request::Exchange(command.request()),
             Self::Session(command) => Request::Session(command.request()),
             Self::Status => Request::Status,
+            Self::Token(command) => Request::Token(command.request()),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod token;
+
 use std::path::PathBuf;
 
 use bitcoin::Network;
@@ -9,6 +11,7 @@ use payjoin_node::settings::Kind;
 use payjoin_node::{Lifetime, Recover, SatPerVb};
 
 use crate::help::{self, *};
+pub(crate) use token::TokenCommand;
 
 /// Turns incoming payments into Lightning channels: a payjoin receiver with a Lightning node inside.
 #[derive(Debug, Parser)]
@@ -111,6 +114,9 @@ pub(crate) enum Asked {
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,
+    /// Who may ask over the network.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Settings of `run` that override the configuration file.

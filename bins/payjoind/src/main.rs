@@ -26,6 +26,7 @@ use payjoin_node::{Output, Recover, Request, control};
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
+use log::Reader;
 use tell::{fail, misused, print, show, show_all, unanswered_text, written};
 
 /// The last lines have this long to be read, on each of two ways.
@@ -78,7 +79,9 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
         tracing::warn!(lost, "steps were dropped: nobody read them");
         None
     });
-    log::start(log.clone(), std::io::stderr().is_terminal());
+    // What cannot be read is told once `run` reads it, too.
+    let format = config::load(datadir, args).map(|settings| settings.log.format).unwrap_or_default();
+    log::start(log.clone(), Reader::of_stderr(std::io::stderr().is_terminal()), format);
     let ended = runtime.block_on(run::run(datadir, args, copy, (steps.clone(), json)));
     if let Err(error) = &ended {
         let error = error.to_string();

@@ -44,10 +44,21 @@ pub(crate) async fn show(
 }
 
 fn text(event: &Event, json: bool) -> String {
-    match serde_json::to_value(&event.step) {
-        Ok(Value::Object(fields)) if !json => format!("{}\n", line(&fields)),
-        Ok(step) => format!("{step}\n"),
-        Err(_) => String::new(),
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&event.step) else { return String::new() };
+    // What the step names itself stays where it is.
+    let of = [
+        ("invoice", event.invoice.as_ref().map(|invoice| Value::from(invoice.to_string()))),
+        ("exchange", event.exchange.map(|exchange| Value::from(exchange.0))),
+        ("time", json.then(|| Value::from(event.time.0))),
+    ];
+    for (name, value) in of {
+        if let Some(value) = value {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    match json {
+        true => format!("{}\n", Value::Object(fields)),
+        false => format!("{}\n", line(&fields)),
     }
 }
 
@@ -79,8 +90,9 @@ mod tests {
             Event::new(Timestamp(1), Step::Proposal { txid, channels: 2, reason: Some("late".into()) });
         let shown = format!("Proposal PSBT      txid={id} channels=2 reason=late\n");
         assert_eq!(text(&event, false), shown);
-        let shown =
-            format!("{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\"}}\n");
+        let shown = format!(
+            "{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\",\"time\":1}}\n"
+        );
         assert_eq!(text(&event, true), shown);
     }
 

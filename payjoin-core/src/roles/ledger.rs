@@ -10,6 +10,7 @@ mod payments;
 mod peers;
 mod sessions;
 mod state;
+mod tokens;
 
 use bitcoin::OutPoint;
 
@@ -20,13 +21,14 @@ pub use payments::{PaymentRecord, Payments};
 pub use peers::{FORGOTTEN_AFTER, PeerBook, PeerRecord, Trouble, Waiting, pause_after};
 pub use sessions::{SessionKey, SessionKind, Sessions};
 pub use state::{NodeState, StateWrite};
+pub use tokens::{Begun, Call, Token, Tokens};
 
 use crate::{ExchangeId, IntentId};
 
 /// All that a receiver keeps.
-pub trait Ledger: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState {}
+pub trait Ledger: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState + Tokens {}
 
-impl<T: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState> Ledger for T {}
+impl<T: Claims + Exchanges + Intents + PeerBook + Payments + Sessions + NodeState + Tokens> Ledger for T {}
 
 /// Why the ledger did not do it. Nothing of a failed call was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, ExchangeId, ExchangeRecord, ExchangeState, Fees, FundedChannel, Holder,
+    Admission, AdmitOutcome, Call, ExchangeId, ExchangeRecord, ExchangeState, Fees, FundedChannel, Holder,
     IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation, OriginalId, PaymentId,
-    PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp,
+    PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, Token,
 };
 
 use super::peers::Peers;
@@ -31,6 +31,9 @@ pub(super) struct Data {
     pub(super) wallet: Vec<Vec<u8>>,
     /// Codes by payment hash, and whether they were paid over Lightning.
     pub(super) lightning: HashMap<[u8; 32], (InvoiceId, bool)>,
+    pub(super) tokens: BTreeMap<String, Token>,
+    /// Calls by token and key, with their answers.
+    pub(super) calls: HashMap<([u8; 32], String), (Call, Option<String>)>,
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::harness::{Need, World};
 
+mod api;
 mod beside;
 mod bitcoind;
 mod chain;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         plugin::CASES,
         rune::CASES,
         pages::CASES,
+        api::CASES,
     ]
     .into_iter()
     .flatten()

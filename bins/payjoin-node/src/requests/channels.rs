@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use bitcoin::Txid;
 use payjoin_core::{ChannelAmount, IntentId, IntentRecord, IntentState, PeerAddress, Waiting};
 use payjoin_lightning::{ChannelInfo, ClosingChannel};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::daemon::Daemon;
 use crate::error::RequestError;
+use crate::rights::{Access, READ};
 use crate::values;
 
+/// Who may ask for `channel list`.
+pub(crate) const LIST: Access = READ;
+
 /// Channels that were asked for, and channels that exist.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Channels {
     /// Those that were asked for.
     pub intents: Vec<Intent>,
@@ -23,7 +28,7 @@ pub struct Channels {
 }
 
 /// A channel that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Intent {
     /// Its number.
     pub id: IntentId,
@@ -31,6 +36,7 @@ pub struct Intent {
     pub peer: PeerAddress,
     /// In JSON satoshis, or `"rest"`.
     #[serde(serialize_with = "values::sat_or_rest")]
+    #[schemars(schema_with = "values::schema::sat_or_rest")]
     pub amount: ChannelAmount,
     /// Where it stands.
     pub state: IntentStage,
@@ -41,15 +47,17 @@ pub struct Intent {
     /// Why the next payment opens another channel first.
     pub waits: Option<String>,
     /// The transaction that funds it, once a payer has it.
+    #[schemars(with = "Option<String>")]
     pub txid: Option<Txid>,
     /// Its output in that transaction.
     pub vout: Option<u32>,
     /// The transaction that closed it, once it is in a block.
+    #[schemars(with = "Option<String>")]
     pub closing_txid: Option<Txid>,
 }
 
 /// Where an intent stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IntentStage {
     /// It waits for a payment.

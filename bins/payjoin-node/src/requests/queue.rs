@@ -5,15 +5,17 @@ use bitcoin::amount::serde::as_sat;
 use payjoin_core::{
     ChannelAmount, ChannelLimits, ChannelSpec, ChannelTerms, Failure, FailureKind, IntentId, PeerAddress,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::channels::IntentStage;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, SPEND};
 use crate::values::AmountOrRest;
 
 /// A channel to be opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueArgs {
     /// The other end.
     pub peer: PeerAddress,
@@ -21,6 +23,7 @@ pub struct QueueArgs {
     pub amount: AmountOrRest,
     /// What of it is the peer's from the start: a gift.
     #[serde(with = "as_sat")]
+    #[schemars(with = "u64")]
     pub push: Amount,
     /// Do not announce it to the network.
     pub private: bool,
@@ -30,7 +33,7 @@ pub struct QueueArgs {
 }
 
 /// A channel that waits for a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Queued {
     /// The number of what was asked for.
     pub intent: IntentId,
@@ -40,6 +43,10 @@ pub struct Queued {
     pub terms: Option<ChannelTerms>,
     /// Why it will wait, as far as the peer told.
     pub note: Option<String>,
+}
+
+impl Guarded for QueueArgs {
+    const ACCESS: Access = SPEND;
 }
 
 impl Daemon {

@@ -183,6 +183,7 @@ pub enum AdmitOutcome {
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ExchangeState {
     /// The Original is kept; the exchange runs.
     Admitted,
@@ -198,6 +199,7 @@ pub enum ExchangeState {
 
 /// An exchange, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeRecord {
     /// Its number.
     pub id: ExchangeId,
@@ -206,10 +208,13 @@ pub struct ExchangeRecord {
     /// Where it stands.
     pub state: ExchangeState,
     /// The Original's transaction id; of a payment without payjoin, that by which it was seen first.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub original_txid: Txid,
     /// The payjoin's, once released. Where the payer's signatures change it: once it was seen.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub payjoin_txid: Option<Txid>,
     /// The transaction in the chain that spent the payer's inputs: one of the two, or another.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub mined_txid: Option<Txid>,
     /// Channels that the payjoin funds.
     pub channels: Vec<FundedChannel>,
@@ -220,6 +225,7 @@ pub struct ExchangeRecord {
     pub reason: Option<String>,
     /// What a payment without payjoin pays the code; `None` for others.
     #[serde(rename = "plain_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub plain: Option<Amount>,
     /// When the Original is to be broadcast if nothing was seen. A payment without payjoin is given up then.
     pub fallback_at: Timestamp,
