@@ -2,6 +2,7 @@
 //! there, and at the payers' listeners none of it is answered.
 
 mod answers;
+mod caller;
 mod clerk;
 mod document;
 mod holder;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitcoin::OutPoint;
 use payjoin_core::{ExchangeRecord, LedgerError, Policy, Settled};
-use payjoin_io::{Host, Limits, Rate, Server, Settler};
+use payjoin_io::{Host, Settler};
 use payjoin_lightning::node::Following;
 use payjoin_lightning::{Channels, LightningNode};
 
@@ -17,7 +17,6 @@ use crate::keep::Store;
 use crate::leftover::archive_dead;
 use crate::outside::Outside;
 use crate::pay::Payments;
-use crate::settings::Settings;
 use crate::start_error::StartError;
 use crate::tor::Tor;
 use crate::watch::{self, BlockNews, Blocks, Unrecorded};
@@ -67,29 +66,9 @@ pub(crate) async fn assemble(
     });
     node.meet_peers();
     let (chain, tor) = (view, tor.map(Tor::state));
-    let (server, counts) = (server(&host, &settings), Arc::default());
-    let daemon = Daemon {
-        settings,
-        store,
-        node,
-        chain,
-        host,
-        server,
-        payments,
-        poller,
-        tor,
-        certificate,
-        events,
-        counts,
-        stop,
-    };
+    let daemon =
+        Daemon { settings, store, node, chain, host, payments, poller, tor, certificate, events, stop };
     Ok(Assembled { daemon: Arc::new(daemon), settler, news, following })
-}
-
-fn server(host: &Host, settings: &Settings) -> Server {
-    let per_minute = settings.http.rate_per_minute;
-    let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
-    Server::new(host.clone(), Limits { per_peer, ..Limits::default() })
 }
 
 fn channels(node: &dyn LightningNode, policy: &Policy) -> Channels {

@@ -2,46 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use payjoin_core::Step;
-use tokio::sync::watch;
-
-use crate::events::{EventStream, Heard};
-
-/// Steps by their kind, since the start.
+use payjoin_io::Replies;
+/// Steps by their kind and replies by their status, since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+pub(crate) struct Counts {
+    steps: Mutex<BTreeMap<&'static str, u64>>,
+    replies: OnceLock<Replies>,
+}
 
 impl Counts {
-    /// Counts every event until the stop.
-    pub(crate) async fn listen(self: Arc<Self>, mut events: EventStream, mut stop: watch::Receiver<bool>) {
-        loop {
-            let heard = tokio::select! {
-                heard = events.next() => heard,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            match heard {
-                Some(Heard::Event(event)) => self.add(kind(&event.step), 1),
-                Some(Heard::Missed(missed)) => self.add("missed", missed),
-                None => return,
-            }
-        }
+    /// Payers are answered from now on, and that is counted here.
+    pub(crate) fn serving(&self, replies: Replies) {
+        // There is one server, and so one call.
+        let _ = self.replies.set(replies);
     }
 
-    fn add(&self, kind: &'static str, count: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += count;
+    /// Statuses, and how often payers were answered with each.
+    pub(crate) fn replies(&self) -> Vec<(u16, u64)> {
+        self.replies.get().map(Replies::counted).unwrap_or_default()
+    }
+
+    pub(crate) fn add(&self, kind: &'static str, count: u64) {
+        *self.steps.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += count;
     }
 
     /// Kinds, and how often each was told.
     pub(crate) fn counted(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|(kind, count)| (*kind, *count)).collect()
     }
 }
 
 /// The name of a step where names have no spaces.
-fn kind(step: &Step) -> &'static str {
+pub(crate) fn kind(step: &Step) -> &'static str {
     match step {
         Step::Ready { .. } => "ready",
         Step::Code { .. } => "code",
@@ -96,23 +92,6 @@ impl Logged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Events;
-
-    #[tokio::test]
-    async fn what_is_told_is_counted_by_its_kind_until_the_stop() {
-        let (events, counts, stop) = (Events::new(), Arc::new(Counts::default()), watch::Sender::new(false));
-        let counting = tokio::spawn(counts.clone().listen(events.subscribe(), stop.subscribe()));
-        for channels in [0, 2, 1] {
-            events.tell(Step::Proposal { txid: None, channels, reason: None });
-        }
-        events.tell(Step::Tor { percent: 1, blocked: None });
-        while counts.counted().len() < 3 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(counts.counted(), [("proposal_channels", 2), ("proposal_plain", 1), ("tor", 1)]);
-        stop.send_replace(true);
-        counting.await.unwrap();
-    }
 
     #[test]
     fn lines_of_the_log_are_counted_by_level() {

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use payjoin_io::{Host, Poller, Server};
+use payjoin_io::{Host, Poller};
 use payjoin_lightning::LightningNode;
 use payjoin_lightning::node::ChainView;
 use tokio::sync::watch;
 
 use crate::certificate::Certificate;
-use crate::counts::Counts;
 use crate::events::Events;
 use crate::keep::Store;
 use crate::pay::Payments;
@@ -27,8 +26,6 @@ pub(crate) struct Daemon {
     pub(crate) chain: Arc<dyn ChainView>,
     /// The roles that answer an exchange.
     pub(crate) host: Host,
-    /// What payers are served by.
-    pub(crate) server: Server,
     /// Payments of ours, where the wallet makes some.
     pub(crate) payments: Option<Arc<Payments>>,
     /// Sessions at directories, where some are configured.
@@ -39,8 +36,6 @@ pub(crate) struct Daemon {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// Where everything is told.
     pub(crate) events: Events,
-    /// What was told, counted.
-    pub(crate) counts: Arc<Counts>,
     /// Turns `true` once the node is asked to stop.
     pub(crate) stop: watch::Sender<bool>,
 }

@@ -4,10 +4,12 @@
 use std::fmt::{Display, Write as _};
 
 use bitcoin::Amount;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::counts::Logged;
+use crate::counts::{Logged, kind};
 use crate::daemon::Daemon;
+use crate::events::{Events, Heard};
 use crate::requests::BITCOIND_PATIENCE;
 
 /// Metrics as text.
@@ -67,6 +69,23 @@ impl Page {
     }
 }
 
+/// Counts every step until the stop.
+pub(crate) async fn count_steps(events: Events, mut stop: watch::Receiver<bool>) {
+    let (mut heard, counts) = (events.subscribe(), events.counts().clone());
+    drop(events);
+    loop {
+        let next = tokio::select! {
+            next = heard.next() => next,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match next {
+            Some(Heard::Event(event)) => counts.add(kind(&event.step), 1),
+            Some(Heard::Missed(missed)) => counts.add("missed", missed),
+            None => return,
+        }
+    }
+}
+
 impl Daemon {
     pub(crate) async fn metrics(&self, ready: bool) -> String {
         let mut page = Page::default();
@@ -80,13 +99,13 @@ impl Daemon {
             COUNTER,
             "Steps since the start, by kind: what became of exchanges and payments.",
         );
-        page.each(steps, "step", self.counts.counted());
+        page.each(steps, "step", self.events.counts().counted());
         let replies = (
             "replies_total",
             COUNTER,
             "Replies to payers since the start, by HTTP status: 408, 413, 429 and 503 are limits.",
         );
-        page.each(replies, "status", self.server.replies().counted());
+        page.each(replies, "status", self.events.counts().replies());
         page.logged();
         page.0
     }
@@ -189,7 +208,28 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
+    use payjoin_core::Step;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_is_counted_by_its_kind_until_the_stop() {
+        let (events, stop) = (Events::new(), watch::Sender::new(false));
+        let counting = tokio::spawn(count_steps(events.clone(), stop.subscribe()));
+        while events.is_unheard() {
+            tokio::task::yield_now().await;
+        }
+        for channels in [0, 2, 1] {
+            events.tell(Step::Proposal { txid: None, channels, reason: None });
+        }
+        events.tell(Step::Tor { percent: 1, blocked: None });
+        while events.counts().counted().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(events.counts().counted(), [("proposal_channels", 2), ("proposal_plain", 1), ("tor", 1)]);
+        stop.send_replace(true);
+        counting.await.unwrap();
+    }
 
     #[test]
     fn a_number_has_its_name_its_kind_and_a_label() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use payjoin_core::Step;
-use payjoin_io::{Listener, Store, StoreError, Tcp, Tls, Unix};
+use payjoin_io::{Limits, Listener, Rate, Server, Store, StoreError, Tcp, Tls, Unix};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
@@ -22,6 +22,7 @@ use crate::daemon::Daemon;
 use crate::fresh::Fresh;
 use crate::keep::database;
 use crate::leftover::prune;
+use crate::metrics::count_steps;
 use crate::node::Node;
 use crate::settings::{Http, PlainListen};
 use crate::start_error::{StartError, io};
@@ -51,11 +52,8 @@ impl Builder {
         let store = Arc::new(self.open()?);
         let (mut listeners, certificate) = listeners(&self.settings.http).await?;
         // It says that we are not ready while the start waits.
-        let asked = Sender::new(Asked::Starting(self.starting.clone()));
-        let mut tasks = JoinSet::new();
-        if let Some(api) = Api::open(&self.settings.api).await? {
-            tasks.spawn(api.serve(asked.subscribe(), store.clone(), self.stop.subscribe()));
-        }
+        let (asked, mut tasks) = (Sender::new(Asked::Starting(self.starting.clone())), JoinSet::new());
+        self.serve_programs(&asked, store.clone(), &mut tasks).await?;
         let tor = match self.settings.tor.enabled {
             true => Some(Tor::start(&self.settings, &self.events).await?),
             false => None,
@@ -63,14 +61,8 @@ impl Builder {
         listeners.extend(tor.as_ref().map(Tor::listener));
         let Assembled { daemon, settler, news, following } =
             assemble(self, store, tor.as_ref(), certificate.map(Arc::new)).await?;
-        if let Some(payments) = &daemon.payments {
-            payments.resume().await?;
-        }
-        if let Some(poller) = &daemon.poller {
-            poller.resume().await?;
-        }
+        resume(&daemon).await?;
         serve(&daemon, listeners, &mut tasks);
-        tasks.spawn(daemon.counts.clone().listen(daemon.events.subscribe(), daemon.stop.subscribe()));
         let every = Duration::from_millis(daemon.settings.bitcoind.mempool_poll_ms);
         let (node, store, stopped) = (daemon.node.clone(), daemon.store.clone(), daemon.stop.subscribe());
         let chain = daemon.chain.clone();
@@ -92,7 +84,31 @@ impl Builder {
     }
 }
 
+/// Goes on with payments of ours, and with codes at directories.
+async fn resume(daemon: &Daemon) -> Result<(), StartError> {
+    if let Some(payments) = &daemon.payments {
+        payments.resume().await?;
+    }
+    if let Some(poller) = &daemon.poller {
+        poller.resume().await?;
+    }
+    Ok(())
+}
+
 impl Builder {
+    /// The API, if the settings want one.
+    async fn serve_programs(
+        &self,
+        asked: &Sender<Asked>,
+        store: Arc<Store>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StartError> {
+        if let Some(api) = Api::open(&self.settings.api).await? {
+            tasks.spawn(api.serve(asked.subscribe(), store, self.stop.subscribe()));
+        }
+        Ok(())
+    }
+
     fn open(&self) -> Result<Store, StoreError> {
         let path = database(&self.settings.datadir);
         match self.recover {
@@ -154,8 +170,13 @@ fn listening(address: impl Display) -> String {
 
 /// One server on all listeners: they share its limits.
 fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>, tasks: &mut JoinSet<()>) {
+    let per_minute = daemon.settings.http.rate_per_minute;
+    let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
+    let server = Server::new(daemon.host.clone(), Limits { per_peer, ..Limits::default() });
+    daemon.events.counts().serving(server.replies());
+    tasks.spawn(count_steps(daemon.events.clone(), daemon.stop.subscribe()));
     for listener in listeners {
-        let (server, mut stop) = (daemon.server.clone(), daemon.stop.subscribe());
+        let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
         tasks.spawn(async move {
             server.run(listener.as_ref(), async move { drop(stop.wait_for(|stop| *stop).await) }).await;
         });

@@ -21,6 +21,7 @@ pub(crate) struct Failed {
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ErrorCode")]
 pub(crate) enum Code {
     /// The call cannot be as it is.
     Request,

@@ -1,21 +1,19 @@
 //! From a request to its answer: who asks, for what, and whether he may.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use payjoin_io::{Buckets, Clerk, Head, Look, Rate, Told};
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
-use super::ANSWER;
 use super::answers::{Answer, Code, failed, needs, no_path, not_allowed};
+use super::caller::Caller;
 use super::document::document;
 use super::holder::Holder;
-use super::once::{call, key, once, unanswered};
+use super::once::key;
 use crate::asked::Asked;
-use crate::clock::now;
 use crate::keep::Store;
 use crate::requests::Request;
 use crate::requests::commands::Command;
@@ -23,35 +21,26 @@ use crate::rights::{Access, Right};
 
 /// Longest body, in bytes.
 const BODY: usize = 64 * 1024;
-/// So much may be asked at once, that included for which nobody waits any more.
-const AT_ONCE: usize = 32;
 /// Before the words of every command.
 const COMMANDS: &str = "/v1/";
 
 /// Answers the operator's programs.
 pub(super) struct ApiClerk {
-    asked: watch::Receiver<Asked>,
-    store: Store,
+    caller: Caller,
     rate: Rate,
     rates: Mutex<Buckets<String>>,
-    at_once: Arc<Semaphore>,
 }
 
 impl ApiClerk {
     pub(super) fn new(asked: watch::Receiver<Asked>, store: Store, rate: Rate) -> Self {
-        let (rates, at_once) = (Mutex::default(), Arc::new(Semaphore::new(AT_ONCE)));
-        Self { asked, store, rate, rates, at_once }
-    }
-
-    fn asked(&self) -> Asked {
-        self.asked.borrow().clone()
+        Self { caller: Caller::new(asked, store), rate, rates: Mutex::default() }
     }
 
     /// Where nobody needs a token.
     fn open_to_all(&self, head: &Head) -> Option<Told> {
         let status = match head.path.as_str() {
             "/healthz" => 200,
-            "/readyz" if self.asked().is_ready() => 200,
+            "/readyz" if self.caller.asked().is_ready() => 200,
             "/readyz" => 503,
             _ => return None,
         };
@@ -62,7 +51,7 @@ impl ApiClerk {
     }
 
     async fn holder(&self, head: &Head) -> Option<Holder> {
-        Holder::of(head, &*self.store).await.unwrap_or_else(|error| {
+        Holder::of(head, &*self.caller.store).await.unwrap_or_else(|error| {
             tracing::error!(%error, "tokens cannot be looked up");
             None
         })
@@ -88,7 +77,7 @@ impl ApiClerk {
                 }
                 Ok(Look::Answer(text(
                     "text/plain; version=0.0.4; charset=utf-8",
-                    self.asked().metrics().await,
+                    self.caller.asked().metrics().await,
                 )))
             }
             "/v1/openapi.json" => {
@@ -115,52 +104,8 @@ impl ApiClerk {
             Ok(request) => request,
             Err(answer) => return Some(answer),
         };
-        let access = request.access();
-        if !holder.may(access) {
-            return Some(not_allowed(access));
-        }
-        let Ok(place) = Arc::clone(&self.at_once).try_acquire_owned() else {
-            return Some(failed(503, Code::Busy, true, format!("{AT_ONCE} calls run already: wait a while")));
-        };
         tracing::info!(token = holder.name, path = head.path, "asked over the API");
-        if access != Access::Token(Right::Spend) {
-            let answer = timeout(ANSWER, make(self.asked(), request)).await;
-            drop(place);
-            return Some(answer.unwrap_or_else(|_| late()));
-        }
-        let key = match key(head) {
-            Ok(key) => key,
-            Err(answer) => return Some(answer),
-        };
-        self.spend(&holder, key, request, place).await
-    }
-
-    /// In a task of its own: it goes on when whoever asked leaves, and its answer is kept.
-    async fn spend(
-        &self,
-        holder: &Holder,
-        key: String,
-        request: Request,
-        place: tokio::sync::OwnedSemaphorePermit,
-    ) -> Option<Answer> {
-        let asked_for = match serde_json::to_string(&request) {
-            Ok(asked_for) => asked_for,
-            Err(error) => return Some(failed(400, Code::Request, false, error.to_string())),
-        };
-        let call = call(holder.hash, key, &asked_for, now());
-        let (store, asked) = (Store::clone(&self.store), self.asked());
-        let running = tokio::spawn(async move {
-            let _place = place;
-            once(&*store, call, make(asked, request)).await
-        });
-        match timeout(ANSWER, running).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                tracing::error!("a call to the API panicked");
-                Some(unanswered())
-            }
-            Err(_) => Some(late()),
-        }
+        self.caller.call(&holder, request, || key(head)).await
     }
 }
 
@@ -202,19 +147,4 @@ fn read(head: &Head, body: &[u8]) -> Result<Request, Answer> {
     let args: Value =
         serde_json::from_slice(body).map_err(|error| wrong(format!("the body is no JSON: {error}")))?;
     command.request(args).map_err(wrong)
-}
-
-async fn make(asked: Asked, request: Request) -> Answer {
-    match asked.request(request).await {
-        Ok(response) => Answer::good(&response),
-        Err(error) => Answer::of(&error),
-    }
-}
-
-fn late() -> Answer {
-    let why = format!(
-        "no answer within {} s; it goes on: repeat the call, with the same Idempotency-Key",
-        ANSWER.as_secs()
-    );
-    failed(504, Code::Late, true, why)
 }

@@ -75,25 +75,21 @@ fn path(
         operation.push(("parameters", Value::Array(vec![key(spends)])));
     }
     let body = [("required", Value::Bool(command.args.is_some())), ("content", content(args.to_value()))];
-    let refused = |about: &str| object([("description", text(about)), ("content", content(failed.clone()))]);
-    operation.extend([
-        ("requestBody", object(body)),
-        (
-            "responses",
-            object([
-                (
-                    "200",
-                    object([("description", text("The answer.")), ("content", content(answer.to_value()))]),
-                ),
-                (
-                    "401",
-                    object([("description", text("No token, or one that is not known. The body is empty."))]),
-                ),
-                ("default", refused("Why not, and what to do.")),
-            ]),
-        ),
-    ]);
+    operation.extend([("requestBody", object(body)), ("responses", responses(answer.to_value(), failed))]);
     (format!("/v1/{}", command.path()), object([("post", object(operation))]))
+}
+
+/// What a command answers: this, nothing to a stranger, or why not.
+fn responses(answer: Value, failed: &Value) -> Value {
+    let told =
+        |about: &str, schema: Value| object([("description", text(about)), ("content", content(schema))]);
+    let nothing = |about: &str| object([("description", text(about))]);
+    object([
+        ("200", told("The answer.", answer)),
+        ("401", nothing("No token, or one that is not known. The body is empty.")),
+        ("429", told("The token asks too often; without one the body is empty.", failed.clone())),
+        ("default", told("Why not, and what to do.", failed.clone())),
+    ])
 }
 
 /// The header with which a call is made once.

@@ -1,3 +1,4 @@
+use bitcoin::hashes::{Hash as _, sha256};
 use payjoin_core::{Timestamp, Token, Tokens};
 use payjoin_io::{Clerk as _, Head, Look, MemoryLedger, Told};
 
@@ -10,8 +11,7 @@ async fn clerk() -> ApiClerk {
     for (name, rights) in
         [("read", "read"), ("receive", "receive"), ("spend", "spend"), ("all", "read receive spend")]
     {
-        let hash = bitcoin::hashes::Hash::hash(name.as_bytes());
-        let hash = bitcoin::hashes::sha256::Hash::to_byte_array(hash);
+        let hash = sha256::Hash::hash(name.as_bytes()).to_byte_array();
         let (name, rights) = (name.to_owned(), rights.to_owned());
         store.add_token(&Token { name, hash, rights, created: Timestamp(0) }).await.unwrap();
     }
@@ -100,7 +100,7 @@ async fn what_cannot_be_asked_is_refused_with_a_code() {
 #[tokio::test]
 async fn a_token_that_asks_too_often_waits_and_others_do_not() {
     let clerk = clerk().await;
-    let ask = |token: &'static str| clerk.look(&head("GET", "/v1/openapi.json", token));
+    let ask = async |token: &str| clerk.look(&head("GET", "/v1/openapi.json", token)).await;
     for _ in 0..30 {
         assert_eq!(status(&ask("read").await), 200);
     }

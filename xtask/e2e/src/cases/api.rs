@@ -121,7 +121,8 @@ fn strangers(program: &Program, path: &str) -> Result<()> {
 /// An answer, or a refusal with a code: never a fault of ours.
 fn harmless(path: &str, told: &Told) -> Result<()> {
     let answer = told.json().with_context(|| path.to_owned())?;
-    let is_refusal = matches!(told.status, 400 | 404 | 409) && answer["code"].is_string() && answer["error"].is_string();
+    let is_refusal =
+        matches!(told.status, 400 | 404 | 409) && answer["code"].is_string() && answer["error"].is_string();
     ensure!(told.status == 200 || is_refusal, "{path}: {} {answer}", told.status);
     Ok(())
 }
@@ -134,17 +135,29 @@ fn elsewhere<'a>(
     paths: impl Iterator<Item = &'a String>,
 ) -> Result<()> {
     for token in tokens {
-        for path in ["/v1/token/add", "/v1/token/list", "/v1/token/revoke", "/v1/stop", "/v1/", "/v1/status/", "/"] {
+        for path in
+            ["/v1/token/add", "/v1/token/list", "/v1/token/revoke", "/v1/stop", "/v1/", "/v1/status/", "/"]
+        {
             let told = program.call(path, token, Some("a"), &json!({}))?;
-            ensure!(told.status == 404 && told.json()?["code"] == "path", "{path}: {} {}", told.status, told.body);
+            ensure!(
+                told.status == 404 && told.json()?["code"] == "path",
+                "{path}: {} {}",
+                told.status,
+                told.body
+            );
         }
     }
-    let all = ["/healthz", "/readyz", "/metrics", "/v1/openapi.json"].map(str::to_owned);
-    for path in all.iter().chain(paths) {
+    let all = ["/healthz", "/readyz", "/metrics", "/v1/openapi.json"];
+    for path in all.into_iter().chain(paths.map(String::as_str)) {
         for method in ["GET", "POST"] {
             let told = ask(daemon.plain, &format!("{method} {path}"), Some(&tokens[0]), Some("a"), b"{}")?;
             let payers = told.body.contains("There is no such invoice.");
-            ensure!(told.status == 404 && payers, "payers read {method} {path}: {} {}", told.status, told.body);
+            ensure!(
+                told.status == 404 && payers,
+                "payers read {method} {path}: {} {}",
+                told.status,
+                told.body
+            );
         }
     }
     Ok(())
@@ -160,7 +173,11 @@ fn watched(program: &Program, tokens: &[String]) -> Result<()> {
     for (token, status) in [(None, 401), (Some(receive), 403), (Some(read), 200)] {
         let told = program.ask("GET /metrics", token.map(String::as_str), None, b"")?;
         ensure!(told.status == status, "/metrics: {} {}", told.status, told.body);
-        let numbers = ["payjoind_ready 1\n", "payjoind_wallet_sat{kind=\"confirmed\"} 0\n", "payjoind_chain_lag_blocks 0\n"];
+        let numbers = [
+            "payjoind_ready 1\n",
+            "payjoind_wallet_sat{kind=\"confirmed\"} 0\n",
+            "payjoind_chain_lag_blocks 0\n",
+        ];
         let missing = numbers.iter().find(|line| !told.body.contains(**line));
         ensure!(status != 200 || missing.is_none(), "no {missing:?} in {}", told.body);
     }

@@ -331,11 +331,6 @@ impl<'a> World<'a> {
         Ok(told)
     }
 
-    /// A daemon has paid this, asked by somebody else than [`World::send`].
-    pub(crate) fn note_sent(&self, sent: Sent) {
-        self.sent.borrow_mut().push(sent);
-    }
-
     /// What a daemon paid.
     pub(crate) fn sent(&self, daemon: &Daemon) -> Vec<Sent> {
         self.sent.borrow().iter().filter(|sent| sent.by == daemon.name).cloned().collect()
