@@ -25,8 +25,6 @@ use crate::{
 
 /// Kept back from the time of an exchange so that a plain payjoin can be signed and stored after channels failed.
 const MARGIN_SECONDS: u64 = 5;
-const BUSY: Reply = Reply::unavailable("The receiver cannot make a payjoin now.");
-const PAID: Reply = Reply::unavailable("The invoice has been paid.");
 
 /// A request as it came over the wire, body already read and bounded. One from a mailbox has the same shape; its
 /// `v` is not a parameter of BIP 77.
@@ -105,7 +103,7 @@ impl Exchange {
     /// [`ExchangeError::UnexpectedAnswer`] when the answer is not one of those the question names. The question stays
     /// outstanding.
     pub fn handle_input(&mut self, now: Timestamp, answer: Answer) -> Result<(), ExchangeError> {
-        let state = std::mem::replace(&mut self.state, State::Done(BUSY));
+        let state = std::mem::replace(&mut self.state, State::Done(Reply::NO_PAYJOIN));
         let (state, outcome) = match self.step(now, state, answer) {
             Ok(next) => (next, Ok(())),
             Err(same) => (*same, Err(ExchangeError::UnexpectedAnswer)),
@@ -181,11 +179,11 @@ impl Exchange {
             }
             (State::Resources(vetted), Answer::Resources(resources)) => self.ready(now, *vetted, resources),
             (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Seen) => {
-                State::Done(Reply::rejected("An input was offered before."))
+                State::Done(Reply::OFFERED_BEFORE)
             }
-            (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Paid) => State::Done(PAID),
+            (State::Admit(_) | State::Offer(..) | State::Keep(_), Answer::Paid) => State::Done(Reply::PAID),
             (State::Admit(ready), Answer::Admitted(exchange)) => self.admitted(now, *ready, exchange),
-            (State::Keep(_), Answer::Admitted(_)) => State::Done(BUSY),
+            (State::Keep(_), Answer::Admitted(_)) => State::Done(Reply::NO_PAYJOIN),
             (State::Offer(_, release), Answer::Released) => State::Done(Reply::Proposal(release.proposal)),
             (state, answer) => return self.step_admitted(now, state, answer),
         })
@@ -233,13 +231,13 @@ impl Exchange {
                 State::Abandon("the proposal could not be stored", None)
             }
             State::Abandon(_, next) => abandoned(next),
-            _ => State::Done(BUSY),
+            _ => State::Done(Reply::NO_PAYJOIN),
         }
     }
 
     fn recalled(&self, original: Box<Original>) -> State {
         if self.begun > self.invoice.expires {
-            return State::Done(Reply::unavailable("The invoice has expired."));
+            return State::Done(Reply::EXPIRED);
         }
         State::Inspect(original)
     }
@@ -268,14 +266,18 @@ impl Exchange {
             Some(hindrance) => (None, (!resources.wishes.is_empty()).then(|| hindrance.to_owned())),
             None => self.planned(&vetted, &resources),
         };
-        let Some(request) = self.plan_request(facts, &resources) else { return State::Done(BUSY) };
+        let Some(request) = self.plan_request(facts, &resources) else {
+            return State::Done(Reply::NO_PAYJOIN);
+        };
         let mut coins = request.plain_coins();
         if let Some(plan) = &plan {
             coins.retain(|coin| plan.coins.contains(coin));
         }
         let drafter = self.drafter(&vetted);
         let fitting = |coins: &[Coin]| drafter.plain(coins).ok().filter(|draft| draft.fits(self.delivery));
-        let Some(plain) = fitting(&coins).or_else(|| fitting(&[])) else { return State::Done(BUSY) };
+        let Some(plain) = fitting(&coins).or_else(|| fitting(&[])) else {
+            return State::Done(Reply::NO_PAYJOIN);
+        };
         let mut admission = self.admission(now, &vetted, plan.as_ref(), plain.coins());
         admission.height = resources.height;
         match plan {
@@ -369,7 +371,7 @@ fn abandoned(next: Option<Box<Admitted>>) -> State {
             let reason = admitted.reason.take();
             plain(*admitted, reason)
         }
-        None => State::Done(BUSY),
+        None => State::Done(Reply::NO_PAYJOIN),
     }
 }
 
@@ -383,6 +385,6 @@ fn unsigned(on_record: OnRecord, channels: &[FundedChannel]) -> State {
     match on_record {
         OnRecord::No(admission) => State::Keep(admission),
         OnRecord::Yes(_) if !channels.is_empty() => State::Abandon("the wallet did not sign", None),
-        OnRecord::Yes(_) => State::Done(BUSY),
+        OnRecord::Yes(_) => State::Done(Reply::NO_PAYJOIN),
     }
 }

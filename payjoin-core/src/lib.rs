@@ -33,6 +33,7 @@ mod plan;
 mod policy;
 mod question;
 mod queue;
+mod refusals;
 mod reply;
 mod roles;
 mod session;
@@ -61,6 +62,7 @@ pub use question::{
     Admission, Answer, ExchangeId, FundedChannel, OriginalId, PaymentId, Question, Release, ResourceRequest,
 };
 pub use queue::{Held, Openable, openable, without_busy};
+pub use refusals::{REFUSALS, Refusal};
 pub use reply::{ErrorCode, Reply};
 pub use roles::{
     Acceptance, AdmitOutcome, Begun, Broadcast, Call, Chain, ChainError, ChannelFailure, ChannelTerms, Claim,

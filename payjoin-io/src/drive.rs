@@ -35,7 +35,7 @@ pub async fn drive_for(host: &Host, exchange: &mut Exchange, payer: &dyn Payer) 
         let answer = attempt.answer(question, exchange.deadline()).await;
         if let Err(bug) = exchange.handle_input(host.now(), answer) {
             tracing::error!(%bug, "an exchange ended early");
-            break Reply::unavailable("Try again later.");
+            break Reply::TRY_LATER;
         }
     };
     if let Reply::Error { message, status, .. } = &reply {

@@ -57,6 +57,8 @@ enum Verb {
     Bitcoind(Words),
     /// Build the programs of other projects that tests need, and print their paths
     Tools(Words),
+    /// Build the Debian package of the daemon and print its path
+    Deb(Words),
     /// Start a private Tor network on loopback and keep it until Ctrl-C
     TorNetwork(Words),
 }

@@ -1,7 +1,8 @@
 //! The control socket: one JSON command in, one JSON answer out, over a Unix socket that only its owner can open.
 
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,22 +43,51 @@ fn json(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).unwrap_or_default()
 }
 
-/// Opens the socket with mode 0600, replacing one that a dead daemon left behind: the caller holds the folder's lock.
-/// Nobody else can connect before the mode is set, because nobody else may enter the folder.
+/// Who may use a control socket: whoever may, may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The user who runs the daemon.
+    Owner,
+    /// The group of that user, too.
+    Group,
+}
+
+impl Access {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+        }
+    }
+}
+
+/// Opens the socket, replacing one that a dead daemon left behind: the caller holds the lock of the node's folder. It is
+/// made in a folder of its own, and is where it belongs with its mode only: nobody else can connect before.
 ///
 /// # Errors
 /// When the socket cannot be made there.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
+pub fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
+    let folder = path.with_extension("new");
+    let new = folder.join("s");
+    // Left by a daemon that was killed right here.
+    match fs::remove_dir_all(&folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput => io::Error::other("its path is too long: choose a shorter --datadir"),
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let listener = UnixListener::bind(&new).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            io::Error::other("its path is too long: choose a shorter --datadir or --socket")
+        }
         _ => error,
-    })?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    });
+    let moved = listener.and_then(|listener| {
+        fs::set_permissions(&new, Permissions::from_mode(access.mode()))?;
+        fs::rename(&new, path)?;
+        Ok(listener)
+    });
+    fs::remove_dir(&folder)?;
+    moved
 }
 
 /// Answers commands until the daemon stops.
@@ -178,10 +208,18 @@ mod tests {
     async fn the_socket_is_its_owners_and_replaces_one_that_a_dead_daemon_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        drop(bind(&path).unwrap());
-        let _again = bind(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(bind(&path, Access::Owner).unwrap());
+        // Killed in the middle of that.
+        let half = folder.path().join("socket.new");
+        DirBuilder::new().create(&half).unwrap();
+        UnixListener::bind(half.join("s")).unwrap();
+        for (access, mode) in [(Access::Owner, 0o600), (Access::Group, 0o660)] {
+            let _again = bind(&path, access).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            assert!(UnixStream::connect(&path).await.is_ok() && !half.exists());
+        }
         let long = folder.path().join("x".repeat(200));
-        assert!(bind(&long).unwrap_err().to_string().contains("choose a shorter --datadir"));
+        assert!(bind(&long, Access::Owner).unwrap_err().to_string().contains("choose a shorter --datadir"));
+        assert!(!long.with_extension("new").exists());
     }
 }

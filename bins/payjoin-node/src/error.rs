@@ -88,3 +88,27 @@ impl From<PollError> for RequestError {
         ErrorKind::Directory.error(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use payjoin_core::{REFUSALS, Refusal};
+
+    /// Rewrites the file when asked to with `PAYJOIN_WRITE_DOCS=1`.
+    #[test]
+    fn docs_errors_md_holds_every_refusal() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
+        let mut text = include_str!("../../../docs/errors.md").split("| code").next().unwrap().to_owned();
+        text += "| code | HTTP | the payer reads | how it comes to that | what to do |\n| --- | --- | --- | --- | --- |\n";
+        for Refusal { code, status, message, cause, remedy } in REFUSALS {
+            let code = serde_json::to_value(code).unwrap();
+            let code = code.as_str().unwrap();
+            text += &format!("| `{code}` | {status} | {message} | {cause} | {remedy} |\n");
+        }
+        if std::env::var_os("PAYJOIN_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "run the tests with PAYJOIN_WRITE_DOCS=1");
+    }
+}

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use payjoin_node::settings::Kind;
 use payjoin_node::{Lifetime, Recover, SatPerVb};
 
+use crate::config;
 use crate::help::{self, *};
 pub(crate) use token::TokenCommand;
 
@@ -22,11 +23,17 @@ pub(crate) struct Cli {
         long,
         env = "PAYJOIND_DATADIR",
         value_name = "DIR",
-        default_value = "~/.payjoind",
+        default_value = config::USUAL,
         global = true,
         help_heading = COMMON
     )]
     pub(crate) datadir: PathBuf,
+    /// Settings file. Default: payjoind.toml in the folder.
+    #[arg(long, env = "PAYJOIND_CONFIG", value_name = "FILE", global = true, help_heading = COMMON)]
+    pub(crate) config: Option<PathBuf>,
+    /// Control socket. Default: payjoind.sock in the folder, for its owner only; elsewhere it is for its group, too.
+    #[arg(long, env = "PAYJOIND_SOCKET", value_name = "FILE", global = true, help_heading = COMMON)]
+    pub(crate) socket: Option<PathBuf>,
     /// Print one JSON object instead of text (for `run`: one line per step).
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
@@ -420,6 +427,8 @@ mod tests {
             (&["receive", "--amount", "1.5"], "whole number of satoshis"),
             (&["send", "bitcoin:x", "--fee-rate", "0"], "from 0.001 to 1000 sat/vB"),
             (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 0.001 to 1000 sat/vB"),
+            (&["token", "add", "shop", "--right", "root"], "there are read, receive and spend"),
+            (&["token", "add", "shop"], "--right <RIGHT>"),
         ] {
             let refusal = Cli::try_parse_from([&["payjoind"], args].concat()).unwrap_err().to_string();
             assert!(refusal.contains(why), "{args:?}: {refusal}");

@@ -5,23 +5,30 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use payjoin_node::init::{Init, Wishes, Written};
+use payjoin_node::settings::FILE;
 use tokio::runtime::Runtime;
 
 use crate::cli::{InitArgs, RunArgs};
-use crate::config;
+use crate::config::{self, Place};
 use crate::tell::{fail, show_all};
 
 /// Asks, where somebody is there to answer, and writes the settings file.
-pub(crate) fn init(json: bool, datadir: &Path, args: InitArgs) -> ExitCode {
-    match write(datadir, args) {
+pub(crate) fn init(json: bool, place: &Place, args: InitArgs) -> ExitCode {
+    if place.file() != place.datadir.join(FILE) {
+        return fail(
+            json,
+            &format!("`init` writes {FILE} into the folder: leave --config out, and move it afterwards"),
+        );
+    }
+    match write(&place.datadir, args) {
         Ok(written) => show_all(json, &written),
         Err(e) => fail(json, &e),
     }
 }
 
 /// Looks at all that `run` needs.
-pub(crate) fn doctor(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs) -> ExitCode {
-    let settings = match config::load(datadir, args) {
+pub(crate) fn doctor(runtime: &Runtime, json: bool, place: &Place, args: &RunArgs) -> ExitCode {
+    let settings = match place.load(args) {
         Ok(settings) => settings,
         Err(e) => return fail(json, &e.to_string()),
     };

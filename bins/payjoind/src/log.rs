@@ -159,4 +159,17 @@ mod tests {
         assert!(json["timestamp"].is_string(), "{json}");
         assert!(line(Reader::Terminal, LogFormat::Text).contains("\u{1b}["));
     }
+
+    #[test]
+    fn every_level_has_its_priority_and_errors_are_counted() {
+        let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+        assert_eq!(levels.map(priority), ["<3>", "<4>", "<6>", "<7>", "<7>"]);
+    }
+
+    #[test]
+    fn who_is_at_a_terminal_reads_there_whatever_the_journal_is() {
+        assert_eq!(Reader::of_stderr(true), Reader::Terminal);
+        // The tests of a workspace run without a journal of their own.
+        assert_ne!(Reader::of_stderr(false), Reader::Terminal);
+    }
 }

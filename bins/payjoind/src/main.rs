@@ -16,7 +16,6 @@ mod steps;
 mod tell;
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use payjoin_node::{Output, Recover, Request, control};
 use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
+use config::Place;
 use log::Reader;
 use tell::{fail, misused, print, show, show_all, unanswered_text, written};
 
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
-    let datadir = match config::expand_home(&cli.datadir) {
-        Ok(datadir) => datadir,
+    let place = match Place::of(&cli) {
+        Ok(place) => place,
         Err(e) => return fail(cli.json, e),
     };
     let runtime = match Runtime::new() {
@@ -50,19 +50,19 @@ fn main() -> ExitCode {
         Err(e) => return fail(cli.json, &format!("cannot start the runtime: {e}")),
     };
     let code = match cli.command {
-        Command::Run(args) => run(&runtime, cli.json, &datadir, &args, None),
-        Command::Recover(args) => run(&runtime, cli.json, &datadir, &args.run, Some(args.copy())),
-        Command::Rescue => match payjoin_node::rescue(&datadir) {
+        Command::Run(args) => run(&runtime, cli.json, &place, &args, None),
+        Command::Recover(args) => run(&runtime, cli.json, &place, &args.run, Some(args.copy())),
+        Command::Rescue => match payjoin_node::rescue(&place.datadir) {
             Ok(rescued) => show_all(cli.json, &rescued),
             Err(e) => fail(cli.json, &e.to_string()),
         },
-        Command::Init(args) => init::init(cli.json, &datadir, args),
-        Command::Doctor(args) => init::doctor(&runtime, cli.json, &datadir, &args),
+        Command::Init(args) => init::init(cli.json, &place, args),
+        Command::Doctor(args) => init::doctor(&runtime, cli.json, &place, &args),
         Command::Completions { shell } => written(cli.json, print(&generate::completions(shell))),
         Command::Man { folder } => written(cli.json, generate::manual(&folder)),
-        Command::Stop => ask(&runtime, cli.json, &datadir, None),
+        Command::Stop => ask(&runtime, cli.json, &place, None),
         Command::Ask(asked) => match asked.request() {
-            Ok(request) => ask(&runtime, cli.json, &datadir, Some(&request)),
+            Ok(request) => ask(&runtime, cli.json, &place, Some(&request)),
             Err(e) => fail(cli.json, &e),
         },
     };
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     code
 }
 
-fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Option<Recover>) -> ExitCode {
+fn run(runtime: &Runtime, json: bool, place: &Place, args: &RunArgs, copy: Option<Recover>) -> ExitCode {
     let log = Output::to(std::io::stderr(), |lost| {
         Some(format!("{lost} lines of the log were dropped: nobody read them\n"))
     });
@@ -80,9 +80,9 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
         None
     });
     // What cannot be read is told once `run` reads it, too.
-    let format = config::load(datadir, args).map(|settings| settings.log.format).unwrap_or_default();
+    let format = place.load(args).map(|settings| settings.log.format).unwrap_or_default();
     log::start(log.clone(), Reader::of_stderr(std::io::stderr().is_terminal()), format);
-    let ended = runtime.block_on(run::run(datadir, args, copy, (steps.clone(), json)));
+    let ended = runtime.block_on(run::run(place, args, copy, (steps.clone(), json)));
     if let Err(error) = &ended {
         let error = error.to_string();
         match json {
@@ -95,8 +95,8 @@ fn run(runtime: &Runtime, json: bool, datadir: &Path, args: &RunArgs, copy: Opti
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>) -> ExitCode {
-    let socket = run::socket_path(datadir);
+fn ask(runtime: &Runtime, json: bool, place: &Place, request: Option<&Request>) -> ExitCode {
+    let socket = place.daemon();
     let answer = match request {
         Some(Request::Exchange(ExchangeRequest::List(args))) => {
             runtime.block_on(pages::exchanges(&socket, *args, json, print))
@@ -106,6 +106,6 @@ fn ask(runtime: &Runtime, json: bool, datadir: &Path, request: Option<&Request>)
     match answer {
         Ok(Some(answer)) => show(json, &answer),
         Ok(None) => ExitCode::SUCCESS,
-        Err(e) => fail(json, &unanswered_text(datadir, &e)),
+        Err(e) => fail(json, &unanswered_text(place, &e)),
     }
 }

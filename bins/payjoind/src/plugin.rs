@@ -10,6 +10,7 @@ use payjoin_node::{Asked, Node, Output, Settings};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::config::Place;
 use crate::run::{self, Door, Signals};
 use crate::{LAST_WORDS, log};
 
@@ -82,7 +83,7 @@ async fn node(
         settings = with_bitcoind(settings) => settings,
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),
     };
-    let door = Door::new(&settings.datadir, asked.clone(), stop.clone());
+    let door = Door::new(Place::below(&settings.datadir), asked.clone(), stop.clone());
     let signals = Signals::hear().map_err(|error| error.to_string())?;
     let (builder, load) = (Node::builder(settings.clone()), || Ok(settings.clone()));
     let ended = run::work(door, builder, signals, (said, false), &load).await;

@@ -1,17 +1,18 @@
 //! `run`: the node, its control socket, what it tells, and the end of all three.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 
-use payjoin_node::settings::{FILE, FileError, SettingsError};
-use payjoin_node::{Asked, Builder, Node, Output, Recover, Settings, StartError, control};
+use payjoin_node::control::{self, Access};
+use payjoin_node::settings::{FileError, SettingsError};
+use payjoin_node::{Asked, Builder, Node, Output, Recover, Settings, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::RunArgs;
-use crate::config;
+use crate::config::Place;
 use crate::steps::{self, Phase};
 
 /// Why the daemon did not start, or ended. In one line.
@@ -56,28 +57,23 @@ impl Signals {
     }
 }
 
-/// Where commands reach the daemon.
-pub(crate) fn socket_path(datadir: &Path) -> PathBuf {
-    datadir.join("payjoind.sock")
-}
-
 /// Runs the daemon until a signal or `stop`, with an older copy of the database where `copy` says so. `json` prints one
 /// JSON object a step instead of a line of text.
 pub(crate) async fn run(
-    datadir: &Path,
+    place: &Place,
     args: &RunArgs,
     copy: Option<Recover>,
     (out, json): (Output, bool),
 ) -> Result<(), RunError> {
     let signals = Signals::hear()?;
-    let load = || config::load(datadir, args);
+    let load = || place.load(args);
     let builder = Node::builder(load()?);
     let builder = match copy {
         Some(copy) => builder.recover(copy),
         None => builder,
     };
     let asked = watch::Sender::new(Asked::Starting(builder.starting()));
-    let door = Door::new(datadir, asked, watch::Sender::new(false));
+    let door = Door::new(place.clone(), asked, watch::Sender::new(false));
     work(door, builder, signals, (out, json), &load).await
 }
 
@@ -97,9 +93,7 @@ pub(crate) async fn work(
     // It waits for nobody.
     let _ = showing.await;
     ended.map_err(|error| match error {
-        RunError::Node(StartError::Settings(error)) => {
-            RunError::Settings { path: door.folder.join(FILE), error }
-        }
+        RunError::Node(StartError::Settings(error)) => RunError::Settings { path: door.place.file(), error },
         error => error,
     })
 }
@@ -151,7 +145,7 @@ async fn serve(
     phase.send_replace(Phase::Open);
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => reload(node, &door.folder, load),
+            _ = signals.hangup.recv() => reload(node, &door.place, load),
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             () = door.is_told_to_stop() => return Ok(()),
@@ -161,31 +155,34 @@ async fn serve(
 }
 
 /// SIGHUP: what cannot be used changes nothing.
-fn reload(node: &Node, folder: &Path, load: Load<'_>) {
+fn reload(node: &Node, place: &Place, load: Load<'_>) {
     match load().map(|settings| node.reload(settings)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("{}: {error}. Nothing was changed", folder.join(FILE).display()),
+        Ok(Err(error)) => tracing::error!("{}: {error}. Nothing was changed", place.file().display()),
         Err(error) => tracing::error!("{error}. Nothing was changed"),
     }
 }
 
 /// The control socket, from the moment when somebody answers there. Whoever opens it holds the folder's lock.
 pub(crate) struct Door {
-    folder: PathBuf,
+    place: Place,
     is_open: bool,
     asked: watch::Sender<Asked>,
     stop: watch::Sender<bool>,
 }
 
 impl Door {
-    /// For a node in this folder. Whoever has `asked` can ask it, too, and whoever has `stop` end it.
-    pub(crate) fn new(folder: &Path, asked: watch::Sender<Asked>, stop: watch::Sender<bool>) -> Self {
-        Self { folder: folder.to_owned(), is_open: false, asked, stop }
+    /// For a node with its files there. Whoever has `asked` can ask it, too, and whoever has `stop` end it.
+    pub(crate) fn new(place: Place, asked: watch::Sender<Asked>, stop: watch::Sender<bool>) -> Self {
+        Self { place, is_open: false, asked, stop }
     }
 
     fn open(&mut self) -> Result<(), RunError> {
         if !self.is_open {
-            let socket = control::bind(&socket_path(&self.folder)).map_err(RunError::Socket)?;
+            let path = self.place.socket();
+            // In the folder it is the owner's, as everything there.
+            let access = if path.starts_with(&self.place.datadir) { Access::Owner } else { Access::Group };
+            let socket = control::bind(&path, access).map_err(RunError::Socket)?;
             tokio::spawn(control::serve(socket, self.asked.subscribe(), self.stop.clone()));
             self.is_open = true;
         }
@@ -201,7 +198,7 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         if self.is_open {
-            let _ = std::fs::remove_file(socket_path(&self.folder));
+            let _ = std::fs::remove_file(self.place.socket());
         }
     }
 }

@@ -78,7 +78,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
-    use payjoin_node::Timestamp;
+    use payjoin_node::{ExchangeId, InvoiceId, Timestamp};
 
     use super::*;
 
@@ -94,6 +94,22 @@ mod tests {
             "{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\",\"time\":1}}\n"
         );
         assert_eq!(text(&event, true), shown);
+    }
+
+    #[test]
+    fn a_step_tells_what_it_belongs_to_and_programs_when_it_was() {
+        let step = Step::Proposal { txid: None, channels: 0, reason: None };
+        let event = Event { invoice: Some(InvoiceId("a".into())), ..Event::new(Timestamp(5), step) };
+        let event = event.of(ExchangeId(7));
+        assert_eq!(text(&event, false), "Proposal PSBT      channels=0 invoice=a exchange=7\n");
+        assert_eq!(
+            text(&event, true),
+            "{\"step\":\"Proposal PSBT\",\"channels\":0,\"invoice\":\"a\",\"exchange\":7,\"time\":5}\n"
+        );
+        // What the step names itself is there once.
+        let code = Step::Code { invoice: InvoiceId("b".into()), amount: None, uri: "bitcoin:x".into() };
+        let shown = text(&Event::new(Timestamp(5), code), false);
+        assert_eq!(shown, "BIP 21             invoice=b uri=bitcoin:x\n");
     }
 
     fn told() -> (tokio::sync::broadcast::Sender<Event>, EventStream) {

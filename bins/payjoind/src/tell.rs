@@ -1,12 +1,12 @@
 //! What a command prints, and the code with which it ends.
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::config::Place;
 use crate::render;
 
 /// Exit code of a command line that is wrong; clap has the same.
@@ -63,14 +63,18 @@ pub(crate) fn misused(error: &clap::Error) -> ExitCode {
     ExitCode::from(MISUSED)
 }
 
-pub(crate) fn unanswered_text(datadir: &Path, error: &std::io::Error) -> String {
-    let datadir = datadir.display();
+pub(crate) fn unanswered_text(place: &Place, error: &std::io::Error) -> String {
+    let (datadir, socket) = (place.datadir.display(), place.daemon());
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused => {
             format!("no daemon runs in {datadir}. Start one with: payjoind --datadir {datadir} run")
         }
         ErrorKind::PermissionDenied => {
-            format!("{datadir} is not open to you: run this as the user who runs the daemon")
+            let socket = socket.display();
+            format!(
+                "{socket} is not open to you: run this as the user who runs the daemon, or in its group where \
+                     the group may use it"
+            )
         }
         _ => format!("the daemon in {datadir} gave no answer: {error}"),
     }

@@ -7,8 +7,6 @@ use super::request::Original;
 use crate::conservation::has_final_txid;
 use crate::{Acceptance, FeeTerms, InputTypes, Inspection, PaymentOutput, Policy, Reply, Unjudged};
 
-const UNJUDGED: Reply = Reply::unavailable("Try again later.");
-
 /// An Original together with what its inputs really spend.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -48,25 +46,24 @@ impl Inspected {
         let Original { body, psbt, transaction, params, payment, output, takes_any_type, authenticated } =
             original;
         let prevouts: Option<Vec<TxOut>> = inspection.prevouts.into_iter().collect();
-        let prevouts =
-            prevouts.ok_or(Reply::rejected("An input does not exist, is not confirmed or is spent."))?;
+        let prevouts = prevouts.ok_or(Reply::NO_SUCH_INPUT)?;
         check_utxos(&psbt, &prevouts)?;
         let offer = params.contribution.map_or(Amount::ZERO, |(most, _)| most);
-        let fees = FeeTerms::new(&transaction, &prevouts, params.min_fee_rate, offer)
-            .ok_or(Reply::rejected("The PSBT spends more than it has."))?;
+        let fees =
+            FeeTerms::new(&transaction, &prevouts, params.min_fee_rate, offer).ok_or(Reply::OVERSPENT)?;
         if fees.rate() > Psbt::DEFAULT_MAX_FEE_RATE {
-            return Err(Reply::rejected("The fee is absurd."));
+            return Err(Reply::ABSURD_FEE);
         }
         if fees.rate() < policy.min_fee_rate.max(inspection.floor) {
-            return Err(Reply::rejected("The fee rate is too low."));
+            return Err(Reply::LOW_FEE);
         }
         if !fees.is_met() {
-            return Err(Reply::not_enough_money("minfeerate is above the fee rate of the PSBT."));
+            return Err(Reply::LEAST_RATE);
         }
         match (inspection.acceptable, policy.unjudged) {
             (Acceptance::Yes, _) | (Acceptance::Unknown(_), Unjudged::Accept) => {}
-            (Acceptance::No(_), _) => return Err(Reply::rejected("The PSBT cannot be broadcast.")),
-            (Acceptance::Unknown(_), Unjudged::Unavailable) => return Err(UNJUDGED),
+            (Acceptance::No(_), _) => return Err(Reply::NO_BROADCAST),
+            (Acceptance::Unknown(_), Unjudged::Unavailable) => return Err(Reply::TRY_LATER),
         }
         let fees = FeeTerms { minimum: fees.minimum.max(inspection.floor.into()), ..fees };
         let facts = Facts {
@@ -86,7 +83,7 @@ impl Inspected {
     /// Refuses an Original that spends an output of ours.
     pub(crate) fn vet(self, owned: &[bool]) -> Result<Vetted, Reply> {
         if owned.contains(&true) {
-            return Err(Reply::rejected("The PSBT spends an output of the receiver."));
+            return Err(Reply::SPENDS_OURS);
         }
         Ok(Vetted { facts: self.facts })
     }
@@ -140,5 +137,5 @@ impl Facts {
 fn check_utxos(psbt: &Psbt, prevouts: &[TxOut]) -> Result<(), Reply> {
     let honest =
         psbt.iter_funding_utxos().zip(prevouts).all(|(stated, real)| stated.is_ok_and(|utxo| utxo == real));
-    if honest { Ok(()) } else { Err(Reply::rejected("The PSBT misstates an output it spends.")) }
+    if honest { Ok(()) } else { Err(Reply::MISSTATED) }
 }

@@ -4,10 +4,6 @@ use bitcoin::Amount;
 
 use crate::{MinFeeRate, Reply};
 
-const MALFORMED: Reply = Reply::rejected("The query is malformed.");
-const REPEATED: Reply = Reply::rejected("A query parameter is repeated.");
-const FEE_RATE: Reply = Reply::rejected("minfeerate is not a fee rate.");
-
 /// What the payer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Params {
@@ -35,11 +31,11 @@ impl Params {
                 _ => continue,
             };
             if slot.replace(decode(value)?).is_some() {
-                return Err(REPEATED);
+                return Err(Reply::REPEATED_PARAMETER);
             }
         }
         if version.is_some_and(|version| version != "1") {
-            return Err(Reply::version_unsupported());
+            return Err(Reply::UNKNOWN_VERSION);
         }
         // BIP 78 has an unusable offer ignored, one below zero included.
         let most = most.and_then(|sats| sats.parse().ok()).map(Amount::from_sat);
@@ -66,7 +62,7 @@ impl Params {
 }
 
 fn fee_rate(text: &str) -> Result<MinFeeRate, Reply> {
-    text.parse().ok().and_then(MinFeeRate::from_sat_per_vb).ok_or(FEE_RATE)
+    text.parse().ok().and_then(MinFeeRate::from_sat_per_vb).ok_or(Reply::NO_FEE_RATE)
 }
 
 /// Undoes percent-encoding. RFC 3986, section 2.1.
@@ -77,13 +73,13 @@ fn decode(text: &str) -> Result<String, Reply> {
         bytes.push(match byte {
             b'%' => match (rest.next().and_then(nibble), rest.next().and_then(nibble)) {
                 (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err(MALFORMED),
+                _ => return Err(Reply::MALFORMED_QUERY),
             },
             b'!'..=b'~' if byte != b'#' => byte,
-            _ => return Err(MALFORMED),
+            _ => return Err(Reply::MALFORMED_QUERY),
         });
     }
-    String::from_utf8(bytes).map_err(|_| MALFORMED)
+    String::from_utf8(bytes).map_err(|_| Reply::MALFORMED_QUERY)
 }
 
 fn nibble(digit: u8) -> Option<u8> {

@@ -12,14 +12,12 @@ use crate::{
     CheckedProposal, Coin, Conservation, InputTypes, IntentId, PaymentOutput, PlannedChannel, Reply,
 };
 
-const OTHER_TERMS: Reply = Reply::rejected("This payment was answered before, on other terms.");
-
 /// The proposal that was released for this transaction, or an error that shows no coin where it breaks what this request
 /// asks for: its limits, what it says of substitution, the way of the reply.
 pub(super) fn answer(original: &Original, proposal: String, delivery: Delivery) -> Reply {
     match serves(original, &proposal, delivery) {
         Some(true) => Reply::Proposal(proposal),
-        Some(false) | None => OTHER_TERMS,
+        Some(false) | None => Reply::OTHER_TERMS,
     }
 }
 

@@ -35,16 +35,14 @@ impl Original {
     pub(crate) fn parse(request: &Request, invoice: &Invoice) -> Result<Self, Reply> {
         check_headers(request)?;
         let mut params = Params::parse(&request.query)?;
-        let body =
-            std::str::from_utf8(&request.body).map_err(|_| Reply::rejected("The body is not UTF-8."))?;
+        let body = std::str::from_utf8(&request.body).map_err(|_| Reply::NOT_UTF8)?;
         let body = body.trim().to_owned();
-        let psbt = Psbt::from_str(&body).map_err(|_| Reply::rejected("The body is not a PSBT in base64."))?;
+        let psbt = Psbt::from_str(&body).map_err(|_| Reply::NO_PSBT)?;
         check_leaks(&psbt)?;
         check_inputs(&psbt)?;
         let payment = find_payment(&psbt, invoice)?;
         params.contribution = usable_contribution(&psbt, params.contribution, payment);
-        let payload = payload(&body, &params, Amount::ZERO)
-            .ok_or(Reply::rejected("The PSBT has no valid data on the outputs it spends."))?;
+        let payload = payload(&body, &params, Amount::ZERO).ok_or(Reply::NO_UTXOS)?;
         let transaction = payload.extract_tx_to_check_broadcast_suitability();
         // Wallets of the first days know our outputs by their script alone; those that speak v2 do not.
         let v2 = request.delivery == Delivery::Mailbox;
@@ -81,12 +79,12 @@ impl Headers for Checked {
 fn check_headers(request: &Request) -> Result<(), Reply> {
     let media = request.content_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default();
     if !media.trim().eq_ignore_ascii_case("text/plain") {
-        return Err(Reply::rejected("Content-Type must be text/plain."));
+        return Err(Reply::WRONG_TYPE);
     }
-    let length = request.content_length.as_deref().ok_or(Reply::rejected("Content-Length is missing."))?;
+    let length = request.content_length.as_deref().ok_or(Reply::NO_LENGTH)?;
     // `parse` alone would take a sign.
     if !length.bytes().all(|byte| byte.is_ascii_digit()) || length.parse() != Ok(request.body.len()) {
-        return Err(Reply::rejected("Content-Length is wrong."));
+        return Err(Reply::WRONG_LENGTH);
     }
     Ok(())
 }
@@ -97,7 +95,7 @@ fn check_leaks(psbt: &Psbt) -> Result<(), Reply> {
     let outputs =
         psbt.outputs.iter().any(|o| !o.bip32_derivation.is_empty() || !o.tap_key_origins.is_empty());
     if inputs || outputs || !psbt.xpub.is_empty() {
-        return Err(Reply::rejected("The PSBT leaks extended keys or key paths."));
+        return Err(Reply::LEAKS_KEYS);
     }
     Ok(())
 }
@@ -105,17 +103,17 @@ fn check_leaks(psbt: &Psbt) -> Result<(), Reply> {
 /// The Original must be finalized, and its signatures must bind the whole transaction.
 fn check_inputs(psbt: &Psbt) -> Result<(), Reply> {
     if psbt.inputs.is_empty() {
-        return Err(Reply::rejected("The PSBT has no inputs."));
+        return Err(Reply::NO_INPUTS);
     }
     let mut spent = HashSet::new();
     if !psbt.unsigned_tx.input.iter().all(|input| spent.insert(input.previous_output)) {
-        return Err(Reply::rejected("The PSBT spends an output twice."));
+        return Err(Reply::SPENT_TWICE);
     }
     if psbt.inputs.iter().any(|i| i.final_script_sig.is_none() && i.final_script_witness.is_none()) {
-        return Err(Reply::rejected("The PSBT is not finalized."));
+        return Err(Reply::NOT_FINAL);
     }
     if !psbt.inputs.iter().filter_map(|input| input.sighash_type).all(binds_everything) {
-        return Err(Reply::rejected("The PSBT declares a sighash type other than ALL."));
+        return Err(Reply::SIGHASH);
     }
     Ok(())
 }
@@ -129,22 +127,20 @@ fn find_payment(psbt: &Psbt, invoice: &Invoice) -> Result<usize, Reply> {
     let outputs = &psbt.unsigned_tx.output;
     let sum = outputs.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
     if sum.is_none_or(|sum| sum > Amount::MAX_MONEY) {
-        return Err(Reply::rejected("The outputs exceed all money there is."));
+        return Err(Reply::TOO_MUCH_MONEY);
     }
     // `testmempoolaccept` takes it and `sendrawtransaction` does not: we could not keep our word to broadcast it.
     if outputs.iter().any(|output| output.script_pubkey.is_op_return() && output.value > Amount::ZERO) {
-        return Err(Reply::rejected("The PSBT burns money."));
+        return Err(Reply::BURNS_MONEY);
     }
     let mut ours = outputs.iter().enumerate().filter(|(_, output)| output.script_pubkey == invoice.script);
     match (ours.next(), ours.next()) {
-        (None, _) => Err(Reply::rejected("The PSBT does not pay the invoice.")),
-        (Some(_), Some(_)) => Err(Reply::rejected("The PSBT pays the invoice more than once.")),
+        (None, _) => Err(Reply::NOT_PAID),
+        (Some(_), Some(_)) => Err(Reply::PAID_TWICE),
         // An invoice of any amount is `None`, which is less than every amount.
-        (Some((_, output)), None) if Some(output.value) < invoice.amount => {
-            Err(Reply::rejected("The PSBT pays less than the invoice asks for."))
-        }
+        (Some((_, output)), None) if Some(output.value) < invoice.amount => Err(Reply::TOO_LITTLE),
         (Some((_, output)), None) if output.value < least_spendable(&output.script_pubkey) => {
-            Err(Reply::rejected("The payment is dust."))
+            Err(Reply::DUST)
         }
         (Some((index, _)), None) => Ok(index),
     }

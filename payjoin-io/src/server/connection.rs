@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::line::Line;
-use super::request::{From, busy, malformed, refusal, response};
+use super::request::{From, response};
 use super::{Inner, LINGER, Limits};
 use crate::Connection;
 use crate::peer::Place;
@@ -41,9 +41,9 @@ pub(super) async fn serve(
     let Connection { stream, peer, authenticated } = connection;
     let mut stream = Line::new(stream);
     let Some((_place, seat)) = place else {
-        server.replies.count(busy().status());
+        server.replies.count(Reply::BUSY.status());
         // Nothing of the request is read, so a payer may see a reset before it sees this.
-        return drop(timeout(LINGER, refuse(&mut stream, &busy())).await);
+        return drop(timeout(LINGER, refuse(&mut stream, &Reply::TRY_LATER)).await);
     };
     let from = From { peer, authenticated, accepted: Instant::now(), end: stream.end() };
     let seat = Arc::new(seat);
@@ -124,11 +124,11 @@ pub(crate) fn protocol(limits: &Limits) -> http1::Builder {
 
 fn refusal_for(error: &hyper::Error) -> Reply {
     if error.is_timeout() {
-        refusal(408, "The request took too long.")
+        Reply::LATE_HEAD
     } else if error.is_parse_too_large() {
-        refusal(431, "The headers are too long.")
+        Reply::LONG_HEAD
     } else {
-        malformed()
+        Reply::NO_REQUEST
     }
 }
 

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use payjoin_core::{Delivery, ErrorCode, Exchange, Invoice, InvoiceId, Reply};
+use payjoin_core::{Delivery, Exchange, Invoice, InvoiceId, Reply};
 use tokio::time::{timeout, timeout_at};
 
 use super::Inner;
@@ -38,7 +38,7 @@ impl Inner {
             Err(refusal) => return response(&refusal),
         };
         if request.method() != Method::POST {
-            let mut response = response(&refusal(405, "Use POST."));
+            let mut response = response(&Reply::NO_POST);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
             return response;
         }
@@ -56,10 +56,10 @@ impl Inner {
             found = self.host.store.invoice(&InvoiceId(id.to_ascii_lowercase())).await;
         }
         match found {
-            Ok(found) => found.ok_or_else(|| refusal(404, "There is no such invoice.")),
+            Ok(found) => found.ok_or(Reply::NO_CODE),
             Err(error) => {
                 tracing::error!(%error, "cannot look up an invoice");
-                Err(busy())
+                Err(Reply::TRY_LATER)
             }
         }
     }
@@ -74,28 +74,28 @@ impl Inner {
         if let Some(rate) = self.limits.per_peer {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             if !rates.take_of(rate, from.peer, Instant::now()) {
-                return Err(refusal(429, "Too many requests."));
+                return Err(Reply::TOO_MANY);
             }
         }
         let headers = request.headers();
         let length = content_length(headers)?;
         if length > self.limits.body_bytes {
-            return Err(refusal(413, "The body is too long."));
+            return Err(Reply::LONG_BODY);
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let content_type = text(headers, header::CONTENT_TYPE);
         if !content_type.as_deref().is_some_and(is_plain_text) {
-            return Err(unknown_type());
+            return Err(Reply::UNKNOWN_TYPE);
         }
         let content_length = text(headers, header::CONTENT_LENGTH);
-        let seat = self.bodies.enter(length).ok_or_else(busy)?;
+        let seat = self.bodies.enter(length).ok_or(Reply::TRY_LATER)?;
         let body = tokio::select! {
             body = timeout(self.limits.body_time, read(request.into_body(), length)) => body,
-            () = seat.called_off() => return Err(busy()),
+            () = seat.called_off() => return Err(Reply::TRY_LATER),
         };
-        let body = body.map_err(|_| refusal(408, "The body took too long."))?.ok_or_else(malformed)?;
+        let body = body.map_err(|_| Reply::LATE_BODY)?.ok_or(Reply::NO_REQUEST)?;
         if !seat.stay(true) {
-            return Err(busy());
+            return Err(Reply::TRY_LATER);
         }
         let (authenticated, delivery) = (from.authenticated, Delivery::Http);
         let request =
@@ -111,8 +111,8 @@ impl Inner {
         seat: Seat,
         from: From,
     ) -> Reply {
-        let Ok(slot) = self.exchanges.clone().try_acquire_owned() else { return busy() };
-        let Some(claim) = self.host.claim(&invoice.id) else { return busy() };
+        let Ok(slot) = self.exchanges.clone().try_acquire_owned() else { return Reply::TRY_LATER };
+        let Some(claim) = self.host.claim(&invoice.id) else { return Reply::TRY_LATER };
         let ends = from.accepted + self.limits.exchange_time;
         let host = self.host.clone();
         let running = tokio::spawn(async move {
@@ -124,9 +124,9 @@ impl Inner {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => {
                 tracing::error!("an exchange panicked");
-                busy()
+                Reply::TRY_LATER
             }
-            Err(_) => busy(),
+            Err(_) => Reply::TRY_LATER,
         }
     }
 }
@@ -145,9 +145,9 @@ async fn read(mut body: Incoming, length: usize) -> Option<Vec<u8>> {
 /// The one length of a body that says how long it is. Of several that differ hyper makes an error, of equal ones one.
 fn content_length(headers: &HeaderMap) -> Result<usize, Reply> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
-        return Err(refusal(411, "Send a Content-Length and no Transfer-Encoding."));
+        return Err(Reply::NO_TRANSFER_ENCODING);
     };
-    length.to_str().ok().and_then(|length| length.parse().ok()).ok_or_else(malformed)
+    length.to_str().ok().and_then(|length| length.parse().ok()).ok_or(Reply::NO_REQUEST)
 }
 
 /// The exchange looks again; this spares the reading of the body.
@@ -157,24 +157,6 @@ fn is_plain_text(content_type: &str) -> bool {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
-/// A refusal by a limit or by HTTP itself.
-pub(super) fn refusal(status: u16, message: &'static str) -> Reply {
-    Reply::Error { code: ErrorCode::Unavailable, message, status }
-}
-
-fn unknown_type() -> Reply {
-    let message = "Content-Type must be text/plain.";
-    Reply::Error { code: ErrorCode::OriginalPsbtRejected, message, status: 415 }
-}
-
-pub(super) fn malformed() -> Reply {
-    Reply::rejected("This is not a request of BIP 78.")
-}
-
-pub(super) fn busy() -> Reply {
-    Reply::unavailable("Try again later.")
 }
 
 /// Every reply of the endpoint may be read by a payer's web page: BIP 78, "Receiver's well known errors".

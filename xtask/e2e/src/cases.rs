@@ -21,6 +21,7 @@ mod older;
 mod onion;
 mod operator;
 mod own;
+mod package;
 mod pages;
 mod payers;
 mod peer;
@@ -55,6 +56,7 @@ impl Case {
             ("payer-python", &[Need::Python]),
             ("payer-cli-old", &[Need::OldPayjoinCli]),
             ("cln-", &[Need::Cln]),
+            ("deb-install", &[Need::Dpkg]),
         ];
         kinds.iter().find(|(begin, _)| self.name.starts_with(begin)).map_or(&[], |(_, needs)| needs)
     }
@@ -76,6 +78,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         rune::CASES,
         pages::CASES,
         api::CASES,
+        package::CASES,
     ]
     .into_iter()
     .flatten()

@@ -13,6 +13,7 @@ use demo::Way;
 mod bench;
 mod bitcoind;
 mod cases;
+mod deb;
 mod debian;
 mod demo;
 mod harness;
@@ -79,6 +80,9 @@ enum Verb {
     /// Build the programs of other projects that tests need, and print their paths
     #[command(after_help = TOOLS_HELP)]
     Tools,
+    /// Build the Debian package of the daemon and print its path
+    #[command(after_help = DEB_HELP)]
+    Deb,
     /// Start a private Tor network on loopback and keep it until Ctrl-C
     #[command(after_help = TOR_HELP)]
     TorNetwork,
@@ -157,6 +161,14 @@ minutes the first time; `cargo xtask test` and `e2e` do it by themselves.
 Example:
   cargo xtask tools";
 
+const DEB_HELP: &str = "\
+A release build of payjoind with its unit, a user and group `payjoind`, /etc/payjoind/payjoind.toml, completions and manual
+pages. It needs no Debian; cargo-deb is built into target/tools-deb the first time.
+
+Example:
+  cargo xtask deb
+  sudo apt install ./target/debian/payjoind_0.1.0-1_amd64.deb";
+
 const TOR_HELP: &str = "\
 Three authorities, two exits and a client, all on loopback, ready in half a minute. Prints the client's SOCKS port and a
 file with arti's settings. Takes tor and tor-gencert from PATH, else as `bitcoind` does from the archive that this
@@ -187,6 +199,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Cell { dir, open } => harness::keep(&dir, &open)?,
         Verb::Bench(bench) => bench::run(&bench)?,
         Verb::Bitcoind => println!("{}", bitcoind::provide()?.display()),
+        Verb::Deb => println!("{}", deb::build(deb::Profile::Release)?.display()),
         Verb::Tools => {
             for program in [tools::payjoin_cli()?, tools::mailroom()?] {
                 println!("{}", program.display());

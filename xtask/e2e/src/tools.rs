@@ -25,6 +25,9 @@ const PAYJOIN_CLI_OLD: Tool =
 /// The reference relay and directory of BIP 77.
 const MAILROOM: Tool = Tool { name: "payjoin-mailroom", version: "0.1.3", features: &[] };
 
+/// Makes packages for Debian out of what a Cargo.toml says.
+const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0", features: &[] };
+
 /// The reference payjoin wallet, in a debug build.
 pub(crate) fn payjoin_cli() -> Result<PathBuf> {
     PAYJOIN_CLI.provide(&debug(), &["--debug"])
@@ -48,6 +51,11 @@ pub(crate) fn mailroom() -> Result<PathBuf> {
 /// The reference relay and directory, in a release build.
 pub(crate) fn mailroom_release() -> Result<PathBuf> {
     MAILROOM.provide(&release(), &[])
+}
+
+/// cargo-deb, in a debug build.
+pub(crate) fn cargo_deb() -> Result<PathBuf> {
+    CARGO_DEB.provide(&workspace::target().join("tools-deb"), &["--debug"])
 }
 
 fn release() -> PathBuf {

@@ -45,20 +45,28 @@ impl Settings {
     /// Names the file, and what to change.
     pub fn load(datadir: &Path) -> Result<Self, FileError> {
         let path = datadir.join(FILE);
-        let mut settings = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let (settings, warnings) = parse(&text)
-                    .map_err(|e| FileError::Parse { path: path.clone(), message: in_one_line(&text, &e) })?;
-                warnings.iter().for_each(|warning| tracing::warn!(path = %path.display(), "{warning}"));
-                settings
-            }
+        match Self::load_from(&path, datadir) {
             // Where the datadir is no folder, the start says so.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(FileError::Read { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 tracing::info!(path = %path.display(), "no such file: every setting has its default");
-                Self::default()
+                Ok(Self { datadir: datadir.to_owned(), ..Self::default() })
             }
-            Err(source) => return Err(FileError::Read { path, source }),
-        };
+            loaded => loaded,
+        }
+    }
+
+    /// Reads this file, for a node with its data in `datadir`.
+    ///
+    /// # Errors
+    /// Names the file, and what to change. It must be there.
+    pub fn load_from(path: &Path, datadir: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+        let (mut settings, warnings) = parse(&text)
+            .map_err(|e| FileError::Parse { path: path.to_owned(), message: in_one_line(&text, &e) })?;
+        warnings.iter().for_each(|warning| tracing::warn!(path = %path.display(), "{warning}"));
         datadir.clone_into(&mut settings.datadir);
         Ok(settings)
     }

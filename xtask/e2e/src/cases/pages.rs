@@ -14,10 +14,15 @@ use xtask_programs::workspace;
 
 use super::Case;
 use crate::harness::payer::amount_of;
-use crate::harness::{Fields, Foreign, Invoice, World, wait};
+use crate::harness::{Fields, Foreign, Invoice, Mailroom, World, wait};
 
 /// The cases.
 pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "init-to-channel",
+        about: "the commands of docs/guide.md, run as printed: from an empty folder to a channel that can be used",
+        run: guide,
+    },
     Case {
         name: "cln-docs",
         about: "the commands of docs/core-lightning.md, run as printed: init finds the node, doctor finds no fault, a channel opens",
@@ -122,7 +127,7 @@ fn first_channel(
                 await_coins(&shell)?;
             }
             // The QR code is for people.
-            None if line == "payjoind receive" => pay(world, &shell, &relay)?,
+            None if line == "payjoind receive" => pay(world, &shell, &relay, &line)?,
             None => drop(shell.run(&line)?),
         }
     }
@@ -135,10 +140,49 @@ fn first_channel(
     shell.run("payjoind stop").map(drop)
 }
 
+fn guide(world: &World<'_>) -> Result<()> {
+    let [relay, directory] = world.mailrooms()?;
+    let peer = world.daemon("peer")?;
+    let instead = vec![
+        ("https://directory.example", directory.url().to_owned()),
+        ("https://relay.example", relay.url().to_owned()),
+        ("02ab…cd@203.0.113.7:9735", peer.peer.clone()),
+        ("--network signet", "--network regtest".to_owned()),
+    ];
+    let home = home_beside_bitcoind(world)?;
+    let shell = Shell { home, instead, environment: environment(world)? };
+    let mut running = Vec::new();
+    for line in commands("docs/guide.md")? {
+        match line.strip_suffix('&') {
+            Some(line) => {
+                running.push(shell.background(line, &shell.home.join("run.log"))?);
+                wait::until("the daemon answers", PATIENCE, || Ok(shell.run("payjoind status").ok()))?;
+            }
+            None if line.starts_with("payjoind receive") => pay(world, &shell, &relay, &line)?,
+            None => drop(shell.run(&line)?),
+        }
+    }
+    let told = shell.json("payjoind --json channel list")?;
+    let intent = told.list("intents")?.first().context("no channel was queued")?.clone();
+    let funding = OutPoint { txid: intent.txid("txid")?, vout: u32::try_from(intent.number("vout")?)? };
+    world.mine(6)?;
+    peer.await_channel(funding)?;
+    wait::until("the channel can be used", PATIENCE, || {
+        let told = shell.json("payjoind --json channel list")?;
+        Ok(told.list("channels")?.iter().any(|channel| channel["usable"] == true).then_some(()))
+    })?;
+    shell.run("payjoind stop").map(drop)
+}
+
 /// A home with the folders of the operator's node and of bitcoind.
 fn home(world: &World<'_>, own: &dyn Foreign, folder: &str) -> Result<PathBuf> {
-    let home = world.folder("home")?;
+    let home = home_beside_bitcoind(world)?;
     symlink(own.folder(), home.join(folder))?;
+    Ok(home)
+}
+
+fn home_beside_bitcoind(world: &World<'_>) -> Result<PathBuf> {
+    let home = world.folder("home")?;
     let bitcoind = world.chain.cookie().ancestors().nth(2).context("a cookie without folders")?;
     symlink(bitcoind, home.join(".bitcoin"))?;
     Ok(home)
@@ -168,8 +212,8 @@ fn await_coins(shell: &Shell<'_>) -> Result<()> {
 }
 
 /// Somebody scans the code and pays it.
-fn pay(world: &World<'_>, shell: &Shell<'_>, relay: &crate::harness::Mailroom) -> Result<()> {
-    let told = shell.json("payjoind --json receive")?;
+fn pay(world: &World<'_>, shell: &Shell<'_>, relay: &Mailroom, line: &str) -> Result<()> {
+    let told = shell.json(&line.replace("payjoind ", "payjoind --json "))?;
     let uri = told.text("uri")?.to_owned();
     let invoice = Invoice {
         id: told.text("invoice")?.to_owned(),

@@ -36,6 +36,8 @@ pub(crate) enum Need {
     Js,
     /// payjoin's old Python bindings.
     Python,
+    /// Debian's own installer.
+    Dpkg,
     /// payjoin-cli 0.2. It can be had everywhere.
     OldPayjoinCli,
 }
@@ -77,6 +79,9 @@ impl Programs {
         needs.iter().find_map(|need| match need {
             Need::Lnd if self.lnd.is_none() => Some(peers::NO_LND),
             Need::Cln if self.cln.is_none() => Some(Cln::MISSING),
+            Need::Dpkg if process::on_path("dpkg").is_none() => {
+                Some("dpkg: a Debian or Ubuntu, or its package `dpkg`")
+            }
             Need::Js if self.js.is_none() => Some(Payer::NO_JS),
             Need::Python if self.python.is_none() => Some(Payer::NO_PYTHON),
             _ => None,
