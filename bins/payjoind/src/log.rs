@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_level_has_its_priority_and_errors_are_counted() {
+    fn every_level_has_its_priority() {
         let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
         assert_eq!(levels.map(priority), ["<3>", "<4>", "<6>", "<7>", "<7>"]);
     }

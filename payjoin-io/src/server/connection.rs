@@ -41,7 +41,7 @@ pub(super) async fn serve(
     let Connection { stream, peer, authenticated } = connection;
     let mut stream = Line::new(stream);
     let Some((_place, seat)) = place else {
-        server.replies.count(Reply::BUSY.status());
+        server.replies.count(Reply::TRY_LATER.status());
         // Nothing of the request is read, so a payer may see a reset before it sees this.
         return drop(timeout(LINGER, refuse(&mut stream, &Reply::TRY_LATER)).await);
     };

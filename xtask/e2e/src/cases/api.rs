@@ -1,23 +1,33 @@
 //! The API: what tokens allow, walked by the OpenAPI document; what is paid is paid once.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bitcoin::Amount;
+use reqwest::blocking::Client;
 use serde_json::{Value, json};
 use xtask_programs::ports;
 
 use super::Case;
 use crate::harness::daemon::{Daemon, Options};
 use crate::harness::world::Sent;
-use crate::harness::{FEE_RATE, Fields, World, raw};
+use crate::harness::{Certificate, FEE_RATE, Fields, World, raw, wait};
 
 /// The cases.
-pub(super) const CASES: &[Case] = &[Case {
-    name: "api-tokens",
-    about: "the API answers nobody without a token and nothing beyond its rights, whatever is sent; what is paid by it is paid once",
-    run: tokens,
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "api-tokens",
+        about: "the API answers nobody without a token and nothing beyond its rights, whatever is sent; what is paid by it is paid once",
+        run: tokens,
+    },
+    Case {
+        name: "api-health",
+        about: "a start that waits for bitcoind lives and is not ready, then it is; over TLS; the log is JSON and holds no secret",
+        run: health,
+    },
+];
 
 /// Bodies that are no arguments of anything.
 const GARBAGE: &[&[u8]] = &[
@@ -221,4 +231,49 @@ fn revoked(daemon: &Daemon, program: &Program, read: &str) -> Result<()> {
     let again = daemon.refusal(&["token", "revoke", "read"])?;
     ensure!(again.contains("no token read"), "{again}");
     Ok(())
+}
+
+/// A client that trusts our certificate alone.
+fn client(tls: &Certificate) -> Result<Client> {
+    let root = reqwest::Certificate::from_der(&fs::read(&tls.certificate)?)?;
+    Ok(Client::builder().no_proxy().tls_built_in_root_certs(false).add_root_certificate(root).build()?)
+}
+
+fn health(world: &World<'_>) -> Result<()> {
+    let port = ports::free()?;
+    let Certificate { certificate, key, .. } = &world.tls;
+    let files = format!("certificate = {certificate:?}\nkey = {key:?}");
+    let more = format!("[log]\nformat = \"json\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n{files}\n");
+    let daemon = world.daemon_with("receiver", Options { more, ..Options::default() })?;
+    let (client, url) = (client(&world.tls)?, format!("https://localhost:{port}"));
+    let status =
+        |path: &str| -> Result<u16> { Ok(client.get(format!("{url}{path}")).send()?.status().as_u16()) };
+    ensure!(
+        (status("/healthz")?, status("/readyz")?, status("/metrics")?) == (200, 200, 401),
+        "while it runs"
+    );
+    let read = token(&daemon, "read")?;
+    let told = client.post(format!("{url}/v1/status")).bearer_auth(&read).send()?.text()?;
+    let told: Value = serde_json::from_str(&told)?;
+    ensure!(told.text("api")? == format!("127.0.0.1:{port}"), "{told}");
+
+    daemon.kill();
+    world.chain.stop()?;
+    daemon.restart()?;
+    ensure!(
+        (status("/healthz")?, status("/readyz")?, status("/metrics")?) == (200, 503, 401),
+        "while it waits"
+    );
+    let numbers = client.get(format!("{url}/metrics")).bearer_auth(&read).send()?.text()?;
+    ensure!(numbers.contains("payjoind_ready 0\n"), "{numbers}");
+    world.chain.restart(&["payer", "nested"])?;
+    wait::until("it is ready", Duration::from_secs(40), || Ok((status("/readyz")? == 200).then_some(())))?;
+
+    let log = daemon.log()?;
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        ensure!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+    ensure!(log.contains("asked over the API") && !log.contains(&read[9..]), "the log: {log}");
+    world.settle()
 }

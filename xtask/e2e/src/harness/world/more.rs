@@ -21,6 +21,11 @@ impl World<'_> {
         self.sent.borrow_mut().push(sent);
     }
 
+    /// Did the payer of this invoice cheat?
+    pub(crate) fn is_double_spent(&self, invoice: &str) -> bool {
+        self.double_spent.borrow().iter().any(|id| id == invoice)
+    }
+
     /// Two of each of the services of BIP 77.
     pub(crate) fn mailrooms(&self) -> Result<[Mailroom; 2]> {
         let [relay, directory] = [self.mailroom("mailroom-a")?, self.mailroom("mailroom-b")?];
