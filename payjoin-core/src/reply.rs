@@ -48,22 +48,6 @@ impl Reply {
         Self::Error { code: ErrorCode::OriginalPsbtRejected, message, status: 400 }
     }
 
-    /// Says that no payjoin meets the payer's fee demand. Status 400.
-    #[must_use]
-    pub const fn not_enough_money(message: &'static str) -> Self {
-        Self::Error { code: ErrorCode::NotEnoughMoney, message, status: 400 }
-    }
-
-    /// Says which versions we speak. Status 400.
-    #[must_use]
-    pub const fn version_unsupported() -> Self {
-        Self::Error {
-            code: ErrorCode::VersionUnsupported,
-            message: "This version of payjoin is not supported.",
-            status: 400,
-        }
-    }
-
     /// HTTP status: 200 for a proposal.
     #[must_use]
     pub const fn status(&self) -> u16 {

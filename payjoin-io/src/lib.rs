@@ -75,5 +75,5 @@ pub use sender::{Fallback, Payment, SendError, SendSettings, Sender, Sent};
 pub use server::{Buckets, Limits, Rate, Replies, Server};
 pub use settler::Settler;
 #[cfg(feature = "sqlite")]
-pub use store::{Rescued, Store, StoreError, rescue};
+pub use store::{Rescued, Store, StoreError, rescue, schema_version};
 pub use watched::Watched;

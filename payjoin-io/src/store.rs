@@ -37,6 +37,7 @@ use age::Keeper;
 pub use error::StoreError;
 use error::{DbError, OpenError};
 pub use rescue::{Rescued, rescue};
+pub use schema::schema_version;
 use writer::Writer;
 
 /// The durable store. Clones share one file; the last one to go closes it.

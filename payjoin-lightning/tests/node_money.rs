@@ -186,8 +186,8 @@ async fn a_forced_close_without_coins_is_sent_and_shown_until_all_of_it_is_ours(
     bitcoind.mine_for(3, &[&bob.node]).await;
     until("the wallet counts it", || bob.node.balance().closing == Amount::ZERO).await;
     bitcoind.mine_for(1, &[&bob.node]).await;
-    assert!(bob.node.balance().confirmed > Amount::from_sat(45_000));
-    assert!(bob.node.closing_channels().is_empty());
+    until("it is confirmed", || bob.node.balance().confirmed > Amount::from_sat(45_000)).await;
+    until("nothing of it is shown any more", || bob.node.closing_channels().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod bitcoind;
 mod folder;
 mod lightning;
+mod ways;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,8 +51,11 @@ type Check = for<'a> fn(&'a Settings) -> Pin<Box<dyn Future<Output = Vec<Finding
 const CHECKS: &[Check] = &[
     |settings| Box::pin(async { folder::settings(settings) }),
     |settings| Box::pin(async { folder::folder(settings) }),
+    |settings| Box::pin(async { folder::disk(settings) }),
+    |settings| Box::pin(async { folder::database(settings) }),
     |settings| Box::pin(bitcoind::bitcoind(settings)),
     |settings| Box::pin(lightning::lightning(settings)),
+    |settings| Box::pin(ways::ways(settings)),
 ];
 
 /// Looks at everything that a node with these settings needs.

@@ -50,7 +50,7 @@ impl Outside {
 }
 
 /// Directly, through Tor, or each where it belongs.
-fn client(settings: &Settings, tor: Option<&Tor>) -> Result<Arc<dyn HttpClient>, StartError> {
+pub(crate) fn client(settings: &Settings, tor: Option<&Tor>) -> Result<Arc<dyn HttpClient>, StartError> {
     let root = settings.payjoin.root_certificate.as_deref();
     let root =
         root.map(|path| std::fs::read(path).map_err(io(format!("the certificate {}", path.display()))));

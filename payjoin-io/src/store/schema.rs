@@ -34,6 +34,19 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/12.sql"),
 ];
 
+/// The version of a store's file, in use or not, and the one that this code makes of it. Changes nothing.
+///
+/// # Errors
+/// When the file cannot be read, or is no store.
+pub fn schema_version(path: &Path) -> Result<(u32, u32), StoreError> {
+    let read = || {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.query_row("PRAGMA user_version", [], |row| row.get(0))
+    };
+    let found = read().map_err(|error| StoreError::from(OpenError::from(error)))?;
+    Ok((found, u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)))
+}
+
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(open_with(path, MIGRATIONS)?)
 }

@@ -30,6 +30,9 @@ impl Payer {
         let from = address(bitcoind.miner("getnewaddress", json!(["", "bech32"])).await);
         let change = address(bitcoind.miner("getnewaddress", json!(["", "bech32"])).await).script_pubkey();
         let outpoint = bitcoind.fund(&from, 2_000_000).await;
+        // The miner pays others out of any coin that is not locked.
+        let locked = json!({ "txid": outpoint.txid, "vout": outpoint.vout });
+        bitcoind.miner("lockunspent", json!([false, [locked]])).await;
         let txout = TxOut { value: Amount::from_sat(2_000_000), script_pubkey: from.script_pubkey() };
         Self { coin: Coin { outpoint, txout }, change }
     }

@@ -13,6 +13,7 @@ mod closing;
 mod conflict;
 mod crash;
 mod directory;
+mod doctor;
 mod fees;
 mod hostile;
 mod house;
@@ -79,6 +80,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         pages::CASES,
         api::CASES,
         package::CASES,
+        doctor::CASES,
     ]
     .into_iter()
     .flatten()
