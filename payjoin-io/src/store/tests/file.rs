@@ -225,7 +225,7 @@ fn a_file_of_a_later_version_is_refused() {
     let path = folder.path().join("store.sqlite");
     drop(Store::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, known: 11 })));
+    assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, known: 12 })));
 }
 
 #[test]
