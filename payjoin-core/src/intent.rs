@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Names a channel intent in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IntentId(pub u64);
 
 /// How much a channel should hold.
@@ -57,6 +58,7 @@ pub struct PlannedChannel {
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Closure {
     /// Both sides agreed on the transaction that ended it.
     Cooperative,

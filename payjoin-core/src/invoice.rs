@@ -7,6 +7,7 @@ use crate::{Label, Timestamp};
 
 /// Names an invoice: the last path segment of its `pj=` endpoint, 26 characters of lower-case base32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InvoiceId(pub String);
 
 /// One BIP 21 payment request. Its script is fixed when it is made, so that no exchange derives an address.

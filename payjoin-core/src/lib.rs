@@ -69,13 +69,13 @@ pub use queue::{Held, Openable, openable, without_busy};
 pub use refusals::{REFUSALS, Refusal};
 pub use reply::{ErrorCode, Reply};
 pub use roles::{
-    Acceptance, AdmitOutcome, Broadcast, Chain, ChainError, ChannelFailure, ChannelTerms, Claim, Claims,
-    ClosedChannel, Entry, EntryId, EntryKind, ExchangeRecord, ExchangeState, Exchanges, FORGOTTEN_AFTER,
-    Fact, Failure, FailureKind, Funded, Funder, FunderError, Holder, Inspection, IntentRecord, Intents,
-    Journal, Ledger, LedgerError, Left, LightningEnd, LightningPayment, LightningRecord, Moved, Movement,
-    MovementId, Movements, NoChannels, NodeState, PayingWallet, PaymentRecord, Payments, PeerBook,
-    PeerRecord, PlainPayment, SessionKey, SessionKind, Sessions, StateWrite, Trouble, Waiting, Wallet,
-    WalletError, pause_after,
+    Acceptance, AdmitOutcome, Begun, Broadcast, Call, Chain, ChainError, ChannelFailure, ChannelTerms, Claim,
+    Claims, ClosedChannel, Entry, EntryId, EntryKind, ExchangeRecord, ExchangeState, Exchanges,
+    FORGOTTEN_AFTER, Fact, Failure, FailureKind, Funded, Funder, FunderError, Holder, Inspection,
+    IntentRecord, Intents, Journal, Ledger, LedgerError, Left, LightningEnd, LightningPayment,
+    LightningRecord, Moved, Movement, MovementId, Movements, NoChannels, NodeState, PayingWallet,
+    PaymentRecord, Payments, PeerBook, PeerRecord, PlainPayment, SessionKey, SessionKind, Sessions,
+    StateWrite, Token, Tokens, Trouble, Waiting, Wallet, WalletError, pause_after,
 };
 pub use session::{
     AnswerKey, Session, SessionEnd, SessionError, SessionEvent, SessionInput, SessionOutput, SessionTerms,

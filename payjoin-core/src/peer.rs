@@ -14,6 +14,7 @@ const DEFAULT_PORT: u16 = 9735;
 /// brackets, a DNS name or an onion address. A missing port is 9735.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PeerAddress {
     node_id: PublicKey,
     host: String,

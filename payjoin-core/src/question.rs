@@ -41,10 +41,12 @@ impl OriginalId {
 
 /// Names an admitted exchange in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeId(pub u64);
 
 /// Names a payment of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PaymentId(pub u64);
 
 /// A question to the host. Exactly one is outstanding at a time.
@@ -173,12 +175,14 @@ impl Admission {
 
 /// One channel of a released proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FundedChannel {
     /// The intent it serves.
     pub intent: IntentId,
     /// Index of its funding output in the payjoin.
     pub vout: u32,
     /// Its value.
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub amount: Amount,
 }
 

@@ -11,11 +11,11 @@ mod wallet;
 pub use chain::{Acceptance, Broadcast, Chain, ChainError, Inspection};
 pub use funder::{Funder, FunderError, NoChannels};
 pub use ledger::{
-    AdmitOutcome, Claim, Claims, ClosedChannel, Entry, EntryId, EntryKind, ExchangeRecord, ExchangeState,
-    Exchanges, FORGOTTEN_AFTER, Fact, IntentRecord, Intents, Journal, Ledger, LedgerError, LightningEnd,
-    LightningPayment, LightningRecord, Moved, Movement, MovementId, Movements, NodeState, PaymentRecord,
-    Payments, PeerBook, PeerRecord, PlainPayment, SessionKey, SessionKind, Sessions, StateWrite, Trouble,
-    Waiting, pause_after,
+    AdmitOutcome, Begun, Call, Claim, Claims, ClosedChannel, Entry, EntryId, EntryKind, ExchangeRecord,
+    ExchangeState, Exchanges, FORGOTTEN_AFTER, Fact, IntentRecord, Intents, Journal, Ledger, LedgerError,
+    LightningEnd, LightningPayment, LightningRecord, Moved, Movement, MovementId, Movements, NodeState,
+    PaymentRecord, Payments, PeerBook, PeerRecord, PlainPayment, SessionKey, SessionKind, Sessions,
+    StateWrite, Token, Tokens, Trouble, Waiting, pause_after,
 };
 pub use paying::PayingWallet;
 pub use terms::{ChannelFailure, ChannelTerms, Failure, FailureKind, Funded, Left};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A moment, in whole seconds since the Unix epoch. Machines never read a clock; their callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {

@@ -32,6 +32,8 @@ pub mod plain;
 pub mod prune;
 #[doc(hidden)]
 pub mod state;
+#[doc(hidden)]
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -88,6 +90,11 @@ macro_rules! ledger_contract {
             a_code_that_was_paid_over_lightning_admits_no_original
             a_code_of_which_an_original_is_kept_takes_no_lightning_payment
             a_lightning_payment_for_no_code_is_nobodys_business
+        );
+        $crate::ledger_contract!(@ $home, tokens:
+            a_token_is_kept_under_one_name_until_it_is_revoked
+            a_call_begins_once_and_has_one_answer
+            a_revoked_token_begins_nothing
         );
         $crate::ledger_contract!(@ $home, plain:
             a_payment_without_payjoin_is_an_exchange_with_an_outcome

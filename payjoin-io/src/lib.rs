@@ -4,7 +4,7 @@
 //! A [`Host`] joins four roles: [`Chain`](payjoin_core::Chain), [`Wallet`](payjoin_core::Wallet),
 //! [`Funder`](payjoin_core::Funder) and the [`Store`]. [`drive()`] takes one exchange
 //! through it. [`Server`] accepts payers on any [`Listener`] and drives one exchange for each; [`Poller`] does so for
-//! payers at BIP 77 directories, which it reaches by [`Ohttp`]. [`Sender`] is the other side. [`Settler`] takes care of
+//! payers at BIP 77 directories, which it reaches by [`Ohttp`]. [`Desk`] serves the operator's own programs, and no payer. [`Sender`] is the other side. [`Settler`] takes care of
 //! what admitted exchanges owe until an outcome is buried.
 //!
 //! Features choose adapters: `v1` ([`Server`], listeners), `v2` ([`Poller`]), `sender` ([`Sender`]), `sqlite` ([`Store`]).
@@ -15,6 +15,8 @@ extern crate self as payjoin_io;
 
 #[cfg(any(feature = "v2", feature = "sender"))]
 mod backoff;
+#[cfg(feature = "v1")]
+mod desk;
 mod drive;
 mod host;
 #[cfg(any(feature = "v2", feature = "sender"))]
@@ -50,6 +52,8 @@ mod support;
 mod testing;
 mod watched;
 
+#[cfg(feature = "v1")]
+pub use desk::{Clerk, Desk, Head, Look, Told};
 pub use drive::{OpenedChannel, OpeningError, OwnOpening, drive, drive_for, open_own};
 pub use host::{Claim, Host, HostError, Owed};
 #[cfg(any(feature = "v2", feature = "sender"))]
@@ -68,7 +72,7 @@ pub use poller::{PollError, PollSettings, Poller, SessionInfo};
 #[cfg(feature = "sender")]
 pub use sender::{Fallback, Payment, SendError, SendSettings, Sender, Sent};
 #[cfg(feature = "v1")]
-pub use server::{Limits, Rate, Server};
+pub use server::{Buckets, Limits, Rate, Replies, Server};
 pub use settler::Settler;
 #[cfg(feature = "sqlite")]
 pub use store::{Rescued, Store, StoreError, rescue, schema_version};

@@ -7,6 +7,7 @@ mod intents;
 mod journal;
 mod peers;
 mod state;
+mod tokens;
 mod told;
 
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
     Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Exchanges, Fact, Holder,
-    Invoice, InvoiceId, LedgerError, NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord,
+    Invoice, InvoiceId, LedgerError, Obligation, OriginalId, Paid, PaymentId, PaymentRecord,
     Payments, PlainPayment, Release, SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 

@@ -1,8 +1,9 @@
 //! The endpoint of BIP 78 over HTTP/1.1: `POST /<invoice id>`.
 
-mod connection;
+pub(crate) mod connection;
 mod limits;
 mod line;
+mod replies;
 mod request;
 
 use std::io;
@@ -12,10 +13,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use limits::Buckets;
-pub use limits::{Limits, Rate};
+pub use limits::{Buckets, Limits, Rate};
+pub use replies::Replies;
 
-use crate::peer::{Held, Place};
+use crate::peer::{Held, Place, Subject};
 use crate::room::{Room, Seat};
 use crate::{Host, Listener, Peer};
 
@@ -41,7 +42,8 @@ struct Inner {
     bodies: Arc<Room>,
     /// One permit for each exchange that may run at once.
     exchanges: Arc<Semaphore>,
-    rates: Mutex<Buckets>,
+    rates: Mutex<Buckets<Subject>>,
+    replies: Replies,
 }
 
 impl Server {
@@ -53,9 +55,16 @@ impl Server {
             bodies: Room::new(limits.bodies_bytes),
             exchanges: Arc::new(Semaphore::new(limits.exchanges as usize)),
             rates: Mutex::default(),
+            replies: Replies::default(),
             limits,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// How payers were answered.
+    #[must_use]
+    pub fn replies(&self) -> Replies {
+        self.inner.replies.clone()
     }
 
     /// Serves until `shutdown` is ready or the listener ends, then lets what runs come to its end: exchanges, also those
@@ -104,7 +113,7 @@ impl Connections {
 }
 
 /// How long a peer that does not close may hold a finished connection.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ mod rescue;
 mod roles;
 mod schema;
 mod sessions;
+mod tokens;
 mod writer;
 
 use std::fs::{File, OpenOptions, Permissions};

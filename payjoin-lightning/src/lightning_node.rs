@@ -234,10 +234,12 @@ pub struct CoinInfo {
 
 /// One channel, for display.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelInfo {
     /// The node's name for it, in hex. It changes once, when the funding transaction is known.
     pub channel_id: String,
     /// The other end.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub peer: PublicKey,
     /// Value of the funding output, in satoshis.
     pub capacity_sat: u64,
@@ -254,6 +256,7 @@ pub struct ChannelInfo {
     /// The funding transaction is deep enough for both sides.
     pub ready: bool,
     /// The funding output, once it is known.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub funding: Option<OutPoint>,
     /// Names the exchange that opened it (see [`ChannelKey`](crate::ChannelKey)), in decimal: JSON numbers are too
     /// short for it.
@@ -262,12 +265,15 @@ pub struct ChannelInfo {
 
 /// A closed channel of which not everything is in the wallet yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClosingChannel {
     /// The node's name for it, in hex.
     pub channel_id: String,
     /// The other end.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub peer: PublicKey,
     /// The funding output.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub funding: OutPoint,
     /// What of it is ours and not in the wallet, in satoshis, before fees.
     pub sat: u64,

@@ -28,4 +28,21 @@ impl Asked {
             Self::Nobody(why) => Err(ErrorKind::State.error(why)),
         }
     }
+
+    /// Whether a code would be given now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Running(node) => node.is_ready(),
+            Self::Starting(_) | Self::Nobody(_) => false,
+        }
+    }
+
+    /// Numbers for Prometheus; those of a node that starts say that it is not ready.
+    pub async fn metrics(&self) -> String {
+        match self {
+            Self::Running(node) => node.metrics().await,
+            Self::Starting(_) | Self::Nobody(_) => crate::metrics::not_ready(),
+        }
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn assemble(
     let blocks = Arc::new(blocks);
     let Backend { node, chain: view, following } =
         backend::start(&builder, &store, tor, blocks.clone()).await?;
-    let Builder { settings, chain, wallet, funder, events, .. } = builder;
+    let Builder { settings, chain, wallet, funder, events, stop, .. } = builder;
     watch::begin(&store, &*view, &blocks)?;
     let policy = settings.policy();
     let channels = Arc::new(channels(&*node, &policy));
@@ -59,7 +59,7 @@ pub(crate) async fn assemble(
     let host = host.with_events(events.sender()).at_height(view.best_block().height);
     let settler = Settler::new(host.clone(), owed).await?;
     blocks.follow(host.watched().clone());
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let stopped = stop.subscribe();
     let (poller, webhook) = (outside.poller(&settings, &host), outside.webhook(&settings, &store)?);
     let payments = node.clone().paying().map(|wallet| {
         let sender = outside.sender(&settings, &store).with_events(events.sender());

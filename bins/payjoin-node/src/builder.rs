@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use payjoin_core::{Chain, Funder, Wallet};
+use tokio::sync::watch;
 
 use crate::events::{EventStream, Events};
 use crate::settings::Settings;
@@ -17,6 +18,8 @@ pub struct Builder {
     pub(crate) events: Events,
     pub(crate) starting: Starting,
     pub(crate) recover: Option<Recover>,
+    /// Turns `true` once the node is asked to stop.
+    pub(crate) stop: watch::Sender<bool>,
 }
 
 /// What an older copy of the database is taken for.
@@ -30,8 +33,8 @@ pub enum Recover {
 
 impl Builder {
     pub(crate) fn new(settings: Settings) -> Self {
-        let (events, starting) = (Events::new(), Starting::default());
-        Self { settings, chain: None, wallet: None, funder: None, events, starting, recover: None }
+        let (events, starting, stop) = (Events::new(), Starting::default(), watch::Sender::new(false));
+        Self { settings, chain: None, wallet: None, funder: None, events, starting, recover: None, stop }
     }
 
     /// Asks this chain about payments to us, instead of bitcoind. The node itself still follows bitcoind.

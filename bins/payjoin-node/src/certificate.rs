@@ -17,18 +17,37 @@ const LOOK: Duration = Duration::from_secs(5);
 const NOTICE_DAYS: u64 = 14;
 const DAY: u64 = 24 * 3_600;
 
-/// What is shown to payers, and the files that it comes from.
+/// Who sees a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Payers.
+    ToPayers,
+    /// The operator's own programs, at the API.
+    ToPrograms,
+}
+
+impl Shown {
+    fn whom(self) -> &'static str {
+        match self {
+            Self::ToPayers => "payers",
+            Self::ToPrograms => "your programs",
+        }
+    }
+}
+
+/// What is shown, and the files that it comes from.
 pub(crate) struct Certificate {
     tls: Arc<Tls>,
     certificate: PathBuf,
     key: PathBuf,
+    shown: Shown,
     /// What was said last of files that cannot be used, and of the end.
     said: Mutex<[Option<String>; 2]>,
 }
 
 impl Certificate {
-    pub(crate) fn new(tls: Arc<Tls>, certificate: PathBuf, key: PathBuf) -> Self {
-        Self { tls, certificate, key, said: Mutex::default() }
+    pub(crate) fn new(tls: Arc<Tls>, certificate: PathBuf, key: PathBuf, shown: Shown) -> Self {
+        Self { tls, certificate, key, shown, said: Mutex::default() }
     }
 
     /// Looks at the files until the stop.
@@ -43,13 +62,14 @@ impl Certificate {
 
     /// Reads the files again. What is new is logged once.
     pub(crate) fn look(&self) {
+        let whom = self.shown.whom();
         let failure = match self.tls.renew(&self.certificate, &self.key) {
             Ok(true) => {
-                tracing::info!("the TLS certificate was read again: payers see the new one");
+                tracing::info!("the TLS certificate was read again: {whom} see the new one");
                 None
             }
             Ok(false) => None,
-            Err(error) => Some(format!("payers go on to see the TLS certificate from before: {error}")),
+            Err(error) => Some(format!("{whom} go on to see the TLS certificate from before: {error}")),
         };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         for (said, now) in said.iter_mut().zip([failure, self.warning(now())]) {
@@ -65,8 +85,9 @@ impl Certificate {
         let (file, ends) = (self.certificate.display(), self.tls.ends()?);
         match ends.0.checked_sub(now.0) {
             None => Some(format!(
-                "the TLS certificate {file} has ended, {} days ago: payers refuse it. Renew it; the new file is read by itself",
-                (now.0 - ends.0) / DAY
+                "the TLS certificate {file} has ended, {} days ago: {} refuse it. Renew it; the new file is read by itself",
+                (now.0 - ends.0) / DAY,
+                self.shown.whom()
             )),
             Some(left) if left < NOTICE_DAYS * DAY => Some(format!(
                 "the TLS certificate {file} ends in {} days: renew it; the new file is read by itself",
@@ -94,7 +115,7 @@ mod tests {
         };
         write(2030);
         let tls = Arc::new(Tls::bind("127.0.0.1:0", &certificate, &key).await.unwrap());
-        let kept = Certificate::new(tls, certificate.clone(), key.clone());
+        let kept = Certificate::new(tls, certificate.clone(), key.clone(), Shown::ToPayers);
         let ends = 1_893_456_000;
         for (now, part) in [
             (ends - 14 * DAY, None),

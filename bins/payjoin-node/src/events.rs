@@ -1,21 +1,24 @@
 //! Events: told by every part, read by whoever likes, in his own time.
 
+use std::sync::Arc;
+
 use payjoin_core::{Event, Step};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
 use crate::clock::now;
+use crate::counts::Counts;
 
 /// How far a reader may be behind before he misses events.
 const KEPT: usize = 1024;
 
 /// Where the parts of a node tell what happens. None of them waits for a reader.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(Sender<Event>);
+pub(crate) struct Events(Sender<Event>, Arc<Counts>);
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self(broadcast::channel(KEPT).0)
+        Self(broadcast::channel(KEPT).0, Arc::default())
     }
 
     pub(crate) fn tell(&self, step: Step) {
@@ -26,6 +29,17 @@ impl Events {
     /// For the parts that are in other crates.
     pub(crate) fn sender(&self) -> Sender<Event> {
         self.0.clone()
+    }
+
+    /// Whether nobody listens.
+    #[cfg(test)]
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.0.receiver_count() == 0
+    }
+
+    /// What was told and answered, counted.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.1
     }
 
     pub(crate) fn subscribe(&self) -> EventStream {

@@ -3,6 +3,7 @@
 //! [`Settings`] say what it should be, [`Node::builder`] starts it, [`Node::request`] asks it, [`Node::events`] tells
 //! what it does, [`Node::stop`] ends it. Each role of `payjoin-core` can be replaced: see [`Builder`].
 
+mod api;
 mod asked;
 mod assemble;
 mod away;
@@ -11,6 +12,7 @@ mod builder;
 mod certificate;
 mod clock;
 pub mod control;
+mod counts;
 mod daemon;
 pub mod doctor;
 mod due;
@@ -22,6 +24,7 @@ mod journal;
 mod keep;
 mod leftover;
 mod mempool;
+mod metrics;
 mod node;
 mod output;
 mod outside;
@@ -30,6 +33,7 @@ mod pay;
 pub mod plugin;
 pub mod requests;
 mod rescue;
+mod rights;
 pub mod settings;
 mod start;
 mod start_error;
@@ -42,6 +46,7 @@ mod webhook;
 
 pub use asked::Asked;
 pub use builder::{Builder, Recover};
+pub use counts::Logged;
 pub use error::{ErrorKind, RequestError};
 pub use events::{EventStream, Heard};
 pub use node::Node;
@@ -52,6 +57,7 @@ pub use payjoin_core::{
 };
 pub use requests::{Request, Response};
 pub use rescue::{Owed, RescueError, Rescued, rescue};
+pub use rights::{Access, Right};
 pub use settings::Settings;
 pub use start_error::StartError;
 pub use starting::Starting;

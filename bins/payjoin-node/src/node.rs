@@ -58,6 +58,22 @@ impl Node {
         self.daemon.answer(request).await
     }
 
+    /// Whether it would give a code now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let ready = || self.daemon.trouble().is_none() && self.daemon.ways().choose(None).is_ok();
+        !*self.daemon.stop.borrow() && ready()
+    }
+
+    /// What it holds and does, in numbers, as Prometheus reads them. It costs the same whatever lies in the past.
+    pub async fn metrics(&self) -> String {
+        let ended = *self.ended.borrow();
+        match ended {
+            true => crate::metrics::not_ready(),
+            false => self.daemon.metrics(self.is_ready()).await,
+        }
+    }
+
     /// The events from now on. [`Builder::events`] has those of the start too.
     #[must_use]
     pub fn events(&self) -> EventStream {

@@ -7,6 +7,7 @@ mod cancel;
 mod channels;
 mod close;
 mod coins;
+pub(crate) mod commands;
 mod connect;
 mod events;
 mod exchanges;
@@ -19,11 +20,14 @@ mod receive;
 mod send;
 mod sessions;
 mod status;
+mod tokens;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::RequestError;
+use crate::rights::{Access, Guarded};
 
 pub use balance::{Address, Balance};
 pub use bump::{BumpArgs, Bumped};
@@ -43,13 +47,15 @@ pub use receive::{Alternative, Code, OfferedChannel, ReceiveArgs, Terms};
 pub use send::{Payment, PaymentStatus, SendArgs};
 pub use sessions::{Session, SessionArgs, SessionCancelled, SessionState, Sessions};
 pub use status::{Status, Waiting};
+pub use tokens::{AddTokenArgs, AddedToken, KnownToken, RevokeTokenArgs, RevokedToken, Tokens};
 
 pub(crate) use status::BITCOIND_PATIENCE;
+pub(crate) use tokens::rights_of;
 
 pub use crate::ways::Via;
 
 /// What a running node can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
     /// Make a BIP 21 code.
@@ -78,10 +84,12 @@ pub enum Request {
     Session(SessionRequest),
     /// What the node is doing.
     Status,
+    /// Who may ask over the network.
+    Token(TokenRequest),
 }
 
 /// Requests about channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelRequest {
     /// Queue one; the next payment that can fund it opens it.
@@ -99,7 +107,7 @@ pub enum ChannelRequest {
 }
 
 /// Requests about the wallet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WalletRequest {
     /// A fresh address.
@@ -111,7 +119,7 @@ pub enum WalletRequest {
 }
 
 /// Requests about peers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerRequest {
     /// Connect to one.
@@ -121,7 +129,7 @@ pub enum PeerRequest {
 }
 
 /// Requests about payments to us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExchangeRequest {
     /// The latest, newest first.
@@ -133,7 +141,7 @@ pub enum ExchangeRequest {
 }
 
 /// Requests about everything that moves money.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PaymentRequest {
     /// The latest, newest first.
@@ -143,7 +151,7 @@ pub enum PaymentRequest {
 }
 
 /// Requests about codes that wait at directories.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionRequest {
     /// Open ones.
@@ -152,6 +160,18 @@ pub enum SessionRequest {
     Show(SessionArgs),
     /// Cancel an open one.
     Cancel(SessionArgs),
+}
+
+/// Requests about tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRequest {
+    /// Make one.
+    Add(AddTokenArgs),
+    /// All of them, without themselves.
+    List,
+    /// End one.
+    Revoke(RevokeTokenArgs),
 }
 
 /// What a node answers: one variant for each command.
@@ -210,6 +230,12 @@ pub enum Response {
     Status(Box<Status>),
     /// To `status` while the start waits for blocks.
     Waiting(Waiting),
+    /// To `token add`.
+    AddedToken(AddedToken),
+    /// To `token list`.
+    Tokens(Tokens),
+    /// To `token revoke`.
+    RevokedToken(RevokedToken),
 }
 
 impl Daemon {
@@ -236,6 +262,15 @@ impl Daemon {
             Request::Exchange(request) => self.answer_exchange(request).await?,
             Request::Session(request) => self.answer_session(request).await?,
             Request::Status => Response::Status(Box::new(self.status().await?)),
+            Request::Token(request) => self.answer_token(request).await?,
+        })
+    }
+
+    async fn answer_token(&self, request: TokenRequest) -> Result<Response, RequestError> {
+        Ok(match request {
+            TokenRequest::Add(args) => Response::AddedToken(self.add_token(args).await?),
+            TokenRequest::List => Response::Tokens(self.tokens().await?),
+            TokenRequest::Revoke(args) => Response::RevokedToken(self.revoke_token(args).await?),
         })
     }
 
@@ -264,6 +299,43 @@ impl Daemon {
             ChannelRequest::Cancel(args) => Response::Cancelled(self.cancel(args).await?),
             ChannelRequest::Close(args) => Response::Closing(self.close(args).await?),
         })
+    }
+}
+
+impl Request {
+    /// Who may ask for this. Each request's file says it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Receive(args) => args.access(),
+            Self::Send(args) => args.access(),
+            Self::Channel(ChannelRequest::Queue(args)) => args.access(),
+            Self::Channel(ChannelRequest::Open(args)) => args.access(),
+            Self::Channel(ChannelRequest::List | ChannelRequest::All) => channels::LIST,
+            Self::Channel(ChannelRequest::Cancel(args)) => args.access(),
+            Self::Channel(ChannelRequest::Close(args)) => args.access(),
+            Self::Wallet(WalletRequest::Address) => balance::ADDRESS,
+            Self::Wallet(WalletRequest::Balance) => balance::BALANCE,
+            Self::Wallet(WalletRequest::Coins) => coins::LIST,
+            Self::Peer(PeerRequest::Connect(args)) => args.access(),
+            Self::Peer(PeerRequest::List) => connect::LIST,
+            Self::Invoice(args) => args.access(),
+            Self::Pay(args) => args.access(),
+            Self::Payment(PaymentRequest::List(args)) => args.access(),
+            Self::Payment(PaymentRequest::Show(args)) => args.access(),
+            Self::Events(args) => args.access(),
+            Self::Wait(args) => args.access(),
+            Self::Exchange(ExchangeRequest::List(args)) => args.access(),
+            Self::Exchange(ExchangeRequest::Bump(args)) => args.access(),
+            Self::Exchange(ExchangeRequest::Show(args)) => args.access(),
+            Self::Session(SessionRequest::List) => sessions::LIST,
+            Self::Session(SessionRequest::Show(args)) => args.access(),
+            Self::Session(SessionRequest::Cancel(_)) => sessions::CANCEL,
+            Self::Status => status::STATUS,
+            Self::Token(TokenRequest::Add(args)) => args.access(),
+            Self::Token(TokenRequest::List) => tokens::LIST,
+            Self::Token(TokenRequest::Revoke(args)) => args.access(),
+        }
     }
 }
 

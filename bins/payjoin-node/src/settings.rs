@@ -1,7 +1,9 @@
 //! Settings, as plain data: whoever starts a node reads them from where it likes.
 
+mod api;
 mod backend;
 mod check;
+mod example;
 mod file;
 mod home;
 mod listen;
@@ -21,6 +23,7 @@ use bitcoin::{Amount, FeeRate, Network};
 use payjoin_core::Policy;
 use serde::{Deserialize, Serialize};
 
+pub use api::{Api, Log, LogFormat};
 pub use backend::{Cln, Kind, Lnd};
 pub(crate) use check::is_onion;
 pub use file::{FILE, FileError};
@@ -62,6 +65,10 @@ pub struct Settings {
     pub store: Store,
     /// Who is told what happens.
     pub webhook: Webhook,
+    /// The way in for the operator's programs.
+    pub api: Api,
+    /// How the log looks.
+    pub log: Log,
 }
 
 /// `[bitcoind]`
@@ -279,6 +286,8 @@ impl Default for Settings {
             fees: Fees::default(),
             store: Store::default(),
             webhook: Webhook::default(),
+            api: Api::default(),
+            log: Log::default(),
         }
     }
 }

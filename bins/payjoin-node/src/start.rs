@@ -9,11 +9,14 @@ use std::time::Duration;
 use bitcoin::Network;
 use payjoin_core::Step;
 use payjoin_io::{Limits, Listener, Rate, Server, Store, StoreError, Tcp, Tls, Unix};
+use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
+use crate::api::Api;
+use crate::asked::Asked;
 use crate::assemble::{Assembled, assemble};
 use crate::builder::{Builder, Recover};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Shown};
 use crate::clock::clock;
 use crate::daemon::Daemon;
 use crate::due;
@@ -21,6 +24,7 @@ use crate::fresh::Fresh;
 use crate::journal;
 use crate::keep::database;
 use crate::leftover::prune;
+use crate::metrics::count_steps;
 use crate::node::Node;
 use crate::settings::{Http, PlainListen};
 use crate::start_error::{StartError, io};
@@ -49,6 +53,9 @@ impl Builder {
         make_datadir(&self.settings.datadir)?;
         let store = Arc::new(self.open()?);
         let (mut listeners, certificate) = listeners(&self.settings.http).await?;
+        // It says that we are not ready while the start waits.
+        let (asked, mut tasks) = (Sender::new(Asked::Starting(self.starting.clone())), JoinSet::new());
+        self.serve_programs(&asked, store.clone(), &mut tasks).await?;
         let tor = match self.settings.tor.enabled {
             true => Some(Tor::start(&self.settings, &self.events).await?),
             false => None,
@@ -56,13 +63,8 @@ impl Builder {
         listeners.extend(tor.as_ref().map(Tor::listener));
         let Assembled { daemon, settler, news, following, webhook } =
             assemble(self, store, tor.as_ref(), certificate.map(Arc::new)).await?;
-        if let Some(payments) = &daemon.payments {
-            payments.resume().await?;
-        }
-        if let Some(poller) = &daemon.poller {
-            poller.resume().await?;
-        }
-        let mut tasks = serve(&daemon, listeners);
+        resume(&daemon).await?;
+        serve(&daemon, listeners, &mut tasks);
         let every = Duration::from_millis(daemon.settings.bitcoind.mempool_poll_ms);
         let (keep_days, stopped) = (daemon.settings.store.keep_days, daemon.stop.subscribe());
         let store = daemon.store.clone();
@@ -82,11 +84,37 @@ impl Builder {
             tasks.spawn(following.run(Duration::from_millis(poll), stop));
         }
         tell_ready(&daemon);
-        Ok(Node::new(daemon, tasks, tor))
+        let node = Node::new(daemon, tasks, tor);
+        asked.send_replace(Asked::Running(node.clone()));
+        Ok(node)
     }
 }
 
+/// Goes on with payments of ours, and with codes at directories.
+async fn resume(daemon: &Daemon) -> Result<(), StartError> {
+    if let Some(payments) = &daemon.payments {
+        payments.resume().await?;
+    }
+    if let Some(poller) = &daemon.poller {
+        poller.resume().await?;
+    }
+    Ok(())
+}
+
 impl Builder {
+    /// The API, if the settings want one.
+    async fn serve_programs(
+        &self,
+        asked: &Sender<Asked>,
+        store: Arc<Store>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StartError> {
+        if let Some(api) = Api::open(&self.settings.api).await? {
+            tasks.spawn(api.serve(asked.subscribe(), store, self.stop.subscribe()));
+        }
+        Ok(())
+    }
+
     fn open(&self) -> Result<Store, StoreError> {
         let path = database(&self.settings.datadir);
         match self.recover {
@@ -125,7 +153,7 @@ async fn listeners(http: &Http) -> Result<(Vec<Arc<dyn Listener>>, Option<Certif
     if let (Some(address), Some(certificate), Some(key)) = (http.listen, &http.certificate, &http.key) {
         let tls = Tls::bind(address, certificate, key).await;
         let tls = Arc::new(tls.map_err(io(listening(address)))?);
-        shown = Some(Certificate::new(tls.clone(), certificate.clone(), key.clone()));
+        shown = Some(Certificate::new(tls.clone(), certificate.clone(), key.clone(), Shown::ToPayers));
         listeners.push(tls);
     }
     match &http.plain_listen {
@@ -147,15 +175,16 @@ fn listening(address: impl Display) -> String {
 }
 
 /// One server on all listeners: they share its limits.
-fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>) -> JoinSet<()> {
+fn serve(daemon: &Arc<Daemon>, listeners: Vec<Arc<dyn Listener>>, tasks: &mut JoinSet<()>) {
     let per_minute = daemon.settings.http.rate_per_minute;
     let per_peer = (per_minute > 0).then_some(Rate { per_minute, burst: per_minute.div_ceil(2) });
     let server = Server::new(daemon.host.clone(), Limits { per_peer, ..Limits::default() });
-    let run = |listener: Arc<dyn Listener>| {
+    daemon.events.counts().serving(server.replies());
+    tasks.spawn(count_steps(daemon.events.clone(), daemon.stop.subscribe()));
+    for listener in listeners {
         let (server, mut stop) = (server.clone(), daemon.stop.subscribe());
-        async move {
+        tasks.spawn(async move {
             server.run(listener.as_ref(), async move { drop(stop.wait_for(|stop| *stop).await) }).await;
-        }
-    };
-    listeners.into_iter().map(run).collect()
+        });
+    }
 }

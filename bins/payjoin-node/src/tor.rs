@@ -5,6 +5,7 @@ mod absent;
 #[cfg(feature = "tor")]
 mod arti;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 #[cfg(not(feature = "tor"))]
@@ -17,7 +18,7 @@ pub(crate) use arti::Tor;
 pub use arti::TorError;
 
 /// How Tor and our onion service are doing; `status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TorState {
     /// How far Tor has come, 0 to 100.
     pub percent: u8,

@@ -1,5 +1,7 @@
 //! Values with bounds, and how amounts are written.
 
+pub(crate) mod schema;
+
 use std::str::FromStr;
 
 use bitcoin::{Amount, FeeRate};

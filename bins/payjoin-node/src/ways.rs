@@ -1,11 +1,12 @@
 //! The ways that payers can take to us.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::is_onion;
 
 /// How a payer reaches us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     /// A mailbox at a BIP 77 directory, behind OHTTP relays.

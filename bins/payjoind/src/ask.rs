@@ -45,6 +45,7 @@ impl Asked {
             Self::Exchange(command) => Request::Exchange(command.request()),
             Self::Session(command) => Request::Session(command.request()),
             Self::Status => Request::Status,
+            Self::Token(command) => Request::Token(command.request()),
         })
     }
 }
@@ -204,6 +205,12 @@ mod tests {
             (&["session", "show", "abc"], r#"{"session":{"show":{"invoice":"abc"}}}"#),
             (&["session", "cancel", "abc"], r#"{"session":{"cancel":{"invoice":"abc"}}}"#),
             (&["status"], r#""status""#),
+            (
+                &["token", "add", "shop", "--right", "read", "--right", "spend"],
+                r#"{"token":{"add":{"name":"shop","rights":["read","spend"]}}}"#,
+            ),
+            (&["token", "list"], r#"{"token":"list"}"#),
+            (&["token", "revoke", "shop"], r#"{"token":{"revoke":{"name":"shop"}}}"#),
         ] {
             assert_eq!(sent(args).unwrap(), request, "{args:?}");
         }

@@ -2,6 +2,7 @@
 
 mod receive;
 mod seen;
+mod token;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use payjoin_node::{Recover, SatPerVb};
 
 use crate::config;
 use crate::help::{self, *};
+pub(crate) use token::TokenCommand;
 
 mod channel;
 
@@ -132,6 +134,9 @@ pub(crate) enum Asked {
     /// What the daemon is doing.
     #[command(after_help = STATUS_HELP)]
     Status,
+    /// Who may ask over the network.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Settings of `run` that override the configuration file.
@@ -351,6 +356,8 @@ mod tests {
             (&["receive", "--label", "two\nlines"], "control character"),
             (&["send", "bitcoin:x", "--fee-rate", "0"], "from 0.001 to 1000 sat/vB"),
             (&["exchange", "bump", "7", "--fee-rate", "1001"], "from 0.001 to 1000 sat/vB"),
+            (&["token", "add", "shop", "--right", "root"], "there are read, receive and spend"),
+            (&["token", "add", "shop"], "--right <RIGHT>"),
         ] {
             let refusal = Cli::try_parse_from([&["payjoind"], args].concat()).unwrap_err().to_string();
             assert!(refusal.contains(why), "{args:?}: {refusal}");

@@ -28,6 +28,7 @@ use tokio::runtime::Runtime;
 
 use cli::{Cli, Command, RunArgs};
 use config::Place;
+use log::Reader;
 use tell::{answered, fail, misused, print, show_all, written};
 
 /// The last lines have this long to be read, on each of two ways.
@@ -81,7 +82,9 @@ fn run(runtime: &Runtime, json: bool, place: &Place, args: &RunArgs, copy: Optio
         tracing::warn!(lost, "steps were dropped: nobody read them");
         None
     });
-    log::start(log.clone(), std::io::stderr().is_terminal());
+    // What cannot be read is told once `run` reads it, too.
+    let format = place.load(args).map(|settings| settings.log.format).unwrap_or_default();
+    log::start(log.clone(), Reader::of_stderr(std::io::stderr().is_terminal()), format);
     let ended = runtime.block_on(run::run(place, args, copy, (steps.clone(), json)));
     if let Err(error) = &ended {
         let error = error.to_string();

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use payjoin_node::plugin::{Lightningd, Voice, with_bitcoind};
+use payjoin_node::settings::LogFormat;
 use payjoin_node::{Asked, Node, Output, Settings};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -34,7 +35,8 @@ pub(crate) fn run() -> ExitCode {
     let to_lightningd = out.clone();
     let voice = Voice::new(move |message| to_lightningd.tell(message));
     let said = Output::to(Log(voice.clone()), |lost| Some(format!("{lost} lines were dropped")));
-    log::start(said.clone(), false);
+    // lightningd's log has levels and times of its own.
+    log::start(said.clone(), log::Reader::Other, LogFormat::Text);
     let ended = runtime.block_on(work(voice, &said));
     [said, out].iter().for_each(|output| output.flush(LAST_WORDS));
     // Somebody may still read what lightningd says.

@@ -44,10 +44,21 @@ pub(crate) async fn show(
 }
 
 fn text(event: &Event, json: bool) -> String {
-    match serde_json::to_value(&event.step) {
-        Ok(Value::Object(fields)) if !json => format!("{}\n", line(&fields)),
-        Ok(step) => format!("{step}\n"),
-        Err(_) => String::new(),
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&event.step) else { return String::new() };
+    // What the step names itself stays where it is.
+    let of = [
+        ("invoice", event.invoice.as_ref().map(|invoice| Value::from(invoice.to_string()))),
+        ("exchange", event.exchange.map(|exchange| Value::from(exchange.0))),
+        ("time", json.then(|| Value::from(event.time.0))),
+    ];
+    for (name, value) in of {
+        if let Some(value) = value {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    match json {
+        true => format!("{}\n", Value::Object(fields)),
+        false => format!("{}\n", line(&fields)),
     }
 }
 
@@ -67,7 +78,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
-    use payjoin_node::Timestamp;
+    use payjoin_node::{ExchangeId, InvoiceId, Timestamp};
 
     use super::*;
 
@@ -79,9 +90,26 @@ mod tests {
             Event::new(Timestamp(1), Step::Proposal { txid, channels: 2, reason: Some("late".into()) });
         let shown = format!("Proposal PSBT      txid={id} channels=2 reason=late\n");
         assert_eq!(text(&event, false), shown);
-        let shown =
-            format!("{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\"}}\n");
+        let shown = format!(
+            "{{\"step\":\"Proposal PSBT\",\"txid\":\"{id}\",\"channels\":2,\"reason\":\"late\",\"time\":1}}\n"
+        );
         assert_eq!(text(&event, true), shown);
+    }
+
+    #[test]
+    fn a_step_tells_what_it_belongs_to_and_programs_when_it_was() {
+        let step = Step::Proposal { txid: None, channels: 0, reason: None };
+        let event = Event { invoice: Some(InvoiceId("a".into())), ..Event::new(Timestamp(5), step) };
+        let event = event.of(ExchangeId(7));
+        assert_eq!(text(&event, false), "Proposal PSBT      channels=0 invoice=a exchange=7\n");
+        assert_eq!(
+            text(&event, true),
+            "{\"step\":\"Proposal PSBT\",\"channels\":0,\"invoice\":\"a\",\"exchange\":7,\"time\":5}\n"
+        );
+        // What the step names itself is there once.
+        let code = Step::Code { invoice: InvoiceId("b".into()), amount: None, uri: "bitcoin:x".into() };
+        let shown = text(&Event::new(Timestamp(5), code), false);
+        assert_eq!(shown, "BIP 21             invoice=b uri=bitcoin:x\n");
     }
 
     fn told() -> (tokio::sync::broadcast::Sender<Event>, EventStream) {

@@ -12,6 +12,7 @@ mod payments;
 mod peers;
 mod sessions;
 mod state;
+mod tokens;
 
 use bitcoin::OutPoint;
 
@@ -26,17 +27,27 @@ pub use payments::{PaymentRecord, Payments};
 pub use peers::{FORGOTTEN_AFTER, PeerBook, PeerRecord, Trouble, Waiting, pause_after};
 pub use sessions::{SessionKey, SessionKind, Sessions};
 pub use state::{NodeState, StateWrite};
+pub use tokens::{Begun, Call, Token, Tokens};
 
 use crate::{ExchangeId, IntentId};
 
 /// All that a receiver keeps.
 pub trait Ledger:
-    Claims + Exchanges + Intents + Journal + Movements + PeerBook + Payments + Sessions + NodeState
+    Claims + Exchanges + Intents + Journal + Movements + PeerBook + Payments + Sessions + NodeState + Tokens
 {
 }
 
 impl<T> Ledger for T where
-    T: Claims + Exchanges + Intents + Journal + Movements + PeerBook + Payments + Sessions + NodeState
+    T: Claims
+        + Exchanges
+        + Intents
+        + Journal
+        + Movements
+        + PeerBook
+        + Payments
+        + Sessions
+        + NodeState
+        + Tokens
 {
 }
 

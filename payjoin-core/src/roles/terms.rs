@@ -7,9 +7,11 @@ use crate::IntentId;
 
 /// The peer's terms for a channel, as far as the node tells them. BOLT 2, `accept_channel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelTerms {
     /// What must stay ours in the channel, in satoshis.
     #[serde(rename = "reserve_sat", with = "bitcoin::amount::serde::as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub reserve: Option<Amount>,
     /// Confirmations after which the channel is usable.
     pub confirmations: Option<u32>,

@@ -94,6 +94,7 @@ pub enum SettlementInput {
 /// How an obligation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Settled {
     /// The payjoin is buried: unlock, the channels are real.
     Payjoin,

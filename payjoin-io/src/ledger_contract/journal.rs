@@ -51,8 +51,9 @@ pub async fn what_becomes_of_a_payment_is_told_in_its_order_and_across_a_restart
     ledger.open_intent(intent).await.unwrap();
     ledger.open_intent(intent).await.unwrap();
     let funding = OutPoint { txid: payjoin().compute_txid(), vout: 0 };
-    ledger.close_intent(funding, "asked", NOW).await.unwrap();
-    ledger.close_intent(funding, "asked", NOW).await.unwrap();
+    let end = ChannelEnd { how: Closure::Cooperative, reason: "asked".into() };
+    ledger.close_intent(funding, &end, NOW).await.unwrap();
+    ledger.close_intent(funding, &end, NOW).await.unwrap();
     use EntryKind as K;
     let expected = [
         alone(K::OriginalReceived),

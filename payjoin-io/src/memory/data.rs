@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use payjoin_core::{
-    Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeState, Fact, Fees, FundedChannel, Holder,
+    Admission, AdmitOutcome, Call, EntryKind, ExchangeId, ExchangeState, Fact, Fees, FundedChannel, Holder,
     IntentId, IntentRecord, IntentState, Invoice, InvoiceId, LedgerError, Obligation, OriginalId, Paid,
-    PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, paid_to,
+    PaymentId, PaymentRecord, Release, SessionKey, Settled, StateWrite, Timestamp, Token, paid_to,
 };
 
 use super::peers::Peers;
@@ -35,6 +35,9 @@ pub(super) struct Data {
     pub(super) told: Told,
     /// Codes by payment hash, and whether they were paid over Lightning.
     pub(super) lightning: HashMap<[u8; 32], (InvoiceId, bool)>,
+    pub(super) tokens: BTreeMap<String, Token>,
+    /// Calls by token and key, with their answers.
+    pub(super) calls: HashMap<([u8; 32], String), (Call, Option<String>)>,
 }
 
 #[derive(Clone, Debug)]

@@ -41,6 +41,7 @@ pub(super) async fn serve(
     let Connection { stream, peer, authenticated } = connection;
     let mut stream = Line::new(stream);
     let Some((_place, seat)) = place else {
+        server.replies.count(Reply::TRY_LATER.status());
         // Nothing of the request is read, so a payer may see a reset before it sees this.
         return drop(timeout(LINGER, refuse(&mut stream, &Reply::TRY_LATER)).await);
     };
@@ -55,10 +56,12 @@ pub(super) async fn serve(
 /// Until the head is there, and again once the reply is sent, the connection may be called off.
 async fn answer(server: Arc<Inner>, stream: Line, from: From, seat: Arc<Seat>, stop: watch::Receiver<bool>) {
     let longest = server.limits.exchange_time + LINGER;
+    let replies = server.replies.clone();
     let served = timeout(longest, http(server, stream, from, Arc::clone(&seat), stop)).await;
     let Ok((mut stream, refused)) = served else { return };
     seat.stay(false);
     if let Some(refusal) = refused {
+        replies.count(refusal.status());
         drop(timeout(LINGER, refuse(&mut stream, &refusal)).await);
     }
     drop(timeout(LINGER, close(&mut stream)).await);
@@ -79,8 +82,12 @@ async fn http(
     let service = service_fn(move |request| {
         open.store(true, Ordering::Relaxed);
         seat.stay(true);
-        let reply = server.clone().respond(request, from.clone());
-        Box::pin(async move { Ok::<_, Infallible>(reply.await) })
+        let (server, from) = (server.clone(), from.clone());
+        Box::pin(async move {
+            let reply = server.clone().respond(request, from).await;
+            server.replies.count(reply.status().as_u16());
+            Ok::<_, Infallible>(reply)
+        })
     });
     let mut connection = protocol(&limits).serve_connection(TokioIo::new(gate), service);
     let result = tokio::select! {
@@ -99,7 +106,8 @@ async fn http(
     (stream, refused)
 }
 
-fn protocol(limits: &Limits) -> http1::Builder {
+/// HTTP within these limits.
+pub(crate) fn protocol(limits: &Limits) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol
         .keep_alive(false)
@@ -145,7 +153,7 @@ async fn refuse(stream: &mut Line, reply: &Reply) -> io::Result<()> {
 
 /// Closes our side and reads away what the payer still sends: a socket closed with unread bytes in it is reset, and
 /// the payer would lose the reply.
-async fn close(stream: &mut Line) -> io::Result<()> {
+pub(crate) async fn close(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = [0; 4096];
     while stream.read(&mut rest).await? > 0 {}

@@ -1,6 +1,7 @@
 //! How much a payer may ask for.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use crate::peer::{Peer, Subject};
@@ -61,17 +62,29 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// A bucket for each peer that asked lately.
-#[derive(Debug, Default)]
-pub(super) struct Buckets(HashMap<Subject, (f64, Instant)>);
+/// A bucket for each one who asked lately.
+#[derive(Debug)]
+pub struct Buckets<K>(HashMap<K, (f64, Instant)>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
 
 /// Full buckets are swept out beyond this many.
 const SWEEP: usize = 4096;
 
-impl Buckets {
-    /// Takes a token from the peer's bucket, if there is one left.
-    pub(super) fn take(&mut self, rate: Rate, peer: Peer, now: Instant) -> bool {
-        let Some(subject) = Subject::of(peer) else { return true };
+impl Buckets<Subject> {
+    /// Takes a token from the peer's bucket, if there is one left. Of nobody in particular nothing is counted.
+    pub(crate) fn take_of(&mut self, rate: Rate, peer: Peer, now: Instant) -> bool {
+        Subject::of(peer).is_none_or(|subject| self.take(rate, subject, now))
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Takes a token from this bucket, if there is one left.
+    pub fn take(&mut self, rate: Rate, subject: K, now: Instant) -> bool {
         let burst = f64::from(rate.burst);
         let filled = |tokens: f64, since: Instant| {
             let back = now.duration_since(since).as_secs_f64() * f64::from(rate.per_minute) / 60.0;
@@ -105,7 +118,7 @@ mod tests {
     fn an_address_gets_its_burst_and_then_its_rate() {
         let (mut buckets, start) = (Buckets::default(), Instant::now());
         let payer = peer("192.0.2.1");
-        let mut at = |seconds| buckets.take(RATE, payer, start + Duration::from_secs(seconds));
+        let mut at = |seconds| buckets.take_of(RATE, payer, start + Duration::from_secs(seconds));
         assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
         assert_eq!([at(11), at(12), at(13)], [false, true, false]);
     }
@@ -114,21 +127,21 @@ mod tests {
     fn neighbours_in_one_ipv6_network_share_a_bucket() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for _ in 0..3 {
-            assert!(buckets.take(RATE, peer("2001:db8::1"), now));
+            assert!(buckets.take_of(RATE, peer("2001:db8::1"), now));
         }
-        assert!(!buckets.take(RATE, peer("2001:db8::2"), now));
-        assert!(buckets.take(RATE, peer("2001:db8:0:1::1"), now));
+        assert!(!buckets.take_of(RATE, peer("2001:db8::2"), now));
+        assert!(buckets.take_of(RATE, peer("2001:db8:0:1::1"), now));
     }
 
     #[test]
     fn each_onion_circuit_has_a_bucket_and_strangers_have_none() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for _ in 0..3 {
-            assert!(buckets.take(RATE, Peer::Circuit(1), now));
-            assert!(buckets.take(RATE, Peer::Unknown, now));
+            assert!(buckets.take_of(RATE, Peer::Circuit(1), now));
+            assert!(buckets.take_of(RATE, Peer::Unknown, now));
         }
-        assert!(!buckets.take(RATE, Peer::Circuit(1), now));
-        assert!(buckets.take(RATE, Peer::Circuit(2), now));
-        assert!(buckets.take(RATE, Peer::Unknown, now));
+        assert!(!buckets.take_of(RATE, Peer::Circuit(1), now));
+        assert!(buckets.take_of(RATE, Peer::Circuit(2), now));
+        assert!(buckets.take_of(RATE, Peer::Unknown, now));
     }
 }

@@ -73,7 +73,7 @@ impl Inner {
     ) -> Result<(payjoin_core::Request, Seat), Reply> {
         if let Some(rate) = self.limits.per_peer {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-            if !rates.take(rate, from.peer, Instant::now()) {
+            if !rates.take_of(rate, from.peer, Instant::now()) {
                 return Err(Reply::TOO_MANY);
             }
         }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::harness::{Need, World};
 
+mod api;
 mod beside;
 mod bitcoind;
 mod chain;
@@ -81,6 +82,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         pages::CASES,
         seen::CASES,
         opening::CASES,
+        api::CASES,
         package::CASES,
         doctor::CASES,
     ]

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Finding;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Shown};
 use crate::clock::now;
 use crate::outside;
 use crate::settings::Settings;
@@ -95,7 +95,7 @@ async fn certificate(settings: &Settings) -> Vec<Finding> {
         }
     };
     let shown = certificate.display().to_string();
-    vec![match Certificate::new(tls, certificate, key).warning(now()) {
+    vec![match Certificate::new(tls, certificate, key, Shown::ToPayers).warning(now()) {
         Some(warning) => Finding::warning(HTTPS, warning),
         None => {
             Finding::good(HTTPS, format!("the TLS certificate {shown} fits its key and is good for weeks"))

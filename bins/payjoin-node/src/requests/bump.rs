@@ -5,16 +5,18 @@ use bitcoin::amount::serde::as_sat;
 use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid};
 use payjoin_core::{ExchangeId, Obligation};
 use payjoin_lightning::node::raise;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exchanges::ShowExchangeArgs;
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, SPEND};
 use crate::values::SatPerVb;
 
 /// Which payment should be mined sooner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BumpArgs {
     /// The exchange's number, as `exchange list` shows it.
     pub exchange: ExchangeId,
@@ -23,13 +25,19 @@ pub struct BumpArgs {
 }
 
 /// The child that raises a payment's fee.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bumped {
     /// The child.
+    #[schemars(with = "String")]
     pub txid: Txid,
     /// What it costs us.
     #[serde(rename = "fee_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub fee: Amount,
+}
+
+impl Guarded for BumpArgs {
+    const ACCESS: Access = SPEND;
 }
 
 impl Daemon {

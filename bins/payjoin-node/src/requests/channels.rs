@@ -8,15 +8,20 @@ use payjoin_core::{
     ChannelAmount, Closure, IntentId, IntentRecord, IntentState, PeerAddress, Timestamp, Waiting,
 };
 use payjoin_lightning::{ChannelInfo, ClosingChannel};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::RequestError;
+use crate::rights::{Access, READ};
 use crate::values;
 
+/// Who may ask for `channel list`.
+pub(crate) const LIST: Access = READ;
+
 /// Channels that were asked for, and channels that exist.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Channels {
     /// Those that were asked for.
     pub intents: Vec<Intent>,
@@ -29,9 +34,10 @@ pub struct Channels {
 }
 
 /// The few channels that a peer holds while their funding is not buried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Slots {
     /// The peer.
+    #[schemars(with = "String")]
     pub peer: PublicKey,
     /// How many it holds.
     pub taken: u32,
@@ -42,7 +48,7 @@ pub struct Slots {
 }
 
 /// A channel that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Intent {
     /// Its number.
     pub id: IntentId,
@@ -50,6 +56,7 @@ pub struct Intent {
     pub peer: PeerAddress,
     /// In JSON satoshis, or `"rest"`.
     #[serde(serialize_with = "values::sat_or_rest")]
+    #[schemars(schema_with = "values::schema::sat_or_rest")]
     pub amount: ChannelAmount,
     /// Where it stands.
     pub state: IntentStage,
@@ -62,10 +69,12 @@ pub struct Intent {
     /// While it is queued: when the wallet alone opens it, if no payment did; 0: as soon as it can.
     pub open_by: Option<Timestamp>,
     /// The transaction that funds it, once a payer has it.
+    #[schemars(with = "Option<String>")]
     pub txid: Option<Txid>,
     /// Its output in that transaction.
     pub vout: Option<u32>,
     /// The transaction that closed it, once it is in a block.
+    #[schemars(with = "Option<String>")]
     pub closing_txid: Option<Txid>,
     /// How its channel was closed.
     pub how: Option<Closure>,
@@ -74,7 +83,7 @@ pub struct Intent {
 }
 
 /// Where an intent stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IntentStage {
     /// It waits for a payment.

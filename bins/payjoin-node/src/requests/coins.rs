@@ -2,24 +2,31 @@
 
 use bitcoin::amount::serde::as_sat;
 use bitcoin::{Amount, OutPoint};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::daemon::Daemon;
+use crate::rights::{Access, READ};
+
+/// Who may ask for `wallet coins`.
+pub(crate) const LIST: Access = READ;
 
 /// Every confirmed coin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Coins {
     /// In no order.
     pub coins: Vec<Coin>,
 }
 
 /// A confirmed coin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Coin {
     /// Where it is.
+    #[schemars(with = "String")]
     pub outpoint: OutPoint,
     /// Its value.
     #[serde(rename = "amount_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub amount: Amount,
     /// Its address.
     pub address: String,

@@ -5,22 +5,28 @@ use std::collections::HashSet;
 use bitcoin::secp256k1::PublicKey;
 use payjoin_core::PeerAddress;
 use payjoin_lightning::Reached;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, READ, SPEND};
+
+/// Who may ask for `peer list`.
+pub(crate) const LIST: Access = READ;
 
 /// A peer to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectArgs {
     /// Its key and where it is.
     pub peer: PeerAddress,
 }
 
 /// A peer that is connected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Connected {
     /// Its key.
+    #[schemars(with = "String")]
     pub node_id: PublicKey,
     /// Always true.
     pub connected: bool,
@@ -29,16 +35,17 @@ pub struct Connected {
 }
 
 /// Peers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Peers {
     /// In no order.
     pub peers: Vec<Peer>,
 }
 
 /// A peer that is connected, or that should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Peer {
     /// Its key.
+    #[schemars(with = "String")]
     pub node_id: PublicKey,
     /// Where we reached it last, or should; `None` when it always came to us.
     pub address: Option<PeerAddress>,
@@ -46,6 +53,10 @@ pub struct Peer {
     pub connected: bool,
     /// Why it was not reached the last time.
     pub error: Option<String>,
+}
+
+impl Guarded for ConnectArgs {
+    const ACCESS: Access = SPEND;
 }
 
 impl Daemon {

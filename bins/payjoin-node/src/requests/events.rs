@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use payjoin_core::{Entry, EntryId, ExchangeRecord, ExchangeState, InvoiceId, Settled};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, READ};
 
 /// Most events in one answer.
 const PAGE: u32 = 500;
@@ -18,7 +20,7 @@ const LONGEST: u64 = 60;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Which events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsArgs {
     /// Those after this one: the `cursor` of the answer before. Default: only what happens from now on.
     #[serde(default)]
@@ -31,7 +33,7 @@ pub struct EventsArgs {
 }
 
 /// Some events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct EventPage {
     /// Oldest first.
     pub events: Vec<Entry>,
@@ -42,7 +44,7 @@ pub struct EventPage {
 }
 
 /// Which code, and for what of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitArgs {
     /// The code.
     pub invoice: InvoiceId,
@@ -55,7 +57,7 @@ pub struct WaitArgs {
 }
 
 /// When a code counts as paid. A payment over Lightning is all of it at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Until {
     /// The payer's Original is here, which we could broadcast ourselves, or a payment is in the mempool. He may still spend
@@ -69,7 +71,7 @@ pub enum Until {
 }
 
 /// What became of a code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Standing {
     /// The code.
     pub invoice: InvoiceId,
@@ -80,7 +82,7 @@ pub struct Standing {
 }
 
 /// What became of a code, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CodeState {
     /// Nobody has paid it as far as was asked for.
@@ -89,6 +91,14 @@ pub enum CodeState {
     Paid,
     /// It can no longer be paid by payjoin, and no payment of it is known. One on chain would still be ours.
     Expired,
+}
+
+impl Guarded for EventsArgs {
+    const ACCESS: Access = READ;
+}
+
+impl Guarded for WaitArgs {
+    const ACCESS: Access = READ;
 }
 
 impl Daemon {

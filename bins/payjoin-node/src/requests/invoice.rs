@@ -6,32 +6,39 @@ use bitcoin::Amount;
 use bitcoin::amount::serde::as_sat;
 use bitcoin::hex::FromHex as _;
 use payjoin_core::{LightningPayment, tame};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, RECEIVE};
 
 /// How long it can be paid.
 const EXPIRY: Duration = Duration::from_secs(3600);
 
 /// What is to be paid over Lightning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceArgs {
     /// How much.
     #[serde(with = "as_sat")]
+    #[schemars(with = "u64")]
     pub amount: Amount,
     /// What for; the payer sees it.
     pub description: String,
 }
 
 /// A BOLT 11 invoice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bolt11 {
     /// The invoice.
     pub bolt11: String,
     /// Its payment hash, in hex.
     pub payment_hash: String,
+}
+
+impl Guarded for InvoiceArgs {
+    const ACCESS: Access = RECEIVE;
 }
 
 impl Daemon {

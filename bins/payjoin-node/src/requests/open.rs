@@ -7,24 +7,28 @@ use payjoin_core::{
     Timestamp,
 };
 use payjoin_io::OpenedChannel;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::channels::IntentStage;
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, SPEND};
 use crate::values::SatPerVb;
 
 /// A channel to be opened now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenArgs {
     /// The other end.
     pub peer: PeerAddress,
     /// How much.
     #[serde(with = "as_sat")]
+    #[schemars(with = "u64")]
     pub amount: Amount,
     /// What of it is the peer's from the start: a gift.
     #[serde(default, with = "as_sat")]
+    #[schemars(with = "u64")]
     pub push: Amount,
     /// Do not announce it to the network.
     #[serde(default)]
@@ -38,18 +42,20 @@ pub struct OpenArgs {
 }
 
 /// A channel whose transaction is on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Opened {
     /// The number of what was asked for.
     pub intent: IntentId,
     /// Released.
     pub state: IntentStage,
     /// The transaction that funds it.
+    #[schemars(with = "String")]
     pub txid: Txid,
     /// Its output in that transaction.
     pub vout: u32,
     /// What the miners get.
     #[serde(rename = "fee_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub fee: Amount,
     /// The exchange with nobody that keeps the account of it.
     pub exchange: ExchangeId,
@@ -59,6 +65,10 @@ pub struct Opened {
 
 /// From 1970 on: what is due at once.
 const AT_ONCE: Timestamp = Timestamp(0);
+
+impl Guarded for OpenArgs {
+    const ACCESS: Access = SPEND;
+}
 
 impl Daemon {
     pub(super) async fn open(&self, args: OpenArgs) -> Result<Opened, RequestError> {

@@ -8,24 +8,27 @@ use bitcoin::secp256k1::PublicKey;
 use lightning::bolt11_invoice::{Bolt11Invoice, Currency, ParseOrSemanticError};
 use payjoin_core::{LightningEnd, LightningPayment, tame};
 use payjoin_lightning::LightningError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, SPEND};
 
 /// What to pay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PayArgs {
     /// The invoice.
     pub bolt11: String,
     /// How much, where the invoice leaves it to the payer.
     #[serde(default, with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub amount: Option<Amount>,
 }
 
 /// An invoice that was paid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PaidInvoice {
     /// The proof of payment, in hex.
     pub preimage: String,
@@ -50,6 +53,10 @@ enum Unpayable {
     HasAmount(u64),
     #[error("nobody can pay 0 sat")]
     Nothing,
+}
+
+impl Guarded for PayArgs {
+    const ACCESS: Access = SPEND;
 }
 
 impl Daemon {

@@ -7,16 +7,18 @@ use payjoin_core::{
     ClosedChannel, Code, ExchangeId, ExchangeRecord, ExchangeState, FundedChannel, IntentId, InvoiceId,
     Label, LightningEnd, LightningRecord, Moved, Movement, MovementId, PaymentRecord, Settled, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, READ};
 
 /// Most payments in one answer.
 const PAGE: u32 = 500;
 
 /// Which payments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentsArgs {
     /// So many at most, and 500 in any case: for more, ask again with `before`.
     pub limit: u32,
@@ -26,21 +28,21 @@ pub struct PaymentsArgs {
 }
 
 /// Which payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShowPaymentArgs {
     /// Its number, as `payment list` shows it.
     pub payment: MovementId,
 }
 
 /// The latest payments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PaymentList {
     /// Newest first.
     pub payments: Vec<PaymentRow>,
 }
 
 /// A payment, or a channel that closed. What is not known of it, or does not apply, is `null`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PaymentRow {
     /// Its number.
     pub id: MovementId,
@@ -54,14 +56,18 @@ pub struct PaymentRow {
     pub outcome: Outcome,
     /// How much was paid, without fees.
     #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub amount: Option<Amount>,
     /// What it cost beside that: of a payjoin to us what it pays the miners beyond the plain payment.
     #[serde(rename = "fee_sat", with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub fee: Option<Amount>,
     /// What the payjoin saved once it was mined: see [`Fees::saved`](payjoin_core::Fees::saved).
     #[serde(rename = "saved_sat", with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub saved: Option<Amount>,
     /// The transaction: in the chain, or else the one that is expected there.
+    #[schemars(with = "Option<String>")]
     pub txid: Option<Txid>,
     /// Blocks that bury it, its own included.
     pub confirmations: Option<u32>,
@@ -84,7 +90,7 @@ pub struct PaymentRow {
 }
 
 /// Whose a payment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To us.
@@ -96,7 +102,7 @@ pub enum Direction {
 }
 
 /// How a payment is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Through a payjoin, or offered one.
@@ -110,7 +116,7 @@ pub enum Kind {
 }
 
 /// Where a payment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It is under way, and in no block.
@@ -146,6 +152,14 @@ impl PaymentRow {
             reason: None,
         }
     }
+}
+
+impl Guarded for PaymentsArgs {
+    const ACCESS: Access = READ;
+}
+
+impl Guarded for ShowPaymentArgs {
+    const ACCESS: Access = READ;
 }
 
 impl Daemon {

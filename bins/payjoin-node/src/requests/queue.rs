@@ -6,16 +6,18 @@ use payjoin_core::{
     ChannelAmount, ChannelLimits, ChannelSpec, ChannelTerms, Failure, FailureKind, IntentId, PeerAddress,
     Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::channels::IntentStage;
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, SPEND};
 use crate::values::{AmountOrRest, Lifetime};
 
 /// A channel to be opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueArgs {
     /// The other end.
     pub peer: PeerAddress,
@@ -23,6 +25,7 @@ pub struct QueueArgs {
     pub amount: AmountOrRest,
     /// What of it is the peer's from the start: a gift.
     #[serde(with = "as_sat")]
+    #[schemars(with = "u64")]
     pub push: Amount,
     /// Do not announce it to the network.
     pub private: bool,
@@ -35,7 +38,7 @@ pub struct QueueArgs {
 }
 
 /// A channel that waits for a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Queued {
     /// The number of what was asked for.
     pub intent: IntentId,
@@ -47,6 +50,10 @@ pub struct Queued {
     pub open_by: Option<Timestamp>,
     /// Why it will wait, as far as the peer told.
     pub note: Option<String>,
+}
+
+impl Guarded for QueueArgs {
+    const ACCESS: Access = SPEND;
 }
 
 impl Daemon {

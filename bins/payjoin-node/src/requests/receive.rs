@@ -14,11 +14,13 @@ use payjoin_core::{
 };
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, RECEIVE, SPEND};
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
@@ -29,10 +31,11 @@ pub use self::terms::{OfferedChannel, Terms};
 const LEAST: Amount = Amount::from_sat(330);
 
 /// What is to be paid to us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiveArgs {
     /// How much. Default: the queued channels, the reserve the wallet lacks and our share of the fees.
     #[serde(default, with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub amount: Option<Amount>,
     /// How long the code can be paid by payjoin. Its address stays good.
     pub expires: Lifetime,
@@ -74,16 +77,18 @@ impl ReceiveArgs {
 }
 
 /// A code to pay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Code {
     /// The code, BIP 21.
     pub uri: String,
     /// The address in it.
+    #[schemars(with = "String")]
     pub address: Address,
     /// What it is for us.
     pub invoice: InvoiceId,
     /// What it asks for.
     #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub amount: Option<Amount>,
     /// How the payer reaches us.
     pub via: Via,
@@ -108,7 +113,7 @@ pub struct Code {
 }
 
 /// A code by another way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Alternative {
     /// How the payer reaches us.
     pub via: Via,
@@ -116,6 +121,15 @@ pub struct Alternative {
     pub uri: String,
     /// Where the payer reaches us.
     pub endpoint: String,
+}
+
+impl Guarded for ReceiveArgs {
+    const ACCESS: Access = RECEIVE;
+
+    /// Whoever says that he is the payer lifts a money rule; whoever tops up spends coins of ours.
+    fn access(&self) -> Access {
+        if self.payer_is_me || self.top_up { SPEND } else { Self::ACCESS }
+    }
 }
 
 impl Daemon {

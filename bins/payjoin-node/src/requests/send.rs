@@ -6,20 +6,23 @@ use std::time::Duration;
 use bitcoin::amount::serde::as_sat;
 use bitcoin::{Amount, Psbt, ScriptBuf, Transaction, TxOut, Txid};
 use payjoin_core::{Code, CodeError, LedgerError, PaymentId, PaymentRecord};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
 use crate::pay::{BeginError, Payments};
+use crate::rights::{Access, Guarded, SPEND};
 use crate::values::SatPerVb;
 
 /// What to pay, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SendArgs {
     /// The code, or an address.
     pub uri: String,
     /// How much, where the code leaves it to us.
     #[serde(default, with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub amount: Option<Amount>,
     /// Pays once more what was paid before, instead of telling what became of it.
     #[serde(default)]
@@ -31,14 +34,16 @@ pub struct SendArgs {
 }
 
 /// A payment of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Payment {
     /// What became of it so far.
     pub status: PaymentStatus,
     /// The transaction that pays, once it is known.
+    #[schemars(with = "Option<String>")]
     pub txid: Option<Txid>,
     /// What it costs us beside the amount.
     #[serde(rename = "fee_sat", with = "as_sat::opt")]
+    #[schemars(with = "Option<u64>")]
     pub fee: Option<Amount>,
     /// Why it is not a payjoin, or not yet one.
     pub reason: Option<String>,
@@ -47,7 +52,7 @@ pub struct Payment {
 }
 
 /// What became of a payment of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PaymentStatus {
     /// The receiver has not answered yet.
@@ -59,6 +64,10 @@ pub enum PaymentStatus {
 }
 
 const PENDING: &str = "no answer yet; the payment goes on in the background, run the command again to see it";
+
+impl Guarded for SendArgs {
+    const ACCESS: Access = SPEND;
+}
 
 impl Daemon {
     pub(super) async fn send(&self, args: SendArgs) -> Result<Payment, RequestError> {

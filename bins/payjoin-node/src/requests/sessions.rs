@@ -2,28 +2,36 @@
 
 use payjoin_core::{InvoiceId, SessionEnd, Timestamp};
 use payjoin_io::{Poller, SessionInfo};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::error::{ErrorKind, RequestError};
+use crate::rights::{Access, Guarded, READ, RECEIVE};
 use crate::ways::NO_DIRECTORY;
 
+/// Who may ask for `session list`.
+pub(crate) const LIST: Access = READ;
+
+/// Who may ask for `session cancel`.
+pub(crate) const CANCEL: Access = RECEIVE;
+
 /// Which session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionArgs {
     /// Its invoice, as `session list` shows it.
     pub invoice: InvoiceId,
 }
 
 /// Open sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sessions {
     /// In no order.
     pub sessions: Vec<Session>,
 }
 
 /// A code at a directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Session {
     /// Its invoice.
     pub invoice: InvoiceId,
@@ -38,7 +46,7 @@ pub struct Session {
 }
 
 /// How far a session has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
     /// Nobody has paid yet.
@@ -58,12 +66,16 @@ pub enum SessionState {
 }
 
 /// A session that was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SessionCancelled {
     /// Its invoice.
     pub invoice: InvoiceId,
     /// Always true.
     pub cancelled: bool,
+}
+
+impl Guarded for SessionArgs {
+    const ACCESS: Access = READ;
 }
 
 impl Daemon {

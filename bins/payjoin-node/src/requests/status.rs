@@ -4,23 +4,29 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
 use crate::error::RequestError;
+use crate::rights::{Access, READ};
 use crate::tor::TorState;
+
+/// Who may ask for `status`.
+pub(crate) const STATUS: Access = READ;
 
 /// `status` is wanted most when bitcoind does not answer.
 pub(crate) const BITCOIND_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the node is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
     /// Of this library.
     pub version: &'static str,
     /// Our Lightning key.
+    #[schemars(with = "String")]
     pub node_id: PublicKey,
     /// Which chain.
     pub network: String,
@@ -44,9 +50,13 @@ pub struct Status {
     pub http: Option<String>,
     /// What payers see of it.
     pub endpoint: Option<String>,
+    /// Where the operator's programs ask.
+    #[schemars(with = "Option<String>")]
+    pub api: Option<SocketAddr>,
     /// Tor, where it is enabled.
     pub tor: Option<TorState>,
     /// Where Lightning peers can connect to us.
+    #[schemars(with = "Option<String>")]
     pub lightning: Option<SocketAddr>,
     /// Connected peers; 0, too, while the Lightning node does not answer.
     pub peers: usize,
@@ -59,7 +69,7 @@ pub struct Status {
 }
 
 /// What a node is doing whose start waits for blocks. The names are those of [`Status`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
     /// Of this library.
     pub version: &'static str,
@@ -94,6 +104,7 @@ impl Daemon {
             fee_warning: self.chain.fee_warning(),
             http: tls.or(http.plain_listen.as_ref().map(ToString::to_string)),
             endpoint: http.public_endpoint.clone(),
+            api: self.settings.api.listen,
             tor: self.tor.as_ref().map(|state| state.borrow().clone()),
             lightning: self.node.listening(),
             peers: self.node.peers().await.map_or(0, |peers| peers.len()),

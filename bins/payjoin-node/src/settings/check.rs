@@ -20,6 +20,7 @@ impl Settings {
         self.check_paths()?;
         self.check_bitcoind()?;
         self.check_http()?;
+        self.check_api()?;
         self.check_ports()?;
         self.check_payjoin()?;
         self.check_backend()?;
@@ -155,6 +156,7 @@ impl Settings {
             ("[http] `listen`", self.http.listen),
             ("[http] `plain_listen`", plain),
             ("[lightning] `listen`", self.lightning.listen),
+            ("[api] `listen`", self.api.listen),
         ];
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
         for (name, address) in open.into_iter().filter_map(|(name, address)| Some((name, address?))) {
@@ -205,6 +207,8 @@ impl Settings {
             "`only = true` allows no open port: remove `listen` from [http], or listen on 127.0.0.1"
         } else if open(self.lightning.listen) {
             "`only = true` allows no open port: remove `listen` from [lightning], or listen on 127.0.0.1"
+        } else if open(self.api.listen) {
+            "`only = true` allows no open port: remove `listen` from [api], or listen on 127.0.0.1"
         } else if !is_loopback(&self.bitcoind_url()) {
             "`only = true` needs a bitcoind on this machine: set `url` in [bitcoind] to http://127.0.0.1:PORT"
         } else {

@@ -20,6 +20,8 @@ impl Settings {
         let given = [
             &mut http.certificate,
             &mut http.key,
+            &mut self.api.certificate,
+            &mut self.api.key,
             &mut payjoin.root_certificate,
             &mut self.bitcoind.cookie,
             &mut tor.network_file,
@@ -92,10 +94,12 @@ impl Settings {
         }
     }
 
-    fn files(&self) -> [(&'static str, Option<&PathBuf>); 11] {
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 13] {
         [
             ("[http] `certificate`", self.http.certificate.as_ref()),
             ("[http] `key`", self.http.key.as_ref()),
+            ("[api] `certificate`", self.api.certificate.as_ref()),
+            ("[api] `key`", self.api.key.as_ref()),
             ("[payjoin] `root_certificate`", self.payjoin.root_certificate.as_ref()),
             ("[bitcoind] `cookie`", self.bitcoind.cookie.as_ref()),
             ("[tor] `network_file`", self.tor.network_file.as_ref()),

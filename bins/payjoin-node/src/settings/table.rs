@@ -1,6 +1,5 @@
 //! Every setting with its meaning: from here the help, the documentation and the check of numbers are made.
 
-use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 use super::Settings;
@@ -350,43 +349,24 @@ pub const SECTIONS: &[Section] = &[
             entry("secret", Other("\"what openssl rand -hex 32 prints\""), "signs each event"),
         ],
     },
+    Section {
+        name: "api",
+        about: "for your own programs: docs/api.md",
+        entries: &[
+            entry("listen", Other("\"127.0.0.1:8787\""), "without it there is no API; no default"),
+            entry("certificate", Other("\"api.pem\""), "relative to DATADIR; no default"),
+            entry("key", Other("\"api.key\""), "no default"),
+            entry("plain", Flag(|s| s.api.plain), "true: without TLS, on this machine only"),
+            entry(
+                "rate_per_minute",
+                bounded(|s| s.api.rate_per_minute as u64, 1, 1_000_000),
+                "requests with one token, and without one from one address",
+            ),
+        ],
+    },
+    Section {
+        name: "log",
+        about: "",
+        entries: &[entry("format", Other("\"text\""), "or \"json\": one object a line")],
+    },
 ];
-
-/// Where comments begin in [`Settings::example`].
-const COMMENTS: usize = 46;
-
-impl Settings {
-    /// An example of the file with every setting, each line with what it means.
-    #[must_use]
-    pub fn example() -> String {
-        let (defaults, mut text) = (Self::default(), String::new());
-        let mut line = |code: &str, about: &str| {
-            let line = if about.is_empty() { code.to_owned() } else { format!("{code:COMMENTS$}# {about}") };
-            // A string takes everything.
-            let _ = writeln!(text, "{line}");
-        };
-        for section in SECTIONS {
-            if !section.name.is_empty() {
-                line(&format!("[{}]", section.name), section.about);
-            }
-            for Entry { name, about, shown } in section.entries {
-                let (behind, value) = shown.text(&defaults);
-                let before = if behind { "# " } else { "" };
-                line(&format!("{before}{name} = {value}"), about);
-            }
-        }
-        text
-    }
-}
-
-impl Shown {
-    /// Whether it stands behind a `#`, and its value.
-    fn text(&self, defaults: &Settings) -> (bool, String) {
-        match self {
-            Example(text) => (false, (*text).to_owned()),
-            Other(text) => (true, (*text).to_owned()),
-            Self::Number { value, behind, .. } => (*behind, value(defaults).to_string()),
-            Flag(value) => (true, value(defaults).to_string()),
-        }
-    }
-}

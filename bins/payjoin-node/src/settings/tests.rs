@@ -164,6 +164,10 @@ fn what_cannot_work_is_refused_with_its_name_and_what_to_do() {
         ),
         ("[payjoin]\nsocks = 'me:word@127.0.0.1:1'", "[payjoin] `socks` holds a user or a password"),
         ("[http]\ncertificate = 'c.pem'", "[http] `certificate` and `key` are for TLS"),
+        ("[api]\nlisten = '127.0.0.1:1'", "[api] `listen` is for TLS: set `certificate` and `key`"),
+        ("[api]\nlisten = '192.0.2.1:1'\nplain = true", "[api] `listen` has no TLS with `plain`"),
+        ("[api]\nplain = true", "[api] `listen` is not set"),
+        ("[api]\nrate_per_minute = 0", "[api] `rate_per_minute` must be from 1"),
         ("[lightning]\nlisten = '127.0.0.1:0'", "[lightning] `listen` has port 0"),
         ("[lightning]\nlookahead = 0", "[lightning] `lookahead` must be from 1 to 100000, not 0"),
         ("[policy]\nmin_fee_rate = 101", "[policy] `min_fee_rate` is above `max_fee_rate`"),
@@ -203,7 +207,9 @@ fn the_example_can_be_used_and_shows_the_defaults() {
 #[test]
 fn the_example_names_every_setting() {
     // Those of Tor are in docs/tor.md.
-    for part in ["bitcoind", "lightning", "cln", "lnd", "http", "payjoin", "policy", "fees", "store"] {
+    for part in
+        ["bitcoind", "lightning", "cln", "lnd", "http", "payjoin", "policy", "fees", "store", "api", "log"]
+    {
         let refusal = load(&format!("[{part}]\nnonsense = 1")).unwrap_err().to_string();
         let (_, names) = refusal.split_once("expected ").unwrap();
         for name in names.split('`').skip(1).step_by(2) {

@@ -186,6 +186,7 @@ pub enum AdmitOutcome {
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ExchangeState {
     /// The Original is kept; the exchange runs.
     Admitted,
@@ -201,6 +202,7 @@ pub enum ExchangeState {
 
 /// An exchange, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExchangeRecord {
     /// Its number.
     pub id: ExchangeId,
@@ -209,10 +211,13 @@ pub struct ExchangeRecord {
     /// Where it stands.
     pub state: ExchangeState,
     /// The Original's transaction id; of a payment without payjoin, that by which it was seen first.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub original_txid: Txid,
     /// The payjoin's, once released. Where the payer's signatures change it: once it was seen.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub payjoin_txid: Option<Txid>,
     /// The transaction in the chain that spent the payer's inputs: one of the two, or another.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub mined_txid: Option<Txid>,
     /// Nobody paid: coins of ours alone open a channel. The Original is nothing then, and the payjoin what opens it.
     pub own: bool,
@@ -225,16 +230,20 @@ pub struct ExchangeRecord {
     pub reason: Option<String>,
     /// What a payment without payjoin pays the code; `None` for others.
     #[serde(rename = "plain_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub plain: Option<Amount>,
     /// What the payer pays the code; `None` where an earlier version did not keep it.
     #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub amount: Option<Amount>,
     /// What the payjoin pays the miners beyond what the Original does: our part, and what the payer adds to it. `None`
     /// without a payjoin.
     #[serde(rename = "fee_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub fee: Option<Amount>,
     /// What the payjoin saved once it was mined: see [`Fees::saved`](crate::Fees::saved).
     #[serde(rename = "saved_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub saved: Option<Amount>,
     /// The height of the block that holds [`ExchangeRecord::mined_txid`].
     pub mined_height: Option<u32>,

@@ -37,10 +37,12 @@ pub trait Journal: Send + Sync {
 
 /// The number of an entry, and so a place in the journal: after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EntryId(pub u64);
 
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// Its number.
     pub id: EntryId,
@@ -57,6 +59,7 @@ pub struct Entry {
 
 /// What happened, and to what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fact {
     /// What.
     pub kind: EntryKind,
@@ -69,11 +72,13 @@ pub struct Fact {
     /// The channel that was asked for.
     pub intent: Option<IntentId>,
     /// The transaction.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub txid: Option<Txid>,
     /// The payment hash of a payment over Lightning, in hex.
     pub payment_hash: Option<String>,
     /// How much.
     #[serde(rename = "amount_sat", with = "as_sat::opt")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub amount: Option<Amount>,
     /// Which way, or why. It may hold words of a peer's.
     pub detail: Option<String>,
@@ -100,6 +105,7 @@ impl Fact {
 /// What happened. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum EntryKind {
     /// A code to pay was made.
     CodeCreated,

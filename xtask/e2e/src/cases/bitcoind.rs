@@ -1,6 +1,7 @@
 //! bitcoind as people run it.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -130,8 +131,12 @@ pub(super) fn behind(world: &World<'_>) -> Result<()> {
     let regtest = Regtest::new(world.bitcoind(), &data, port, &alone)?;
     let _bitcoind = regtest.start()?;
     let folder = world.folder("waiting")?;
-    let settings =
-        format!("[bitcoind]\nurl = {:?}\ncookie = {:?}\n", regtest.url(), data.join("signet/.cookie"));
+    let api = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
+    let settings = format!(
+        "[bitcoind]\nurl = {:?}\ncookie = {:?}\n[api]\nlisten = \"{api}\"\nplain = true\n",
+        regtest.url(),
+        data.join("signet/.cookie")
+    );
     fs::write(folder.join("payjoind.toml"), settings)?;
     let payjoind = || {
         let mut command = Command::new(world.payjoind());
@@ -146,6 +151,10 @@ pub(super) fn behind(world: &World<'_>) -> Result<()> {
         Ok(status["chain_error"].as_str().map(str::to_owned))
     })?;
     ensure!(trouble.contains("initial block download, at block 0 of"), "not how far it is: {trouble}");
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/v1/status", 401)] {
+        let told = raw::send(api, format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())?;
+        ensure!(told.status() == Some(status) && told.body().is_empty(), "{path}: {}", told.text());
+    }
     let refused = payjoind().args(["receive", "--amount", "250000"]).output()?;
     let refused = String::from_utf8_lossy(&refused.stdout).into_owned();
     ensure!(refused.contains("initial block download"), "a code is refused for another reason: {refused}");

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) payjoin: String,
     /// Lines of the `[tor]` table.
     pub(crate) tor: String,
+    /// More tables.
+    pub(crate) more: String,
     /// Milliseconds between its looks at the chain; `None` for a short time.
     pub(crate) poll_ms: Option<u32>,
     /// Words before the program's own that start it somewhere else.
@@ -364,7 +366,7 @@ fn configuration(
     chain: &Chain,
     tls: &Certificate,
 ) -> String {
-    let Options { policy, payjoin, tor, .. } = options;
+    let Options { policy, payjoin, tor, more, .. } = options;
     let (url, cookie, poll) = (chain.url(), chain.cookie(), options.poll_ms.unwrap_or(200));
     let Certificate { certificate, key, .. } = tls;
     let lightning = lightning_tables(lightning, options);
@@ -392,6 +394,7 @@ rate_per_minute = 0
 {tor}
 [payjoin]
 {payjoin}
+{more}
 "#
     )
 }

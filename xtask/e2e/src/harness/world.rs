@@ -353,11 +353,6 @@ impl<'a> World<'a> {
         Ok(txid)
     }
 
-    /// Did the payer of this invoice cheat?
-    pub(crate) fn is_double_spent(&self, invoice: &str) -> bool {
-        self.double_spent.borrow().iter().any(|id| id == invoice)
-    }
-
     /// What payers broadcast.
     pub(crate) fn payments(&self) -> Ref<'_, [Transaction]> {
         Ref::map(self.payments.borrow(), Vec::as_slice)

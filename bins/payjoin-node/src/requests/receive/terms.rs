@@ -3,12 +3,13 @@
 use bitcoin::Amount;
 use bitcoin::amount::serde::as_sat;
 use payjoin_core::{ChannelAmount, ChannelWish, IntentId, PeerAddress, Reserve};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::values::sat_or_rest;
 
 /// What a payment of the code will do, as far as it is known now: peers may refuse, and the payer chooses the fee rate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Terms {
     /// All of it in one sentence.
     pub text: String,
@@ -16,17 +17,20 @@ pub struct Terms {
     pub channels: Vec<OfferedChannel>,
     /// What stays in the wallet so that these channels can be closed.
     #[serde(rename = "reserve_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub reserve: Amount,
     /// What we pay the miners at most.
     #[serde(rename = "fees_up_to_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub fees: Amount,
     /// What of the channels coins of ours pay for, beyond fees: nothing without `--top-up` and `[policy] top_up`.
     #[serde(rename = "from_wallet_sat", with = "as_sat")]
+    #[schemars(with = "u64")]
     pub from_wallet: Amount,
 }
 
 /// A channel that a payment will open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OfferedChannel {
     /// Its intent.
     pub intent: IntentId,
@@ -34,6 +38,7 @@ pub struct OfferedChannel {
     pub peer: PeerAddress,
     /// Its value, `"rest"` or `"absorb"`.
     #[serde(rename = "amount_sat", serialize_with = "sat_or_rest")]
+    #[schemars(schema_with = "crate::values::schema::sat_or_rest")]
     pub amount: ChannelAmount,
 }
 

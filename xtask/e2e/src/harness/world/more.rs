@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bitcoin::Amount;
 
-use super::{HOLD, PAYER_COINS, World};
+use super::{HOLD, PAYER_COINS, Sent, World};
 use crate::harness::{Mailroom, Wallet};
 
 impl World<'_> {
@@ -14,6 +14,16 @@ impl World<'_> {
         self.wallets.borrow_mut().push(NAME);
         self.fund(&[(wallet.address("bech32m")?, Amount::from_sat(PAYER_COINS[0]))])?;
         Ok(wallet)
+    }
+
+    /// A daemon has paid this, asked by somebody else than [`World::send`].
+    pub(crate) fn note_sent(&self, sent: Sent) {
+        self.sent.borrow_mut().push(sent);
+    }
+
+    /// Did the payer of this invoice cheat?
+    pub(crate) fn is_double_spent(&self, invoice: &str) -> bool {
+        self.double_spent.borrow().iter().any(|id| id == invoice)
     }
 
     /// Two of each of the services of BIP 77.
