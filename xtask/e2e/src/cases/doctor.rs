@@ -54,7 +54,7 @@ fn doctor(world: &World<'_>) -> Result<()> {
         Fault { change: (&quoted(url), nowhere.clone()), check: "bitcoind", word: "[bitcoind]" },
         Fault { change: (&format!("{cookie:?}"), quoted("/nowhere")), check: "bitcoind", word: "/nowhere" },
         Fault { change: ("regtest", "signet".to_owned()), check: "bitcoind", word: "signet" },
-        Fault { change: (&quoted(&directory.url()), nowhere), check: "directory", word: "[payjoin]" },
+        Fault { change: (&quoted(directory.url()), nowhere), check: "directory", word: "[payjoin]" },
         Fault { change: ("[payjoin]", fees), check: "settings", word: "`max_fee_rate`" },
         Fault {
             change: (&format!("{key:?}"), format!("{:?}", other.key)),
