@@ -15,8 +15,8 @@ use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
     Admission, AdmitOutcome, ChannelLimits, ChannelSpec, EntryKind, ExchangeId, ExchangeRecord,
     ExchangeState, Exchanges, Fact, Holder, IntentId, IntentRecord, Intents, Invoice, InvoiceId, LedgerError,
-    NodeState, Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release,
-    SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
+    Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments, PlainPayment, Release, SessionKey,
+    SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};
