@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use bitcoin::{FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use payjoin_core::{
     Admission, AdmitOutcome, EntryKind, ExchangeId, ExchangeRecord, ExchangeState, Exchanges, Fact, Holder,
-    Invoice, InvoiceId, LedgerError, Obligation, OriginalId, Paid, PaymentId, PaymentRecord,
-    Payments, PlainPayment, Release, SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
+    Invoice, InvoiceId, LedgerError, Obligation, OriginalId, Paid, PaymentId, PaymentRecord, Payments,
+    PlainPayment, Release, SessionKey, SessionKind, Sessions, Settled, StateWrite, Timestamp,
 };
 
 use self::data::{Data, Session};

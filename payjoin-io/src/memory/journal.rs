@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bitcoin::hex::DisplayHex as _;
 use payjoin_core::{
-    ClosedChannel, Entry, EntryId, EntryKind, Fact, IntentId, IntentState, Invoice, InvoiceId,
-    Journal, LedgerError, LightningEnd, LightningPayment, LightningRecord, Moved, Movement, MovementId,
-    Movements, Settled, Timestamp, tame,
+    ClosedChannel, Entry, EntryId, EntryKind, Fact, IntentId, IntentState, Invoice, InvoiceId, Journal,
+    LedgerError, LightningEnd, LightningPayment, LightningRecord, Moved, Movement, MovementId, Movements,
+    Settled, Timestamp, tame,
 };
 
 use super::MemoryLedger;

@@ -24,7 +24,7 @@ use crate::rights::{Access, Guarded, RECEIVE, SPEND};
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
-use self::terms::Offer;
+use self::terms::{Offer, observer};
 pub use self::terms::{OfferedChannel, Terms};
 
 /// Least payment that the network relays to our P2TR scripts.
@@ -311,8 +311,7 @@ impl Daemon {
             fees: &fees,
             obstacle: self.obstacle(queue).filter(|_| !args.payer_is_me),
         };
-        let note = offer.obstacle.clone();
-        let note = note.or_else(|| self.limit(&queue.wishes, amount, args.top_up));
+        let note = offer.obstacle.clone().or_else(|| self.limit(&queue.wishes, amount, args.top_up));
         Ok((offer.terms(), note))
     }
 
@@ -397,20 +396,6 @@ fn payable(amount: Option<Amount>) -> Result<(), RequestError> {
             )))
         }
         _ => Ok(()),
-    }
-}
-
-/// See [`Code::observer`]; `exchange show` counts afterwards.
-fn observer(wishes: &[ChannelWish]) -> &'static str {
-    match wishes.iter().map(|wish| wish.amount).next() {
-        None => "the payment and a coin of ours become one output: it looks like the payment of one wallet",
-        Some(ChannelAmount::Absorb) => {
-            "the channel takes payment and coin whole: it looks like the payment of one wallet, where the payer's wallet and \
-             our reserve allow it"
-        }
-        Some(_) => {
-            "a coin of ours comes back beside the channel: the amounts may show which inputs and outputs are ours"
-        }
     }
 }
 

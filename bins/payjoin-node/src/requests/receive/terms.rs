@@ -166,6 +166,20 @@ fn told(
     )
 }
 
+/// See [`Code::observer`](super::Code::observer); `exchange show` counts afterwards.
+pub(super) fn observer(wishes: &[ChannelWish]) -> &'static str {
+    match wishes.iter().map(|wish| wish.amount).next() {
+        None => "the payment and a coin of ours become one output: it looks like the payment of one wallet",
+        Some(ChannelAmount::Absorb) => {
+            "the channel takes payment and coin whole: it looks like the payment of one wallet, where the payer's wallet and \
+             our reserve allow it"
+        }
+        Some(_) => {
+            "a coin of ours comes back beside the channel: the amounts may show which inputs and outputs are ours"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
