@@ -55,6 +55,12 @@ impl Invoice {
         }
     }
 
+    /// Whether somebody can be asked to pay it. One that has expired when it is made only names the change of an opening of ours.
+    #[must_use]
+    pub fn is_code(&self) -> bool {
+        self.created < self.expires
+    }
+
     /// For so long after an invoice has expired, payments to it without payjoin are looked for: a year.
     pub const WATCHED_SECONDS: u64 = 366 * 24 * 3600;
 

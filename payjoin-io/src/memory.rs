@@ -62,7 +62,9 @@ impl Exchanges for MemoryLedger {
             false => {
                 data.invoices.push(invoice.clone());
                 let (id, amount) = (Some(invoice.id.clone()), invoice.amount);
-                data.tell(Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) });
+                if invoice.is_code() {
+                    data.tell(Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) });
+                }
                 Ok(())
             }
         })

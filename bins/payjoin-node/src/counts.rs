@@ -51,6 +51,7 @@ pub(crate) fn kind(step: &Step) -> &'static str {
         Step::PlainPayment { .. } => "plain_payment",
         Step::PaidOverLightning { .. } => "paid_over_lightning",
         Step::Broadcast { .. } => "broadcast",
+        Step::Opening { .. } => "opening",
         Step::Confirmed { .. } => "confirmed",
         Step::ChannelReady { .. } => "channel_ready",
         Step::ChannelClosed { .. } => "channel_closed",

@@ -52,7 +52,7 @@ impl Daemon {
         }
         let address = self.node.new_address().await.map_err(|error| ErrorKind::Wallet.error(error))?;
         let (id, script, created) = (InvoiceId::from_entropy(random()), address.script_pubkey(), now());
-        let fresh = Invoice { id, script, amount: None, created, expires: created, payer_is_me: false };
+        let fresh = Invoice::new(id, script, created, created);
         Ok(spare.insert(fresh).clone())
     }
 

@@ -149,8 +149,14 @@ impl Data {
             data.at(id).any(|exchange| exchange.settled != Some(Settled::Gone)) || data.is_claimed(id)
         };
         let expired = |code: &&Invoice| code.expires > since && code.expires <= now;
-        let due: Vec<Invoice> =
-            self.invoices.iter().filter(expired).filter(|code| !is_paid(self, &code.id)).cloned().collect();
+        let due: Vec<Invoice> = self
+            .invoices
+            .iter()
+            .filter(|code| code.is_code())
+            .filter(expired)
+            .filter(|code| !is_paid(self, &code.id))
+            .cloned()
+            .collect();
         for Invoice { id, amount, .. } in &due {
             self.tell(Fact {
                 invoice: Some(id.clone()),

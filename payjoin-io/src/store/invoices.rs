@@ -34,7 +34,10 @@ pub(super) fn insert(db: &Connection, invoice: &Invoice) -> Result<(), DbError> 
         invoice.own_id.as_ref().map(Label::as_str),
     ])?;
     let (id, amount) = (Some(invoice.id.clone()), invoice.amount);
-    journal::tell(db, &Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) })
+    match invoice.is_code() {
+        true => journal::tell(db, &Fact { invoice: id, amount, ..Fact::new(EntryKind::CodeCreated) }),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn codes(db: &Connection, since: Timestamp) -> Result<Vec<(ScriptBuf, InvoiceId)>, DbError> {

@@ -154,7 +154,7 @@ fn any_expired(db: &Connection, now: Timestamp) -> Result<bool, DbError> {
 
 /// Codes that expired since they were looked at last, and of which no payment is known.
 fn due(db: &Connection, now: Timestamp) -> Result<Vec<(InvoiceId, Option<u64>)>, DbError> {
-    let sql = "SELECT id, amount FROM invoices WHERE expires > ?1 AND expires <= ?2
+    let sql = "SELECT id, amount FROM invoices WHERE expires > ?1 AND expires <= ?2 AND created < expires
                AND NOT EXISTS (SELECT 1 FROM exchanges WHERE invoice = invoices.id AND outcome IS NOT 'gone')
                AND NOT EXISTS (SELECT 1 FROM lightning WHERE invoice = invoices.id AND claimed = 1)";
     let since = kept(db, EXPIRED)?.unwrap_or(now.0);

@@ -32,6 +32,7 @@ pub trait Movements: Send + Sync {
 
 /// Numbers a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MovementId(pub u64);
 
 /// What moved money.

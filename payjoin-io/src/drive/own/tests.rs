@@ -12,7 +12,7 @@ async fn opening(stage: &Stage, intent: IntentId, name: &str) -> OwnOpening {
         name.as_bytes(),
     )));
     let id = InvoiceId(name.into());
-    let change = Invoice { id, script, amount: None, created: now, expires: now, payer_is_me: true };
+    let change = Invoice { payer_is_me: true, ..Invoice::new(id, script, now, now) };
     OwnOpening { intent, rate: FeeRate::from_sat_per_vb_u32(2), change }
 }
 
