@@ -23,9 +23,8 @@ use crate::{
     Question, Release, Reply, ResourceRequest, Resources, Timestamp, plan,
 };
 
-/// Kept back from the time of an exchange so that a plain payjoin can be signed and stored after channels failed.
+/// Kept back of the time, so that a plain payjoin can be signed and stored after channels failed.
 const MARGIN_SECONDS: u64 = 5;
-
 /// A request as it came over the wire, body already read and bounded. One from a mailbox has the same shape; its
 /// `v` is not a parameter of BIP 77.
 #[derive(Clone, Debug)]

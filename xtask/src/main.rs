@@ -102,7 +102,7 @@ Prints lines of code and of tests, and public items, of each crate, then file:li
   - no Tor anywhere below payjoin-io, payjoin-lightning, and payjoind without its default features
   - no circle between files of a crate: a module and what is below it belong together
   - files have at most 400 lines and functions 40, tests not counted; files of tests 600; main.rs of a program 130;
-    payjoind in all 2,000
+    payjoind in all 2,200
   - each crate has at least half as many lines of tests as of code; end-to-end cases count for what they run
   - every test, case and file that docs/reliability.md and ARCHITECTURE.md name in a table's last column exists
   - no unfinished code, no ignored tests, no undocumented public item allowed, no names of registry hosts;

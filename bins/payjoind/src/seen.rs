@@ -100,13 +100,15 @@ async fn wait(place: &Place, json: bool, args: cli::WaitArgs) -> ExitCode {
                     show(json, &answer);
                     return ExitCode::from(EXPIRED);
                 }
-                Some(_) if end.is_some_and(|end| Instant::now() >= end) => return ExitCode::from(TIMEOUT),
                 Some(_) => first = false,
                 None if first => return show(json, &answer),
                 None => sleep(PAUSE).await,
             },
             Err(error) if !first && is_away(&error) => sleep(PAUSE).await,
             Err(error) => return fail(json, &unanswered_text(place, &error)),
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return ExitCode::from(TIMEOUT);
         }
     }
 }

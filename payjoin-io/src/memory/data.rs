@@ -172,12 +172,10 @@ impl Data {
         let exchange = self.admitted(id, admission)?;
         self.exchanges.insert(id, exchange);
         self.seen.extend(inputs().map(|input| (input, id)));
-        if admission.is_own() {
-            self.seen.extend(admission.coins.iter().map(|coin| (*coin, id)));
-        }
         self.take(id, &admission.intents, admission.height)?;
-        if !admission.is_own() {
-            self.list(Listed::Exchange(id), admission.now);
+        match admission.is_own() {
+            true => self.seen.extend(admission.coins.iter().map(|coin| (*coin, id))),
+            false => self.list(Listed::Exchange(id), admission.now),
         }
         let txid = Some(admission.original.compute_txid());
         self.tell(Fact { txid, ..self.of_exchange(EntryKind::OriginalReceived, id) });

@@ -13,7 +13,7 @@ use super::{Finding, is_test};
 const LEAST_TESTS: f64 = 0.5;
 
 /// Lines of code of the daemon: it parses, passes on and prints. What decides is in payjoin-node.
-const MOST_DAEMON: usize = 2_000;
+const MOST_DAEMON: usize = 2_200;
 const DAEMON: &str = "bins/payjoind";
 
 /// What is below these is made of tests, or serves them, and is not measured by theirs.
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn a_daemon_that_grows_is_found() {
         let files = [
-            file("bins/payjoind/src/main.rs", &"fn a() {}\n".repeat(2001)),
+            file("bins/payjoind/src/main.rs", &"fn a() {}\n".repeat(2201)),
             file("bins/payjoind/tests/a.rs", &"fn a() {}\n".repeat(1500)),
         ];
         let (table, broken) = check(&files);
-        assert!(table.contains("bins/payjoind        2001   1500   0.75       0"), "{table}");
-        assert_eq!(broken[0].message, "2001 lines of code, at most 2000");
+        assert!(table.contains("bins/payjoind        2201   1500   0.68       0"), "{table}");
+        assert_eq!(broken[0].message, "2201 lines of code, at most 2200");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use payjoin_io::{Ohttp, Tls};
+use payjoin_io::{HttpClient, Ohttp, Tls};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -51,19 +51,7 @@ async fn directories(settings: &Settings) -> Vec<Finding> {
     let mut asked = JoinSet::new();
     for relay in &payjoin.ohttp_relays {
         for directory in &payjoin.directories {
-            let (client, relay, directory) = (Arc::clone(&client), relay.clone(), directory.clone());
-            asked.spawn(async move {
-                let ohttp = Ohttp::new(client, vec![relay.clone()]).map_err(|error| error.to_string())?;
-                match timeout(PATIENCE, ohttp.keys(&directory)).await {
-                    // Through the relay goes what is encrypted; anything else would tell it too much.
-                    Ok(Ok(_)) if !directory.starts_with("https:") => Ok(format!("{directory} answers")),
-                    Ok(Ok(_)) => Ok(format!("{directory} answers through {relay}")),
-                    Ok(Err(error)) => Err(format!("{directory} through {relay}: {error}")),
-                    Err(_) => {
-                        Err(format!("{directory} through {relay}: no answer in {} s", PATIENCE.as_secs()))
-                    }
-                }
-            });
+            asked.spawn(ask(Arc::clone(&client), relay.clone(), directory.clone()));
         }
     }
     let mut told: Vec<_> = asked.join_all().await;
@@ -80,6 +68,18 @@ async fn directories(settings: &Settings) -> Vec<Finding> {
             ),
         })
         .collect()
+}
+
+/// One directory, through one relay. Either way it says which.
+async fn ask(client: Arc<dyn HttpClient>, relay: String, directory: String) -> Result<String, String> {
+    let ohttp = Ohttp::new(client, vec![relay.clone()]).map_err(|error| error.to_string())?;
+    match timeout(PATIENCE, ohttp.keys(&directory)).await {
+        // Through the relay goes what is encrypted; anything else would tell it too much.
+        Ok(Ok(_)) if !directory.starts_with("https:") => Ok(format!("{directory} answers")),
+        Ok(Ok(_)) => Ok(format!("{directory} answers through {relay}")),
+        Ok(Err(error)) => Err(format!("{directory} through {relay}: {error}")),
+        Err(_) => Err(format!("{directory} through {relay}: no answer in {} s", PATIENCE.as_secs())),
+    }
 }
 
 /// Reads the files as the daemon does, and says when they end.

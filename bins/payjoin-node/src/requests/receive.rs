@@ -1,5 +1,6 @@
 //! `receive`: a code to pay.
 
+mod forms;
 mod terms;
 
 use std::time::Duration;
@@ -9,8 +10,7 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
 use payjoin_core::{
-    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, bip21_v1,
-    forewarning,
+    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, forewarning,
 };
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;
@@ -24,6 +24,8 @@ use crate::rights::{Access, Guarded, RECEIVE, SPEND};
 use crate::values::Lifetime;
 use crate::ways::{Endpoint, Via, Way, Ways};
 
+pub use self::forms::Alternative;
+use self::forms::{code_of_ours, unified};
 use self::terms::{Offer, observer};
 pub use self::terms::{OfferedChannel, Terms};
 
@@ -110,17 +112,6 @@ pub struct Code {
     pub observer: &'static str,
     /// Why the payment will open none of the queued channels, as far as it is known now.
     pub note: Option<String>,
-}
-
-/// A code by another way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Alternative {
-    /// How the payer reaches us.
-    pub via: Via,
-    /// The code.
-    pub uri: String,
-    /// Where the payer reaches us.
-    pub endpoint: String,
 }
 
 impl Guarded for ReceiveArgs {
@@ -397,18 +388,4 @@ fn payable(amount: Option<Amount>) -> Result<(), RequestError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The code that can be paid either way. BIP 321, "Payment instructions".
-fn unified(code: Alternative, lightning: Option<&str>) -> Alternative {
-    match lightning {
-        Some(bolt11) => Alternative { uri: format!("{}&lightning={bolt11}", code.uri), ..code },
-        None => code,
-    }
-}
-
-fn code_of_ours(ours: &Endpoint, address: &Address, invoice: &Invoice) -> Result<Alternative, RequestError> {
-    let endpoint = format!("{}/{}", ours.url.trim_end_matches('/'), invoice.id);
-    let uri = bip21_v1(address, invoice.amount, &endpoint);
-    Ok(Alternative { via: ours.via, uri: uri.map_err(|error| ErrorKind::Settings.error(error))?, endpoint })
 }

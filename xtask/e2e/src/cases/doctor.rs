@@ -11,7 +11,7 @@ use xtask_programs::ports;
 
 use super::Case;
 use crate::harness::tls::Certificate;
-use crate::harness::{Fields, World};
+use crate::harness::{Fields, Mailroom, World};
 
 /// The case.
 pub(super) const CASES: &[Case] = &[Case {
@@ -30,21 +30,11 @@ struct Fault<'a> {
 
 fn doctor(world: &World<'_>) -> Result<()> {
     let [relay, directory] = world.mailrooms()?;
-    let (url, cookie, tls) = (world.chain.url(), world.chain.cookie(), &world.tls);
-    let (certificate, key) = (&tls.certificate, &tls.key);
-    let good = format!(
-        "network = \"regtest\"\n[bitcoind]\nurl = {url:?}\ncookie = {cookie:?}\n[payjoin]\ndirectories = [{:?}]\n\
-         ohttp_relays = [{:?}]\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_endpoint = \"https://localhost\"\n\
-         certificate = {certificate:?}\nkey = {key:?}\n",
-        directory.url(),
-        relay.url(),
-        ports::free()?
-    );
+    let (url, cookie, key) = (world.chain.url(), world.chain.cookie(), &world.tls.key);
+    let good = settings(world, &directory, &relay)?;
     let (healthy, findings) = examine(world, "good", &good, |_| Ok(()))?;
-    ensure!(
-        healthy && findings.iter().all(|finding| finding["state"] == "good"),
-        "a good set-up: {findings:?}"
-    );
+    let is_good = findings.iter().all(|finding| finding["state"] == "good");
+    ensure!(healthy && is_good, "a good set-up: {findings:?}");
 
     let other = Certificate::new(&world.folder("other")?)?;
     let nowhere = "\"http://127.0.0.1:1\"".to_owned();
@@ -74,6 +64,18 @@ fn doctor(world: &World<'_>) -> Result<()> {
     let damage = |folder: &Path| Ok(fs::write(folder.join("payjoind.sqlite"), "no database".repeat(100))?);
     let (healthy, findings) = examine(world, "damaged", &good, damage)?;
     told(healthy, &findings, "database", "payjoind rescue")
+}
+
+/// With everything that can be looked at.
+fn settings(world: &World<'_>, directory: &Mailroom, relay: &Mailroom) -> Result<String> {
+    let (url, cookie, tls) = (world.chain.url(), world.chain.cookie(), &world.tls);
+    let (directory, relay, port) = (directory.url(), relay.url(), ports::free()?);
+    let (certificate, key) = (&tls.certificate, &tls.key);
+    Ok(format!(
+        "network = \"regtest\"\n[bitcoind]\nurl = {url:?}\ncookie = {cookie:?}\n[payjoin]\ndirectories = [{directory:?}]\n\
+         ohttp_relays = [{relay:?}]\n[http]\nlisten = \"127.0.0.1:{port}\"\npublic_endpoint = \"https://localhost\"\n\
+         certificate = {certificate:?}\nkey = {key:?}\n"
+    ))
 }
 
 /// The fault is told where it is, with what to do.
