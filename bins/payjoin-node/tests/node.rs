@@ -90,7 +90,7 @@ async fn a_channel_is_queued_listed_and_cancelled() {
     ask(&node, r#"{"channel":{"cancel":{"intent":1}}}"#).await.unwrap();
     let again = ask(&node, r#"{"channel":{"cancel":{"intent":1}}}"#).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Ledger);
-    let Response::Channels(listed) = ask(&node, r#"{"channel":"list"}"#).await.unwrap() else {
+    let Response::Channels(listed) = ask(&node, r#"{"channel":"all"}"#).await.unwrap() else {
         panic!("no list")
     };
     assert!(listed.intents.iter().any(|intent| intent.state == IntentStage::Cancelled));

@@ -329,8 +329,17 @@ impl Setup {
     pub(crate) async fn earn(&self, bitcoind: &Bitcoind, sat: u64) -> OutPoint {
         let address = self.node.wallet().new_address().unwrap();
         let outpoint = bitcoind.fund(&address, sat).await;
-        until("coin arrives", || self.node.wallet().coins().iter().any(|coin| coin.outpoint == outpoint))
-            .await;
+        let began = Instant::now();
+        while !self.node.wallet().coins().iter().any(|coin| coin.outpoint == outpoint) {
+            if began.elapsed() > PATIENCE {
+                let (tip, waiting) = (bitcoind.tip().await, bitcoind.mempool().await);
+                let (height, coins) = (self.node.height(), self.node.wallet().coins());
+                panic!(
+                    "{outpoint} does not arrive: at {height} of {tip:?}, {waiting} in the mempool, coins {coins:?}"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         outpoint
     }
 
