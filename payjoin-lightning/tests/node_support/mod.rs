@@ -25,7 +25,7 @@ use xtask_programs::bitcoind::{self, Regtest};
 use xtask_programs::process::Server;
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `done` says so.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {

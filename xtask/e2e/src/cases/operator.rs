@@ -197,10 +197,14 @@ pub(super) fn show(node: &Daemon, command: &[&str], arguments: &[&str]) -> Resul
     Ok(answer)
 }
 
-/// The names after `title:` in a help text.
+/// The names after `title:` in a help text. A list goes on in the next line after a comma at the end.
 fn named(help: &str, title: &str) -> Option<BTreeSet<String>> {
-    let line = help.lines().find_map(|line| line.strip_prefix(title)?.strip_prefix(": "))?;
-    Some(line.split(", ").map(str::to_owned).collect())
+    let mut lines = help.lines().skip_while(|line| !line.starts_with(&format!("{title}: ")));
+    let mut list = lines.next()?.strip_prefix(title)?.strip_prefix(": ")?.to_owned();
+    while list.ends_with(',') {
+        list += &format!(" {}", lines.next()?.trim());
+    }
+    Some(list.split(", ").map(str::to_owned).collect())
 }
 
 fn keys(object: &Value) -> BTreeSet<String> {
