@@ -39,6 +39,7 @@ impl Place {
     }
 
     /// Everything in one folder.
+    #[cfg(any(test, feature = "cln"))]
     pub(crate) fn below(datadir: &Path) -> Self {
         Self { datadir: datadir.to_owned(), config: None, socket: None, is_usual: false }
     }
