@@ -17,8 +17,8 @@ use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE, KVStoreSync,
 };
 use payjoin_core::{Broadcast, Chain, ChannelAmount, ChannelSpec, ExchangeId, Holder};
-use payjoin_lightning::ChannelKey;
 use payjoin_lightning::node::{self, ChainSource, ManagerState, Node, NodeConfig, NodeStore, Rpc, RpcAuth};
+use payjoin_lightning::{ChannelKey, CoinInfo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use xtask_programs::bitcoind::{self, Regtest};
@@ -330,12 +330,14 @@ impl Setup {
         let address = self.node.wallet().new_address().unwrap();
         let outpoint = bitcoind.fund(&address, sat).await;
         let began = Instant::now();
-        while !self.node.wallet().coins().iter().any(|coin| coin.outpoint == outpoint) {
+        let is_there = |coins: &[CoinInfo]| coins.iter().any(|coin| coin.outpoint == outpoint);
+        while !is_there(&self.node.wallet().coins()) {
             if began.elapsed() > PATIENCE {
                 let (tip, waiting) = (bitcoind.tip().await, bitcoind.mempool().await);
                 let (height, coins) = (self.node.height(), self.node.wallet().coins());
-                panic!(
-                    "{outpoint} does not arrive: at {height} of {tip:?}, {waiting} in the mempool, coins {coins:?}"
+                assert!(
+                    is_there(&coins),
+                    "{outpoint}: at {height} of {tip:?}, {waiting} in the mempool, {coins:?}"
                 );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
