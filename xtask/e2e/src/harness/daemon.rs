@@ -135,7 +135,6 @@ impl Daemon {
     }
 
     pub(super) fn await_answer(&self, mut server: Server) -> Result<()> {
-        // One that is restored from its seed makes very many scripts first.
         wait::until(&format!("{} answers", self.name), Duration::from_secs(90), || {
             if let Some(status) = server.ended()? {
                 bail!("{} ended at once ({status}); see its logs", self.name);
