@@ -35,6 +35,15 @@ pub struct ChannelWish {
 }
 
 impl ChannelWish {
+    /// What it takes at least.
+    #[must_use]
+    pub fn least(&self) -> Amount {
+        match self.amount {
+            ChannelAmount::Exact(amount) => amount,
+            ChannelAmount::Rest | ChannelAmount::Absorb => self.min,
+        }
+    }
+
     /// What a peer is asked for when nobody pays: of "the rest" nobody knows how much it will be.
     #[must_use]
     pub fn typical(&self) -> Amount {

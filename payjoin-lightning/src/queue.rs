@@ -5,7 +5,7 @@
 //! states are [`payjoin_core::IntentState`], and the store moves an intent only from the state that allows the move.
 
 use bitcoin::Amount;
-use payjoin_core::{ChannelAmount, ChannelWish, Reserve};
+use payjoin_core::{ChannelWish, Reserve};
 
 /// The payment that the queued channels need: their sum ("the rest" counts with its least value), what the wallet
 /// lacks of the reserve, and our share of the fees.
@@ -19,13 +19,7 @@ pub fn shortfall<'a>(
     let mut total = fees;
     for wish in wishes {
         needed = sum(needed, reserve.per_channel);
-        total = sum(
-            total,
-            match wish.amount {
-                ChannelAmount::Exact(amount) => amount,
-                ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
-            },
-        );
+        total = sum(total, wish.least());
     }
     sum(total, needed.checked_sub(reserve.balance).unwrap_or(Amount::ZERO))
 }
@@ -36,7 +30,7 @@ fn sum(a: Amount, b: Amount) -> Amount {
 
 #[cfg(test)]
 mod tests {
-    use payjoin_core::IntentId;
+    use payjoin_core::{ChannelAmount, IntentId};
 
     use super::*;
 

@@ -86,7 +86,8 @@ pub fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
         fs::rename(&new, path)?;
         Ok(listener)
     });
-    fs::remove_dir(&folder)?;
+    // Where it was not moved it goes, too.
+    fs::remove_dir_all(&folder)?;
     moved
 }
 

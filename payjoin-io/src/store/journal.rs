@@ -148,7 +148,7 @@ pub(super) fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Lab
 
 /// Whether any code expired since they were looked at last.
 fn any_expired(db: &Connection, now: Timestamp) -> Result<bool, DbError> {
-    let sql = "SELECT 1 FROM invoices WHERE expires > ?1 AND expires <= ?2";
+    let sql = "SELECT 1 FROM invoices WHERE expires > ?1 AND expires <= ?2 AND created < expires";
     Ok(db.prepare_cached(sql)?.exists([kept(db, EXPIRED)?.unwrap_or(now.0), now.0])?)
 }
 

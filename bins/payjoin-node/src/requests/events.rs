@@ -103,11 +103,8 @@ impl Guarded for WaitArgs {
 
 impl Daemon {
     pub(super) async fn events(&self, args: EventsArgs) -> Result<EventPage, RequestError> {
-        let since = match args.since {
-            Some(since) => since,
-            None => self.store.last_entry().await?,
-        };
         let last = self.store.last_entry().await?;
+        let since = args.since.unwrap_or(last);
         if since > last {
             return Err(ErrorKind::Request.error(format_args!(
                 "no event has the number {} yet, the last one is {}: the cursor is of another database; begin with 0",

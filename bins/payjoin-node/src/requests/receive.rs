@@ -9,9 +9,7 @@ use bitcoin::amount::serde::as_sat;
 use bitcoin::hex::FromHex as _;
 use bitcoin::secp256k1::rand::random;
 use bitcoin::{Address, Amount, FeeRate, Weight};
-use payjoin_core::{
-    ChannelAmount, ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, forewarning,
-};
+use payjoin_core::{ChannelWish, Invoice, InvoiceId, Label, Openable, Reserve, Step, Timestamp, forewarning};
 use payjoin_io::{PollError, Poller};
 use payjoin_lightning::shortfall;
 use schemars::JsonSchema;
@@ -308,11 +306,7 @@ impl Daemon {
 
     /// Which limits of the operator's a payment of this amount would meet, at the fee rate of this moment.
     fn limit(&self, wishes: &[ChannelWish], amount: Option<Amount>, top_up: bool) -> Option<String> {
-        let least = |wish: &ChannelWish| match wish.amount {
-            ChannelAmount::Exact(amount) => amount,
-            ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
-        };
-        let smallest = wishes.iter().map(least).min()?;
+        let smallest = wishes.iter().map(ChannelWish::least).min()?;
         let lacking = amount.and_then(|amount| smallest.checked_sub(amount)).unwrap_or_default();
         let rate = self.chain.fee_rate();
         let mut policy = self.host.policy();

@@ -39,14 +39,9 @@ pub(crate) enum ChannelCommand {
     },
 }
 
-/// Arguments of `channel queue`.
+/// What a channel may be, however it is opened.
 #[derive(Debug, Args)]
-pub(crate) struct QueueArgs {
-    /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
-    pub(crate) peer: String,
-    /// Satoshis, or `rest` for what the payment leaves after the other channels.
-    #[arg(allow_negative_numbers = true)]
-    pub(crate) amount: String,
+pub(crate) struct ChannelKind {
     /// Satoshis of the channel that are the peer's from the start: a gift.
     #[arg(
         long,
@@ -59,6 +54,19 @@ pub(crate) struct QueueArgs {
     /// Do not announce the channel to the network.
     #[arg(long)]
     pub(crate) private: bool,
+}
+
+/// Arguments of `channel queue`.
+#[derive(Debug, Args)]
+pub(crate) struct QueueArgs {
+    /// The peer: NODE_ID@HOST, or NODE_ID@HOST:PORT where the port is not 9735.
+    pub(crate) peer: String,
+    /// Satoshis, or `rest` for what the payment leaves after the other channels.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) amount: String,
+    /// What every channel may be.
+    #[command(flatten)]
+    pub(crate) kind: ChannelKind,
     /// With `rest`: take payment and coin whole, so that no change comes back.
     #[arg(long)]
     pub(crate) absorb: bool,
@@ -78,18 +86,9 @@ pub(crate) struct OpenArgs {
     /// Satoshis.
     #[arg(value_name = "SAT", value_parser = exact, allow_negative_numbers = true)]
     pub(crate) amount: u64,
-    /// Satoshis of the channel that are the peer's from the start: a gift.
-    #[arg(
-        long,
-        value_name = "SAT",
-        default_value_t = 0,
-        value_parser = satoshis,
-        allow_negative_numbers = true
-    )]
-    pub(crate) push: u64,
-    /// Do not announce the channel to the network.
-    #[arg(long)]
-    pub(crate) private: bool,
+    /// What every channel may be.
+    #[command(flatten)]
+    pub(crate) kind: ChannelKind,
     /// Do not ask the peer before anything is written down.
     #[arg(long)]
     pub(crate) unchecked: bool,

@@ -100,6 +100,33 @@ fn commands(page: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// Runs the page's commands, up to six blocks after the payment. What they started goes on; with it, the channel's output.
+fn follow(
+    world: &World<'_>,
+    shell: &Shell<'_>,
+    page: &str,
+    relay: &Mailroom,
+    await_start: impl Fn(&Shell<'_>) -> Result<()>,
+) -> Result<(Vec<Server>, OutPoint)> {
+    let mut running = Vec::new();
+    for line in commands(page)? {
+        match line.strip_suffix('&') {
+            Some(line) => {
+                running.push(shell.background(line, &shell.home.join("run.log"))?);
+                await_start(shell)?;
+            }
+            // The QR code is for people.
+            None if line.starts_with("payjoind receive") => pay(world, shell, relay, &line)?,
+            None => drop(shell.run(&line)?),
+        }
+    }
+    let told = shell.json("payjoind --json channel list")?;
+    let intent = told.list("intents")?.first().context("no channel was queued")?.clone();
+    let funding = OutPoint { txid: intent.txid("txid")?, vout: u32::try_from(intent.number("vout")?)? };
+    world.mine(6)?;
+    Ok((running, funding))
+}
+
 fn first_channel(
     world: &World<'_>,
     own: &dyn Foreign,
@@ -119,22 +146,7 @@ fn first_channel(
     for amount in [300_000, 100_000] {
         own.give(&world.chain, Amount::from_sat(amount))?;
     }
-    let mut running = Vec::new();
-    for line in commands(page)? {
-        match line.strip_suffix('&') {
-            Some(line) => {
-                running.push(shell.background(line, &shell.home.join("run.log"))?);
-                await_coins(&shell)?;
-            }
-            // The QR code is for people.
-            None if line == "payjoind receive" => pay(world, &shell, &relay, &line)?,
-            None => drop(shell.run(&line)?),
-        }
-    }
-    let told = shell.json("payjoind --json channel list")?;
-    let intent = told.list("intents")?.first().context("no channel was queued")?.clone();
-    let funding = OutPoint { txid: intent.txid("txid")?, vout: u32::try_from(intent.number("vout")?)? };
-    world.mine(6)?;
+    let (_running, funding) = follow(world, &shell, page, &relay, await_coins)?;
     own.await_channel(funding)?;
     peer.await_channel(funding)?;
     shell.run("payjoind stop").map(drop)
@@ -151,21 +163,10 @@ fn guide(world: &World<'_>) -> Result<()> {
     ];
     let home = home_beside_bitcoind(world)?;
     let shell = Shell { home, instead, environment: environment(world)? };
-    let mut running = Vec::new();
-    for line in commands("docs/guide.md")? {
-        match line.strip_suffix('&') {
-            Some(line) => {
-                running.push(shell.background(line, &shell.home.join("run.log"))?);
-                wait::until("the daemon answers", PATIENCE, || Ok(shell.run("payjoind status").ok()))?;
-            }
-            None if line.starts_with("payjoind receive") => pay(world, &shell, &relay, &line)?,
-            None => drop(shell.run(&line)?),
-        }
-    }
-    let told = shell.json("payjoind --json channel list")?;
-    let intent = told.list("intents")?.first().context("no channel was queued")?.clone();
-    let funding = OutPoint { txid: intent.txid("txid")?, vout: u32::try_from(intent.number("vout")?)? };
-    world.mine(6)?;
+    let answers = |shell: &Shell<'_>| {
+        wait::until("the daemon answers", PATIENCE, || Ok(shell.run("payjoind status").ok())).map(drop)
+    };
+    let (_running, funding) = follow(world, &shell, "docs/guide.md", &relay, answers)?;
     peer.await_channel(funding)?;
     wait::until("the channel can be used", PATIENCE, || {
         let told = shell.json("payjoind --json channel list")?;

@@ -137,10 +137,7 @@ impl std::fmt::Display for Lacking {
 
 /// What channels take at least.
 fn sum(chosen: &[&(ChannelWish, PeerAddress)]) -> Amount {
-    let least = chosen.iter().map(|(wish, _)| match wish.amount {
-        ChannelAmount::Exact(amount) => amount,
-        ChannelAmount::Rest | ChannelAmount::Absorb => wish.min,
-    });
+    let least = chosen.iter().map(|(wish, _)| wish.least());
     least.fold(Amount::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Amount::MAX_MONEY))
 }
 
